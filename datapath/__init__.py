@@ -1,0 +1,1 @@
+"""The node daemon: hands matched connections to the Envoy of its node."""

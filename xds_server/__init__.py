@@ -1,0 +1,1 @@
+"""Tidegate's control plane: Kubernetes objects in, Envoy configuration out."""

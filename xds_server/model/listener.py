@@ -1,0 +1,69 @@
+"""Frontends and their listeners: where requests come in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from xds_server.model.refs import ListenerRef, ObjectRef, PortRef, TableRef
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """Addresses served as one: a Gateway, a dedicated Ingress, or all shared Ingresses.
+
+    `addresses` is empty while none can be had; `unusable` then says why.
+    """
+
+    ref: ObjectRef
+    addresses: tuple[str, ...]
+    unusable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsTermination:
+    """The certificates that Envoy presents; `certificates` are Secrets, in the order of preference."""
+
+    certificates: tuple[ObjectRef, ...]
+
+
+ListenerProtocol = Literal["HTTP", "HTTPS", "TLS"]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listener that is served.
+
+    `hostname` is "*" where the object names none.
+    An HTTPS listener has `tls`; a TLS listener without `tls` passes bytes through, chosen by SNI.
+    `misdirected` are the hostnames of the other HTTPS listeners on this port: requests for them that arrive here answer 421.
+    """
+
+    ref: ListenerRef
+    frontend: ObjectRef
+    port: int
+    protocol: ListenerProtocol
+    hostname: str
+    tls: TlsTermination | None = None
+    misdirected: tuple[str, ...] = ()
+
+    @property
+    def port_ref(self) -> PortRef:
+        return PortRef(self.frontend, self.port)
+
+    @property
+    def table(self) -> TableRef:
+        return TableRef(self.frontend, self.port, "" if self.protocol == "HTTP" else self.hostname)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A route's acceptance by one listener, for the hostnames that both have and no more specific listener takes.
+
+    `source` is None for the listener's own hostname, which keeps requests for it from falling to a less specific listener.
+    """
+
+    source: ObjectRef | None
+    listener: ListenerRef
+    table: TableRef
+    hostnames: tuple[str, ...]

@@ -1,0 +1,54 @@
+"""What is served: one named, serialised, versioned Envoy resource."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+_PREFIX: Final = "type.googleapis.com/"
+
+LISTENER: Final = _PREFIX + "envoy.config.listener.v3.Listener"
+ROUTE_CONFIGURATION: Final = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
+VIRTUAL_HOST: Final = _PREFIX + "envoy.config.route.v3.VirtualHost"
+CLUSTER: Final = _PREFIX + "envoy.config.cluster.v3.Cluster"
+CLUSTER_LOAD_ASSIGNMENT: Final = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+SECRET: Final = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+
+
+class ResourceKey(NamedTuple):
+    type_url: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A serialised Envoy message and what it makes Envoy look up.
+
+    `references` names the clusters of a route configuration, the route configurations, secrets and clusters of a
+    listener, and the endpoints and secrets of a cluster.
+    A route configuration that is served by VHDS carries a `stem`: the same message without its `vhds` field.
+    Appending each of its virtual hosts to the stem gives the message for clients that cannot use VHDS.
+    """
+
+    type_url: str
+    name: str
+    body: bytes
+    version: str
+    references: tuple[ResourceKey, ...] = ()
+    stem: bytes | None = None
+
+    @property
+    def key(self) -> ResourceKey:
+        return ResourceKey(self.type_url, self.name)
+
+
+def resource(
+    type_url: str,
+    name: str,
+    body: bytes,
+    references: tuple[ResourceKey, ...] = (),
+    stem: bytes | None = None,
+) -> Resource:
+    """Version a body by its content, so that every replica gives the same answer before and after a restart."""
+    return Resource(type_url, name, body, blake2b(body, digest_size=8).hexdigest(), references, stem)

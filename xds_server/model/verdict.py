@@ -1,0 +1,50 @@
+"""Verdicts: what was found of an object while it was translated, as Kubernetes conditions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from xds_server.model.refs import ObjectRef
+
+ConditionStatus = Literal["True", "False", "Unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    type: str
+    status: ConditionStatus
+    reason: str
+    message: str = ""
+
+
+class VerdictRef(NamedTuple):
+    """What conditions are about: an object; one parent of a route, as its `parentRefs` entry of this position; or one listener.
+
+    `parent` is "" for conditions of the object itself, else "KIND/NAMESPACE/NAME"; `section` is a listener's name, or a parentRef's sectionName or port.
+    """
+
+    object: ObjectRef
+    position: int = -1
+    parent: str = ""
+    section: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Conditions in the order of the specification, and for listeners what else their status carries."""
+
+    ref: VerdictRef
+    generation: int
+    conditions: tuple[Condition, ...]
+    supported_kinds: tuple[str, ...] = ()
+    attached_routes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Warning:
+    """Something that an author should know and that changes nothing: an unknown annotation, say."""
+
+    object: ObjectRef
+    field: str
+    message: str
