@@ -1,0 +1,1 @@
+"""Read-models of Kubernetes objects: frozen, and with only the fields that are read, so that equality filters noise."""

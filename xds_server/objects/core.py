@@ -1,0 +1,78 @@
+"""The core API group and discovery.k8s.io: namespaces, services, endpoint slices, secrets, config maps."""
+
+from __future__ import annotations
+
+from msgspec import field
+
+from xds_server.objects.meta import Labels, Model, ObjectMeta, Port
+
+
+class Namespace(Model, frozen=True, kw_only=True):
+    metadata: ObjectMeta
+
+
+class ServicePort(Model, frozen=True, kw_only=True):
+    port: Port
+    name: str = ""
+    protocol: str = "TCP"
+    app_protocol: str = ""
+
+
+class ServiceSpec(Model, frozen=True, kw_only=True):
+    type: str = "ClusterIP"
+    ports: tuple[ServicePort, ...] = ()
+    cluster_ip: str = field(name="clusterIP", default="")
+    external_name: str = ""
+
+
+class Service(Model, frozen=True, kw_only=True):
+    metadata: ObjectMeta
+    spec: ServiceSpec = ServiceSpec()
+
+
+class EndpointConditions(Model, frozen=True, kw_only=True):
+    """Unset `ready` and `serving` mean true, unset `terminating` means false."""
+
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class SliceEndpoint(Model, frozen=True, kw_only=True):
+    addresses: tuple[str, ...]
+    conditions: EndpointConditions = EndpointConditions()
+    zone: str = ""
+    node_name: str = ""
+
+
+class EndpointPort(Model, frozen=True, kw_only=True):
+    """`port` None means all ports."""
+
+    name: str = ""
+    port: Port | None = None
+    protocol: str = "TCP"
+    app_protocol: str = ""
+
+
+class EndpointSlice(Model, frozen=True, kw_only=True):
+    metadata: ObjectMeta
+    address_type: str
+    endpoints: tuple[SliceEndpoint, ...] = ()
+    ports: tuple[EndpointPort, ...] = ()
+
+
+class Secret(Model, frozen=True, kw_only=True):
+    """`data` is base64, as the API server gives it; never printed."""
+
+    metadata: ObjectMeta
+    type: str = "Opaque"
+    data: Labels = field(default_factory=dict)
+    string_data: Labels = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Secret({self.metadata.namespace}/{self.metadata.name}, type={self.type}, keys={sorted(self.data)})"
+
+
+class ConfigMap(Model, frozen=True, kw_only=True):
+    metadata: ObjectMeta
+    data: Labels = field(default_factory=dict)
