@@ -7,7 +7,7 @@ This module knows nothing of Kubernetes, Envoy or asyncio.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, Final, Generic, TypeVar, cast, overload
 
 K = TypeVar("K", bound=Hashable)
@@ -75,6 +75,10 @@ class Collection(Mapping[K, V]):
     def refresh(self) -> None:
         """Bring this collection up to date; a source already is."""
 
+    def leftovers(self) -> int:
+        """Entries of the book-keeping; zero once every value is gone."""
+        return sum(index.leftovers() for index in self._indexes)
+
     def settle(self) -> None:
         """Forget what the commit changed."""
         if self.changed:
@@ -105,12 +109,8 @@ class Index(Generic[G, K, V]):
     def changed(self) -> Iterable[G]:
         return self.of.touched.get(self, ())
 
-    def __len__(self) -> int:
-        return len(self._members)
-
-    def groups(self) -> Iterable[G]:
-        """The keys that have members."""
-        return self._members.keys()
+    def leftovers(self) -> int:
+        return len(self._members) + len(self._sorted)
 
     def count(self, key: G) -> int:
         return len(self._members.get(key, ()))
@@ -281,8 +281,8 @@ class Derived(Collection[OK, OV]):
             self._remember(key, tuple(kept), reads)
 
     def leftovers(self) -> int:
-        """Entries of the book-keeping; zero once every input is gone."""
-        return len(self._outputs) + len(self._owners) + len(self._reads) + len(self._readers) + len(self._inputs)
+        tables: tuple[Sized, ...] = (self._outputs, self._owners, self._reads, self._readers, self._inputs)
+        return super().leftovers() + sum(map(len, tables))
 
     def _remember(self, key: Any, outputs: tuple[OK, ...], reads: set[Read]) -> None:
         before = self._reads.pop(key, set())
