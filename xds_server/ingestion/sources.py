@@ -1,0 +1,77 @@
+"""The collections that objects are put into, and the few settings that ingestion depends on.
+
+It must not know where objects come from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+from xds_server.graph import Graph, Source
+from xds_server.model.refs import ObjectRef
+from xds_server.objects.core import ConfigMap, EndpointSlice, Namespace, Secret, Service
+from xds_server.objects.gateway import Gateway, GatewayClass, ReferenceGrant
+from xds_server.objects.networking import Ingress, IngressClass
+from xds_server.objects.routes import GRPCRoute, HTTPRoute, TLSRoute
+
+SOURCE_BY_KIND: Final = {
+    "GatewayClass": "gateway_classes",
+    "Gateway": "gateways",
+    "HTTPRoute": "http_routes",
+    "GRPCRoute": "grpc_routes",
+    "TLSRoute": "tls_routes",
+    "ReferenceGrant": "reference_grants",
+    "Ingress": "ingresses",
+    "IngressClass": "ingress_classes",
+    "Service": "services",
+    "EndpointSlice": "endpoint_slices",
+    "Secret": "secrets",
+    "ConfigMap": "config_maps",
+    "Namespace": "namespaces",
+}
+
+
+class Sources(NamedTuple):
+    """One source a kind; each object's key is its `ObjectRef`."""
+
+    gateway_classes: Source[ObjectRef, GatewayClass]
+    gateways: Source[ObjectRef, Gateway]
+    http_routes: Source[ObjectRef, HTTPRoute]
+    grpc_routes: Source[ObjectRef, GRPCRoute]
+    tls_routes: Source[ObjectRef, TLSRoute]
+    reference_grants: Source[ObjectRef, ReferenceGrant]
+    ingresses: Source[ObjectRef, Ingress]
+    ingress_classes: Source[ObjectRef, IngressClass]
+    services: Source[ObjectRef, Service]
+    endpoint_slices: Source[ObjectRef, EndpointSlice]
+    secrets: Source[ObjectRef, Secret]
+    config_maps: Source[ObjectRef, ConfigMap]
+    namespaces: Source[ObjectRef, Namespace]
+
+    @classmethod
+    def declare(cls, graph: Graph) -> Sources:
+        return cls(*(graph.source(name) for name in cls._fields))
+
+    def of(self, kind: str) -> Source[ObjectRef, Any]:
+        """The source of a kind; `KeyError` for a kind that is not read."""
+        source: Source[ObjectRef, Any] = getattr(self, SOURCE_BY_KIND[kind])
+        return source
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator decides.
+
+    `undeclared_classes` are names of GatewayClasses and IngressClasses that are ours without an object that says so.
+    `pool` are the networks from each of which every frontend gets an address.
+    `allow_local_endpoints` lets backends be on loopback, link-local and metadata addresses (S11).
+    """
+
+    controller_name: str = "tidegate.dev/controller"
+    undeclared_classes: tuple[str, ...] = ()
+    pool: tuple[str, ...] = ("127.64.0.0/12",)
+    allow_local_endpoints: bool = False
+    loadbalancer_mode: Literal["dedicated", "shared"] = "dedicated"
+    enforce_https: bool = True
+    default_tls_secret: ObjectRef | None = None
