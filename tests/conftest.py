@@ -17,7 +17,7 @@ settings.register_profile("developer", deadline=None, suppress_health_check=[Hea
 settings.register_profile("ci", settings.get_profile("developer"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
-# tidegate and grpcurl of this environment first; prometheus and promtool, when the machine has none, where make puts them.
+# This environment's tidegate and grpcurl first; last prometheus and promtool, where make puts them.
 os.environ["PATH"] = os.pathsep.join(
     [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), str(PROJECT / ".prometheus/usr/bin")],
 )

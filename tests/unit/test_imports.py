@@ -24,8 +24,8 @@ CONTRACT: dict[str, frozenset[str]] = {
     "proxy": frozenset(),
     "demo": frozenset(),
     "log": frozenset(),
-    "metrics": frozenset(),
-    "config": frozenset(),
+    "metrics": frozenset({"model"}),
+    "config": frozenset({"log"}),
     "pipeline": frozenset({"graph", "model", "objects", "ingestion", "translation", "status"}),
 }
 # The composition root and its shells may import any of ours, except the command line.
@@ -34,7 +34,7 @@ SHELLS = frozenset({"app", "controller", "admin", "cli"})
 # Library -> the modules that may import it; everybody else goes through them.
 BORDERS: dict[str, frozenset[str]] = {
     "envoy": frozenset({"translation.envoy", "xds", "explain"}),
-    "envoy_data_plane": frozenset({"proxy.bootstrap", "cli"}),
+    "envoy_data_plane": frozenset({"proxy.bootstrap_message", "cli"}),
     "grpc": frozenset({"xds.server", "xds.reflection", "xds.csds", "xds.credentials", "xds.health", "demo"}),
     "grpc_reflection": frozenset({"xds.server", "xds.reflection", "demo"}),
     "grpc_health": frozenset({"xds.server", "xds.health"}),
@@ -102,7 +102,7 @@ def test_each_package_imports_only_what_its_row_of_the_contract_allows() -> None
         if not below(target, CONTRACT.get(own, frozenset()))
     ]
 
-    assert [] == breaches
+    assert "" == "\n".join(breaches)
 
 
 def test_every_package_has_a_row() -> None:
@@ -120,7 +120,7 @@ def test_nobody_imports_the_command_line() -> None:
         if below(ours(name) or "", {"cli"}) and not below(module, {"cli"})
     ]
 
-    assert [] == breaches
+    assert "" == "\n".join(breaches)
 
 
 @pytest.mark.parametrize("library", sorted(BORDERS))
@@ -132,7 +132,7 @@ def test_a_library_is_known_at_its_border_only(library: str) -> None:
         if below(name, {library}) and not below(module, BORDERS[library])
     ]
 
-    assert [] == breaches
+    assert "" == "\n".join(breaches)
 
 
 def test_the_core_is_pure() -> None:
@@ -143,7 +143,7 @@ def test_the_core_is_pure() -> None:
         if below(module, PURE) and below(name, IMPURE)
     ]
 
-    assert [] == breaches
+    assert "" == "\n".join(breaches)
 
 
 def test_control_plane_and_datapath_share_nothing() -> None:
@@ -157,7 +157,7 @@ def test_control_plane_and_datapath_share_nothing() -> None:
         ),
     ]
 
-    assert [] == breaches
+    assert "" == "\n".join(breaches)
 
 
 def test_relative_and_nested_imports_are_seen() -> None:

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xds_server.proxy.bootstrap import BootstrapOptions, ClientTls, XdsHost, XdsSocket, bootstrap
+
+SOCKET = BootstrapOptions("node-1", XdsSocket(Path("/run/xds.sock")), Path("/run/admin.sock"))
+TLS = ClientTls(Path("/tls/tls.crt"), Path("/tls/tls.key"), Path("/tls/ca.crt"), "xds.example.com")
+
+
+def document(options: BootstrapOptions) -> dict:
+    return json.loads(bootstrap(options))
+
+
+def clusters(options: BootstrapOptions) -> dict[str, dict]:
+    return {cluster["name"]: cluster for cluster in document(options)["static_resources"]["clusters"]}
+
+
+def test_the_admin_interface_is_a_socket_for_its_owner_alone() -> None:
+    """S11: admin listens on a Unix socket of mode 0600, and on nothing else."""
+    assert {"address": {"pipe": {"path": "/run/admin.sock", "mode": 0o600}}} == document(SOCKET)["admin"]
+
+
+def test_everything_dynamic_comes_by_one_delta_stream() -> None:
+    """Clusters and listeners are asked of the aggregated delta stream, whose node is sent once."""
+    dynamic = document(SOCKET)["dynamic_resources"]
+
+    assert "DELTA_GRPC" == dynamic["ads_config"]["api_type"]
+    assert dynamic["ads_config"]["set_node_on_first_message_only"]
+    assert {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"} == dynamic["cds_config"]
+    assert dynamic["cds_config"] == dynamic["lds_config"]
+
+
+def test_an_unasked_door_is_closed() -> None:
+    """Without a metrics address there is no listener, and no cluster leads to the admin interface."""
+    assert ["tidegate/xds"] == list(clusters(SOCKET))
+    assert "listeners" not in document(SOCKET)["static_resources"]
+
+
+def test_the_metrics_listener_has_two_paths_and_one_method() -> None:
+    """S11: the way from TCP to the admin interface is GET of /stats/prometheus and /ready."""
+    options = BootstrapOptions("node-1", SOCKET.xds, SOCKET.admin, metrics=("127.0.0.1", 9102))
+    [listener] = document(options)["static_resources"]["listeners"]
+    [manager] = [f["typed_config"] for chain in listener["filter_chains"] for f in chain["filters"]]
+    [host] = manager["route_config"]["virtual_hosts"]
+
+    assert ["/stats/prometheus", "/ready"] == [route["match"]["path"] for route in host["routes"]]
+    assert all(
+        [{"name": ":method", "string_match": {"exact": "GET"}}] == route["match"]["headers"] for route in host["routes"]
+    )
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.com"])
+def test_metrics_on_a_public_address_are_refused(host: str) -> None:
+    """S11: the metrics listener is for this machine."""
+    with pytest.raises(ValueError, match="not a loopback address"):
+        BootstrapOptions("node-1", SOCKET.xds, SOCKET.admin, metrics=(host, 9102))
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "xds.example.com", "2001:db8::1"])
+def test_a_remote_control_plane_needs_tls(host: str) -> None:
+    """S9: plaintext never leaves the machine."""
+    with pytest.raises(ValueError, match="certificate"):
+        XdsHost(host, 18000)
+
+
+def test_the_control_plane_is_verified_by_ca_and_name() -> None:
+    """S9: Envoy shows its certificate and accepts only the named server of the named CA, by TLS 1.3."""
+    options = BootstrapOptions("node-1", XdsHost("xds.example.com", 18000, TLS), SOCKET.admin)
+    cluster = clusters(options)["tidegate/xds"]
+    context = cluster["transport_socket"]["typed_config"]["common_tls_context"]
+
+    assert "STRICT_DNS" == cluster["type"]
+    assert {"filename": "/tls/ca.crt"} == context["validation_context"]["trusted_ca"]
+    assert [{"san_type": "DNS", "matcher": {"exact": "xds.example.com"}}] == (
+        context["validation_context"]["match_typed_subject_alt_names"]
+    )
+    assert [{"certificate_chain": {"filename": "/tls/tls.crt"}, "private_key": {"filename": "/tls/tls.key"}}] == (
+        context["tls_certificates"]
+    )
+
+
+def test_a_socket_path_that_linux_cuts_is_refused() -> None:
+    """A path longer than a socket address holds is an error with a way out, not another socket."""
+    with pytest.raises(ValueError, match="use a shorter one"):
+        BootstrapOptions("node-1", XdsSocket(Path("/" + "x" * 110)), SOCKET.admin)
+
+
+def test_options_cost_no_message_classes() -> None:
+    """Importing the options does not import envoy-data-plane, which takes half a second."""
+    seen = subprocess.run(
+        [sys.executable, "-c", "import sys, xds_server.proxy.bootstrap; print('envoy_data_plane' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "False" == seen.stdout.strip()

@@ -1,0 +1,1 @@
+"""Bootstrap and life of a local Envoy process."""

@@ -1,0 +1,56 @@
+"""Envoy's admin interface over its Unix socket, the only way to it (S11)."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from pathlib import Path
+from typing import Literal
+
+import aiohttp
+
+TIMEOUT = aiohttp.ClientTimeout(total=5)
+
+
+async def ask(socket: Path, path: str, *, method: Literal["GET", "POST"] = "GET") -> tuple[int, bytes]:
+    """Status and body of one answer.
+
+    :raises OSError: nobody listens on the socket, or it closed in between.
+    """
+    connector = aiohttp.UnixConnector(path=str(socket), force_close=True)
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session,
+            session.request(method, "http://envoy" + path) as response,
+        ):
+            return response.status, await response.read()
+    except (aiohttp.ClientError, TimeoutError) as fault:
+        raise OSError(f"Envoy's admin socket {socket} did not answer {path}: {fault}") from fault
+
+
+async def is_ready(socket: Path) -> bool:
+    """Whether Envoy has all of its first configuration and serves it."""
+    try:
+        status, _ = await ask(socket, "/ready")
+    except OSError:
+        return False
+    return status == HTTPStatus.OK
+
+
+async def ready(socket: Path, *, every_s: float = 0.05) -> None:
+    """Return when Envoy serves; the caller bounds the wait."""
+    while not await is_ready(socket):  # noqa: ASYNC110  (another process's state: nothing tells us)
+        await asyncio.sleep(every_s)
+
+
+async def drained(socket: Path, *, every_s: float = 0.1) -> None:
+    """Ask clients to leave, and return when none is connected; the caller bounds the wait.
+
+    :raises OSError: Envoy is gone.
+    """
+    await ask(socket, "/drain_listeners?graceful", method="POST")
+    while True:
+        _, body = await ask(socket, "/stats?filter=^server.total_connections$")
+        if body.strip().endswith(b": 0"):
+            return
+        await asyncio.sleep(every_s)
