@@ -12,12 +12,13 @@ from xds_server.model.refs import ListenerRef, ObjectRef, PortRef, TableRef
 class Frontend:
     """Addresses served as one: a Gateway, a dedicated Ingress, or all shared Ingresses.
 
-    `addresses` is empty while none can be had; `unusable` then says why.
+    `addresses` is empty while none can be had; `unusable` then says why, and `reason` is its word in a condition.
     """
 
     ref: ObjectRef
     addresses: tuple[str, ...]
     unusable: str = ""
+    reason: str = "AddressNotUsable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Listener:
 
     `hostname` is "*" where the object names none.
     An HTTPS listener has `tls`; a TLS listener without `tls` passes bytes through, chosen by SNI.
-    `misdirected` are the hostnames of the other HTTPS listeners on this port: requests for them that arrive here answer 421.
+    `misdirected` are the hostnames of the other HTTPS listeners on this port: requests for them answer 421 here.
     """
 
     ref: ListenerRef
@@ -60,10 +61,13 @@ class Listener:
 class Attachment:
     """A route's acceptance by one listener, for the hostnames that both have and no more specific listener takes.
 
-    `source` is None for the listener's own hostname, which keeps requests for it from falling to a less specific listener.
+    `source` is None for the listener's own hostname: it keeps requests from falling to a less specific listener.
+    `hostnames` is empty where the listener is not served.
+    `accepted` is False for a route that is refused as a whole: its requests answer 500 and it counts as not attached.
     """
 
     source: ObjectRef | None
     listener: ListenerRef
     table: TableRef
     hostnames: tuple[str, ...]
+    accepted: bool = True

@@ -49,7 +49,7 @@ class HeaderModifier:
 
 @dataclass(frozen=True, slots=True)
 class PathModifier:
-    """`full` replaces the path; `prefix` replaces the matched path prefix; `regex` replaces what it captures (RE2, \\1)."""
+    r"""`full` replaces the path, `prefix` the matched prefix, `regex` what `pattern` (RE2) matches; \1 is a capture."""
 
     kind: Literal["full", "prefix", "regex"]
     value: str
@@ -58,7 +58,7 @@ class PathModifier:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Empty fields keep the request's own value; `port` None means the specification's default for the scheme or listener.
+    """Empty fields keep the request's own value; `port` None is the specification's default for scheme or listener.
 
     `location` is a whole URL that is answered as it stands.
     """

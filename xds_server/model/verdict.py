@@ -19,9 +19,10 @@ class Condition:
 
 
 class VerdictRef(NamedTuple):
-    """What conditions are about: an object; one parent of a route, as its `parentRefs` entry of this position; or one listener.
+    """What conditions are about: an object, a route at its `parentRefs` entry of this position, or one listener.
 
-    `parent` is "" for conditions of the object itself, else "KIND/NAMESPACE/NAME"; `section` is a listener's name, or a parentRef's sectionName or port.
+    `parent` is "" for conditions of the object itself, else "KIND/NAMESPACE/NAME".
+    `section` is a listener's name, or a parentRef's sectionName or port.
     """
 
     object: ObjectRef
@@ -32,17 +33,18 @@ class VerdictRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Conditions in the order of the specification, and for listeners what else their status carries."""
+    """Conditions in the order of the specification, and what else the status of a listener or a GatewayClass carries."""
 
     ref: VerdictRef
     generation: int
     conditions: tuple[Condition, ...]
     supported_kinds: tuple[str, ...] = ()
     attached_routes: int | None = None
+    supported_features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Warning:
+class Warning:  # noqa: A001  # the word that users know
     """Something that an author should know and that changes nothing: an unknown annotation, say."""
 
     object: ObjectRef

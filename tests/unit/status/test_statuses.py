@@ -1,0 +1,145 @@
+"""Statuses from verdicts and from what Envoys said, on a graph with hand-made inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from xds_server.graph import Collection, Graph, Source
+from xds_server.model.delivery import Acceptance, DeliveryRef, Rejection
+from xds_server.model.listener import Frontend
+from xds_server.model.refs import ObjectRef
+from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, Resource, ResourceKey, resource
+from xds_server.model.verdict import Condition, Verdict, VerdictRef
+from xds_server.status.collections import DesiredStatus, Feedback, statuses
+
+GATEWAY = ObjectRef("Gateway", "default", "web")
+HTTP = ResourceKey(LISTENER, "web/80")
+ROUTES = ResourceKey(ROUTE_CONFIGURATION, "web/80")
+BACKEND = ResourceKey(CLUSTER, "default/backend/80/http")
+ACCEPTED = Condition("Accepted", "True", "Accepted")
+
+
+class World:
+    """A Gateway with one listener, its routes, and the cluster that they name."""
+
+    def __init__(self) -> None:
+        self.graph = Graph()
+        self.feedback = Feedback.declare(self.graph)
+        self.verdicts: Source[VerdictRef, Verdict] = self.graph.source("verdicts")
+        self.frontends: Source[ObjectRef, Frontend] = self.graph.source("frontends")
+        self.resources: Source[ResourceKey, Resource] = self.graph.source("resources")
+        self.statuses: Collection[ObjectRef, DesiredStatus] = statuses(
+            self.graph, self.feedback, self.verdicts, self.frontends, self.resources, owner
+        )
+        for section in ("", "http"):
+            ref = VerdictRef(GATEWAY, section=section)
+            self.verdicts.put(ref, Verdict(ref, 1, (ACCEPTED,)))
+        self.frontends.put(GATEWAY, Frontend(GATEWAY, ("127.80.0.1",)))
+        self.resources.put(HTTP, resource(*HTTP, b"listener", (ROUTES,)))
+        self.resources.put(ROUTES, resource(*ROUTES, b"routes", (BACKEND,)))
+        self.resources.put(BACKEND, resource(*BACKEND, b"cluster"))
+        self.graph.commit()
+
+    def accept(self, node: str = "n1") -> None:
+        self.feedback.acceptances.put(DeliveryRef(node, HTTP), Acceptance(self.resources[HTTP].version))
+        self.graph.commit()
+
+    def refuse(self, key: ResourceKey) -> None:
+        self.feedback.rejections.put(DeliveryRef("n1", key), Rejection(self.resources[key].version, "no such field"))
+        self.graph.commit()
+
+    def programmed(self) -> tuple[str, str]:
+        """Status and reason of the Gateway's own condition."""
+        found = [c for c in self.statuses[GATEWAY].verdicts[0].conditions if c.type == "Programmed"]
+        return found[0].status, found[0].reason
+
+
+def owner(key: ResourceKey) -> ObjectRef | None:
+    return GATEWAY if key.type_url in {LISTENER, ROUTE_CONFIGURATION} else None
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_gateway_is_pending_until_an_envoy_accepts_its_listener(world: World) -> None:
+    """`Programmed` turns True with the first ACK of the newest listener, not before."""
+    before = world.programmed()
+    world.accept()
+
+    assert (("False", "Pending"), ("True", "Programmed")) == (before, world.programmed())
+
+
+def test_every_envoy_that_has_the_listener_must_have_the_newest(world: World) -> None:
+    """An Envoy on an older version keeps the Gateway pending."""
+    world.accept()
+    world.feedback.acceptances.put(DeliveryRef("n2", HTTP), Acceptance("older"))
+    world.graph.commit()
+
+    assert ("False", "Pending") == world.programmed()
+
+
+@pytest.mark.parametrize("key", [HTTP, ROUTES, BACKEND])
+def test_a_refusal_shows_at_the_gateway_that_needs_the_resource(world: World, key: ResourceKey) -> None:
+    """X51: whatever Envoy refuses, the Gateway that leads to it is not programmed, and says what and why."""
+    world.accept()
+    world.refuse(key)
+
+    [_, condition] = world.statuses[GATEWAY].verdicts[0].conditions
+    assert ("False", "Invalid") == world.programmed()
+    assert f"{key.name}: no such field" in condition.message
+
+
+@pytest.mark.parametrize(
+    "heal",
+    [
+        lambda world: world.feedback.rejections.delete(DeliveryRef("n1", ROUTES)),
+        lambda world: world.resources.put(ROUTES, resource(*ROUTES, b"mended", (BACKEND,))),
+        lambda world: world.resources.delete(ROUTES),
+    ],
+)
+def test_a_refusal_of_what_is_no_longer_wanted_is_forgotten(world: World, heal: Callable[[World], None]) -> None:
+    """X51: the condition clears when the refused version is replaced, gone, or accepted after all."""
+    world.accept()
+    world.refuse(ROUTES)
+    heal(world)
+    world.graph.commit()
+
+    assert ("True", "Programmed") == world.programmed()
+
+
+def test_an_unusable_address_is_not_programmed(world: World) -> None:
+    """A Gateway without an address says so, whatever Envoy accepted."""
+    world.accept()
+    world.frontends.put(GATEWAY, Frontend(GATEWAY, (), "192.0.2.1 is outside the pool"))
+    world.graph.commit()
+
+    assert ("False", "AddressNotUsable") == world.programmed()
+
+
+def test_a_listener_that_is_not_valid_is_not_programmed(world: World) -> None:
+    """A listener's own condition outweighs what Envoy accepted of its Gateway."""
+    world.accept()
+    ref = VerdictRef(GATEWAY, section="http")
+    world.verdicts.put(
+        ref, Verdict(ref, 1, (Condition("ResolvedRefs", "False", "InvalidCertificateRef", "no Secret"),))
+    )
+    world.graph.commit()
+
+    conditions = world.statuses[GATEWAY].verdicts[1].conditions
+    assert Condition("Programmed", "False", "Invalid", "no Secret") == conditions[-1]
+    assert ("True", "Programmed") == world.programmed()
+
+
+def test_a_fault_is_a_condition_of_the_object_it_is_about(world: World) -> None:
+    """S14: a transformation that raised shows at its object."""
+    route = ObjectRef("HTTPRoute", "default", "odd")
+    world.graph.faults.put(("routes", (route, 0)), "ValueError: odd")
+    world.graph.commit()
+
+    [verdict] = world.statuses[route].verdicts
+    [condition] = verdict.conditions
+    assert ("Accepted", "False", "InternalError") == (condition.type, condition.status, condition.reason)

@@ -1,0 +1,151 @@
+"""The composition root: constructs the parts of one process, runs them together, stops them in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from xds_server import admin
+from xds_server.config import Config, ConfigError
+from xds_server.controller import Controller
+from xds_server.files.directory import Directory, Scan
+from xds_server.graph import Changes
+from xds_server.ingestion.sources import Settings
+from xds_server.metrics import Metrics, collection_sizes
+from xds_server.model.refs import ObjectRef
+from xds_server.pipeline import Pipeline
+from xds_server.translation.collections import TranslationSettings
+from xds_server.xds.server import Listen, Streams, listening
+
+log = structlog.get_logger(__name__)
+
+
+def declare(config: Config) -> Pipeline:
+    """The pipeline for manifests: their author is the operator, so endpoints may be on loopback.
+
+    Two class names are ours without an object that says so.
+    """
+    namespace, _, name = config.default_tls_secret.partition("/")
+    return Pipeline.declare(
+        Settings(
+            undeclared_classes=("tidegate", "cilium"),
+            pool=config.pool,
+            allow_local_endpoints=True,
+            loadbalancer_mode=config.ingress_mode,
+            default_tls_secret=ObjectRef("Secret", namespace, name) if name else None,
+        ),
+        TranslationSettings(port_offset=config.port_offset),
+    )
+
+
+class ControlPlane:
+    """Everything but Envoy: manifests in, ADS out.
+
+    `scan` is what the manifests said last.
+    `observers` are called after each commit, and, with nothing changed, after each scan that changed no object.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config, self.metrics = config, Metrics()
+        self.pipeline = declare(config)
+        self.observers: list[Callable[[Changes], None]] = []
+        self.controller: Controller
+        self.streams = Streams(on_accepted=self._accepted, on_rejected=self._rejected, on_gone=self._gone)
+        self.controller = Controller(self.pipeline, self.metrics, self.streams.publish, self._committed)
+        self.directory = Directory(config.manifests)
+        self.scan: Scan
+        self.metrics.watch(collection_sizes(self._sizes))
+        self.metrics.watch(self.streams.metrics)
+
+    @property
+    def xds_listen(self) -> str:
+        return self.config.xds_listen or f"unix:{self.config.state / 'xds.sock'}"
+
+    def load(self) -> None:
+        """Read the manifests and commit them, before anybody is answered."""
+        self._take(self.directory.load())
+        self.controller.commit()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Listen; streams are answered only with the manifests of `load`."""
+        async with AsyncExitStack() as stack:
+            bound = await stack.enter_async_context(admin.serve(self.config.admin, self.metrics, self._probes()))
+            listen = Listen(self.xds_listen, self.config.xds_tls, self.config.insecure_loopback)
+            await stack.enter_async_context(listening(self.streams, listen))
+            self.streams.set_ready()
+            log.info("serving", xds=self.xds_listen, admin=bound or "off", resources=len(self.pipeline.resources))
+            yield
+            log.info("stopping")
+
+    async def run(self) -> None:
+        """Commit what changes, until cancelled."""
+        await self.controller.run()
+
+    async def watch(self) -> None:
+        """Take edits of the manifests, until cancelled."""
+        async for scan in self.directory.watch():
+            self._take(scan)
+            if not scan.changes:
+                self._committed({})
+
+    def _accepted(self, node: str, type_url: str, versions: dict[str, str]) -> None:
+        self.controller.accepted(node, type_url, versions)
+
+    def _rejected(self, node: str, type_url: str, name: str, version: str, detail: str) -> None:
+        self.controller.rejected(node, type_url, name, version, detail)
+
+    def _gone(self, node: str) -> None:
+        self.controller.gone(node)
+
+    def _committed(self, changes: Changes) -> None:
+        for observe in self.observers:
+            observe(changes)
+
+    def _take(self, scan: Scan) -> None:
+        self.scan = scan
+        self.metrics.problems.set(len(scan.problems))
+        for problem in scan.problems:
+            log.warning("manifest problem", problem=problem.text)
+        self.controller.apply(scan.changes)
+
+    def _sizes(self) -> dict[str, int]:
+        return {
+            collection.name: len(collection)
+            for collection in (self.pipeline.graph.faults, *self.pipeline.graph.collections)
+        }
+
+    def _keys(self, name: str) -> list[str] | None:
+        found = next(
+            (c for c in (self.pipeline.graph.faults, *self.pipeline.graph.collections) if c.name == name), None
+        )
+        return None if found is None else [str(key) for key in found]
+
+    def _probes(self) -> admin.Probes:
+        return admin.Probes(
+            ready=lambda: "" if self.streams.ready else "waiting for the manifests",
+            collections=self._sizes,
+            collection=self._keys,
+            streams=self._debug,
+        )
+
+    def _debug(self) -> list[dict[str, Any]]:
+        return self.streams.debug()
+
+
+def private_directory(path: Path) -> Path:
+    """Make a directory that only its owner may enter.
+
+    :raises ConfigError: it belongs to somebody else.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.lstat()
+    if found.st_uid != os.getuid() or path.is_symlink():
+        raise ConfigError(f"--state {path}: belongs to somebody else; name a directory of your own")
+    path.chmod(0o700)
+    return path

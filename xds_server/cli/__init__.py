@@ -1,0 +1,48 @@
+"""The `tidegate` command: one module per subcommand, loaded when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from xds_server.config import ConfigError
+
+_COMMANDS: Final = {
+    "up": "serve a directory of manifests through a local Envoy, with a live view",
+    "check": "print every object's conditions and warnings, offline",
+    "explain": "say what a request would meet: listener, route, rule, backends, or which error, and why",
+    "serve": "run the ADS server alone",
+    "bootstrap": "print an Envoy bootstrap that points at the ADS server",
+    "demo": "serve the example, with its backends, and walk through it",
+    "version": "print the versions of Tidegate and of what it is made of",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 is success, 1 is what the command found, 2 is wrong usage."""
+    parser = argparse.ArgumentParser(prog="tidegate", description="A service mesh and gateway without sidecars.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    wanted = next((word for word in arguments if not word.startswith("-")), None)
+    for name, summary in _COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name == wanted:  # the others are only listed
+            module = importlib.import_module(f"xds_server.cli.{name}")
+            module.add_flags(command)
+            command.set_defaults(run=module.run)
+    flags = parser.parse_args(arguments)
+    try:
+        code: int = flags.run(flags)
+    except ConfigError as error:
+        print(f"tidegate {flags.command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return code

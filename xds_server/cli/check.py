@@ -1,0 +1,61 @@
+"""`tidegate check`: every object's conditions and warnings, offline."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from xds_server.cli.offline import load
+from xds_server.cli.report import conditions, report
+from xds_server.config import add_manifests, config
+from xds_server.status.conditions import ConditionRow, translated
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add_manifests(parser)
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default text)")
+
+
+def run(flags: argparse.Namespace) -> int:
+    settings = config(flags)
+    found = load(settings)
+    rows = translated(conditions(found.pipeline))
+    content = report(found.pipeline, rows, found.problems, found.notices, settings.port_offset)
+    if flags.output == "json":
+        print(json.dumps(content, indent=2))
+    else:
+        _show(rows, content)
+    return 1 if found.problems or any(row.fails for row in rows) else 0
+
+
+def _show(rows: list[ConditionRow], content: dict[str, Any]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for problem in content["problems"]:
+        console.print(f"[red]✗[/] {escape(problem['text'])}")
+    subject = ""
+    for row in rows:
+        if subject != (subject := "/".join(part for part in (row.kind, row.namespace, row.name) if part)):
+            console.print(f"[bold]{escape(subject)}[/]")
+        console.print(f"  {'[red]✗[/]' if row.fails else '[green]✓[/]'} {escape(_line(row))}")
+    for warning in content["warnings"]:
+        about = "/".join(warning[part] for part in ("kind", "namespace", "name") if warning.get(part))
+        place = " ".join(part for part in (about, warning.get("field", "")) if part)
+        console.print(f"[yellow]![/] {escape(f'{place}: ' + warning['message'])}")
+    for frontend in content["addresses"]:
+        about = "/".join(frontend[part] for part in ("kind", "namespace", "name") if frontend[part])
+        served = ", ".join(frontend["addresses"]) or frontend["message"]
+        console.print(f"{escape(about)} at {escape(served)}, ports {', '.join(map(str, frontend['ports'])) or 'none'}")
+    console.print(
+        f"{len(rows)} conditions, {sum(row.fails for row in rows)} of them failing; "
+        f"{len(content['problems'])} problems; {len(content['warnings'])} warnings"
+    )
+
+
+def _line(row: ConditionRow) -> str:
+    where = " ".join(part for part in (row.parent, row.section) if part)
+    text = f"{row.type}={row.status} {row.reason}" + (f": {row.message}" if row.message else "")
+    return f"{where}: {text}" if where else text

@@ -1,0 +1,62 @@
+"""What `check` and `up` say of a world, as the JSON form that docs/cli.md promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from xds_server.files.problems import Notice, Problem
+from xds_server.model.refs import SHARED_INGRESS, ObjectRef
+from xds_server.pipeline import Pipeline
+from xds_server.status.conditions import ConditionRow, rows
+
+
+def conditions(pipeline: Pipeline) -> list[ConditionRow]:
+    return list(rows(pipeline.statuses.values()))
+
+
+def addresses(pipeline: Pipeline, port_offset: int) -> list[dict[str, Any]]:
+    """Each frontend with its addresses and its ports as they are bound."""
+    ports: dict[ObjectRef, set[int]] = {}
+    for listener in pipeline.ingested.listeners.values():
+        ports.setdefault(listener.frontend, set()).add(listener.port + port_offset)
+    return [
+        {
+            **name(ref),
+            "addresses": list(frontend.addresses),
+            "ports": sorted(ports.get(ref, ())),
+            "message": frontend.unusable,
+        }
+        for ref, frontend in sorted(pipeline.ingested.frontends.items())
+    ]
+
+
+def name(ref: ObjectRef) -> dict[str, str]:
+    """A reference by its parts; all shared Ingresses are one, of kind Ingress and without a name."""
+    if ref == SHARED_INGRESS:
+        return {"kind": "Ingress", "namespace": "", "name": ""}
+    return ref._asdict()
+
+
+def warnings(pipeline: Pipeline, notices: Iterable[Notice]) -> list[dict[str, Any]]:
+    """What changes nothing but should be known: warnings of ingestion, and documents that are not read."""
+    of_objects = [
+        {**warning.object._asdict(), "field": warning.field, "message": warning.message}
+        for _, warning in sorted(pipeline.ingested.warnings.items())
+    ]
+    return of_objects + [notice.as_json() for notice in notices]
+
+
+def report(
+    pipeline: Pipeline,
+    found: Iterable[ConditionRow],
+    problems: Iterable[Problem],
+    notices: Iterable[Notice],
+    port_offset: int,
+) -> dict[str, Any]:
+    return {
+        "conditions": [row._asdict() for row in found],
+        "warnings": warnings(pipeline, notices),
+        "problems": [problem.as_json() for problem in problems],
+        "addresses": addresses(pipeline, port_offset),
+    }

@@ -1,0 +1,62 @@
+"""`tidegate serve`: the ADS server alone."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from xds_server import log
+from xds_server.app import ControlPlane, private_directory
+from xds_server.config import Config, add_manifests, add_server, config
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add_manifests(parser)
+    add_server(parser)
+    parser.add_argument(
+        "--xds-listen",
+        metavar="ADDRESS",
+        help="unix:PATH (mode 0600), or HOST:PORT with TLS (default: a socket in the state directory)",
+    )
+    for name, text in (
+        ("cert", "server certificate"),
+        ("key", "server key"),
+        ("client-ca", "authority of the clients"),
+    ):
+        parser.add_argument(f"--xds-tls-{name}", type=Path, metavar="FILE", help=f"{text} (PEM)")
+    parser.add_argument("--insecure-loopback", action="store_true", help="allow TCP without TLS, on a loopback address")
+
+
+def run(flags: argparse.Namespace) -> int:
+    settings = config(flags)
+    log.configure(settings.log_level, settings.log_format)
+    until_signalled(lambda: _serve(settings))
+    return 0
+
+
+async def _serve(settings: Config) -> None:
+    if not settings.xds_listen:
+        private_directory(settings.state)
+    plane = ControlPlane(settings)
+    plane.load()
+    async with plane.serving(), asyncio.TaskGroup() as tasks:
+        tasks.create_task(plane.run())
+        tasks.create_task(plane.watch())
+
+
+def until_signalled(main: Callable[[], Awaitable[None]]) -> None:
+    """Run until it ends, or until SIGTERM or SIGINT cancels it, which is a clean stop."""
+
+    async def cancellable() -> None:
+        task = asyncio.ensure_future(main())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
+
+    asyncio.run(cancellable())

@@ -1,0 +1,99 @@
+"""`tidegate up`: manifests through a local Envoy, in the foreground, for people."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from xds_server import log
+from xds_server.app import ControlPlane, private_directory
+from xds_server.cli.ports import bindable
+from xds_server.cli.serve import until_signalled
+from xds_server.cli.view import JsonLines, LiveView, View
+from xds_server.config import Config, ConfigError, add_manifests, add_server, config
+from xds_server.proxy.bootstrap import BootstrapOptions, XdsSocket, bootstrap
+from xds_server.proxy.process import EnvoyNotFoundError, EnvoyOptions, Event, Started, find, supervise
+
+NODE: Final = "local"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add_manifests(parser)
+    add_server(parser)
+    parser.add_argument(
+        "--envoy", metavar="PATH", help="the Envoy binary (default: $TIDEGATE_ENVOY, .envoy/, then PATH)"
+    )
+    parser.add_argument("-o", "--output", choices=("live", "json"), default="live" if sys.stdout.isatty() else "json",
+                        help="a live view (default on a terminal), or one JSON report a line")  # fmt: skip
+
+
+def run(flags: argparse.Namespace) -> int:
+    settings = config(flags)
+    private_directory(settings.state)
+    if flags.output == "json":
+        log.configure(settings.log_level, settings.log_format)
+        until_signalled(lambda: up(settings, JsonLines))
+        return 0
+    with (settings.state / "tidegate.log").open("a") as file:  # the terminal belongs to the view
+        log.configure(settings.log_level, settings.log_format, file)
+        until_signalled(lambda: up(settings, LiveView))
+    return 0
+
+
+async def up(settings: Config, view_of: Callable[[ControlPlane], View]) -> None:
+    """Serve and show, until cancelled."""
+    async with standing(settings, view_of):
+        await asyncio.get_running_loop().create_future()
+
+
+@asynccontextmanager
+async def standing(settings: Config, view_of: Callable[[ControlPlane], View]) -> AsyncIterator[ControlPlane]:
+    """A control plane and its Envoy, both running while the context lasts."""
+    binary = _envoy(settings)
+    plane = ControlPlane(settings)
+    plane.load()
+    bindable(plane.pipeline.ingested, settings.port_offset)
+    view = view_of(plane)
+    plane.observers.append(view.changed)
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Started):
+            plane.metrics.envoy_starts.inc()
+        view.envoy(event)
+
+    async with plane.serving(), asyncio.TaskGroup() as tasks:
+        running = [
+            tasks.create_task(plane.run()),
+            tasks.create_task(plane.watch()),
+            tasks.create_task(view.show()),
+            tasks.create_task(supervise(_options(settings, binary, plane), observe)),
+        ]
+        try:
+            yield plane
+        finally:
+            for task in running:
+                task.cancel()
+
+
+def _options(settings: Config, binary: Path, plane: ControlPlane) -> EnvoyOptions:
+    socket = settings.state / "envoy-admin.sock"
+    xds = XdsSocket(Path(plane.xds_listen.removeprefix("unix:")))
+    return EnvoyOptions(
+        binary=binary,
+        bootstrap=bootstrap(BootstrapOptions(node_id=NODE, xds=xds, admin=socket)),
+        admin=socket,
+        directory=settings.state,
+    )
+
+
+def _envoy(settings: Config) -> Path:
+    try:
+        return find(Path(settings.envoy) if settings.envoy else None, os.environ)
+    except EnvoyNotFoundError as error:
+        raise ConfigError(str(error)) from None

@@ -1,0 +1,181 @@
+"""What the process was told: the only reader of flags and environment, frozen before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from xds_server.log import LogFormat
+
+DEFAULT_POOL: Final = "127.80.0.0/16"
+DEFAULT_ADMIN: Final = "127.0.0.1:15080"
+LoadBalancerMode = Literal["dedicated", "shared"]
+
+
+class ConfigError(ValueError):
+    """A flag that cannot be used; the text names it and the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files of the ADS server: its certificate and key, and the authority of the clients."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`admin` is HOST:PORT, or "" for none; `xds_listen` is "unix:PATH" or HOST:PORT."""
+
+    manifests: tuple[Path, ...]
+    pool: tuple[str, ...] = (DEFAULT_POOL,)
+    port_offset: int = 0
+    ingress_mode: LoadBalancerMode = "dedicated"
+    default_tls_secret: str = ""
+    xds_listen: str = ""
+    xds_tls: TlsFiles | None = None
+    insecure_loopback: bool = False
+    admin: str = DEFAULT_ADMIN
+    state: Path = Path()
+    envoy: str = ""
+    log_level: str = "info"
+    log_format: LogFormat = "auto"
+
+
+def add_manifests(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that reads manifests."""
+    parser.add_argument(
+        "-f",
+        "--filename",
+        dest="manifests",
+        metavar="DIR",
+        action="append",
+        required=True,
+        type=Path,
+        help="a manifest file, or a directory of them (may be repeated)",
+    )
+    parser.add_argument(
+        "--pool",
+        action="append",
+        metavar="CIDR",
+        help=f"addresses for Gateways and Ingresses (default {DEFAULT_POOL}; may be repeated, one network an address family)",
+    )
+    parser.add_argument(
+        "--port-offset",
+        type=int,
+        default=0,
+        metavar="N",
+        help="add N to every listener's port, for users who may not bind low ports",
+    )
+    parser.add_argument(
+        "--ingress-mode",
+        choices=get_args(LoadBalancerMode),
+        default="dedicated",
+        help="whether an Ingress without an annotation has an address of its own (default) or shares one",
+    )
+    parser.add_argument(
+        "--default-tls-secret",
+        default="",
+        metavar="NAMESPACE/NAME",
+        help="the certificate of Ingress TLS hosts that name no secret",
+    )
+
+
+def add_server(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that serves."""
+    parser.add_argument(
+        "--admin",
+        default=DEFAULT_ADMIN,
+        metavar="HOST:PORT",
+        help=f'loopback address of /metrics, /healthz, /readyz and /debug; "off" for none (default {DEFAULT_ADMIN})',
+    )
+    parser.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(default info)"
+    )
+    parser.add_argument(
+        "--log-format", choices=get_args(LogFormat), default="auto", help="text on a terminal, else JSON"
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="directory for the ADS socket and Envoy's log (default: one of this user and project)",
+    )
+
+
+def config(flags: argparse.Namespace) -> Config:
+    """Check flags against each other; raises `ConfigError`."""
+    given = vars(flags)
+    manifests = tuple(flags.manifests)
+    for path in manifests:
+        if not path.exists():
+            raise ConfigError(f"-f {path}: there is no such file or directory")
+    return Config(
+        manifests=manifests,
+        pool=_pool(flags.pool or [DEFAULT_POOL]),
+        port_offset=_offset(flags.port_offset),
+        ingress_mode=flags.ingress_mode,
+        default_tls_secret=_secret(flags.default_tls_secret),
+        xds_listen=given.get("xds_listen") or "",
+        xds_tls=_tls(given),
+        insecure_loopback=bool(given.get("insecure_loopback")),
+        admin="" if given.get("admin") == "off" else given.get("admin") or "",
+        state=given.get("state") or _state(manifests),
+        envoy=given.get("envoy") or "",
+        log_level=given.get("log_level") or "info",
+        log_format=given.get("log_format") or "auto",
+    )
+
+
+def _pool(networks: list[str]) -> tuple[str, ...]:
+    for text in networks:
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError as error:
+            raise ConfigError(f"--pool {text}: {error}; give one like {DEFAULT_POOL}") from None
+        if network.num_addresses < 4:
+            raise ConfigError(f"--pool {text}: too small for an address; give at least a /30")
+    families = [ipaddress.ip_network(text).version for text in networks]
+    if len(set(families)) < len(families):
+        raise ConfigError("--pool: at most one network of each address family")
+    return tuple(networks)
+
+
+def _offset(offset: int) -> int:
+    if not 0 <= offset < 65535:
+        raise ConfigError(f"--port-offset {offset}: must be between 0 and 65534")
+    return offset
+
+
+def _secret(text: str) -> str:
+    if text and text.count("/") != 1:
+        raise ConfigError(f"--default-tls-secret {text}: give it as NAMESPACE/NAME")
+    return text
+
+
+def _tls(given: dict[str, object]) -> TlsFiles | None:
+    files = [given.get(name) for name in ("xds_tls_cert", "xds_tls_key", "xds_tls_client_ca")]
+    if not any(files):
+        return None
+    certificate, key, client_ca = files
+    if not (isinstance(certificate, Path) and isinstance(key, Path) and isinstance(client_ca, Path)):
+        raise ConfigError("--xds-tls-cert, --xds-tls-key and --xds-tls-client-ca go together: give all three")
+    for path in (certificate, key, client_ca):
+        if not path.is_file():
+            raise ConfigError(f"{path}: there is no such file")
+    return TlsFiles(certificate, key, client_ca)
+
+
+def _state(manifests: tuple[Path, ...]) -> Path:
+    """A directory of the user's own, so that no other user can put a socket there first."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    base = Path(runtime) if runtime else Path(tempfile.gettempdir())
+    name = "-".join(part for part in manifests[0].resolve().parts[-2:] if part.isprintable()).replace("/", "")
+    return base / f"tidegate-{os.getuid()}" / name[:40]

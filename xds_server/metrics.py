@@ -1,0 +1,81 @@
+"""Prometheus metrics of the control plane; labels are kinds, types and variants, never names of users' objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from xds_server.model.resource import ResourceKey
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+def short(type_url: str) -> str:
+    """The last word of a type URL: "Cluster"."""
+    return type_url.rpartition(".")[2]
+
+
+class Metrics:
+    """One registry; what other parts keep is read when it is scraped, by the collectors that `watch` adds."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.commit_seconds = Histogram(
+            "tidegate_commit_duration_seconds",
+            "Time to bring the graph up to date.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.object_changes = Counter(
+            "tidegate_object_changes", "Objects put or deleted, by kind.", ["kind"], registry=self.registry
+        )
+        self.resource_changes = Counter(
+            "tidegate_resource_changes",
+            "Envoy resources that commits changed, by type.",
+            ["type"],
+            registry=self.registry,
+        )
+        self.faults = Counter(
+            "tidegate_transformation_faults", "Transformations that raised; each is a defect.", registry=self.registry
+        )
+        self.problems = Gauge(
+            "tidegate_manifest_problems", "Manifests, or parts of them, that cannot be used.", registry=self.registry
+        )
+        self.envoy_starts = Counter("tidegate_envoy_starts", "Starts of the local Envoy.", registry=self.registry)
+
+    def resources_changed(self, keys: Iterable[ResourceKey]) -> None:
+        for key in keys:
+            self.resource_changes.labels(short(key.type_url)).inc()
+
+    def watch(self, read: Callable[[], Iterable[Metric]]) -> None:
+        """Add metrics that are read from elsewhere at each scrape."""
+        self.registry.register(_Read(read))
+
+    def exposition(self) -> bytes:
+        return generate_latest(self.registry)
+
+
+class _Read(Collector):
+    def __init__(self, read: Callable[[], Iterable[Metric]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        return self._read()
+
+
+def collection_sizes(sizes: Callable[[], dict[str, int]]) -> Callable[[], Iterator[Metric]]:
+    """The size of each collection of the graph, by its name."""
+
+    def read() -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "tidegate_collection_size", "Entries of a collection of the graph.", labels=["collection"]
+        )
+        for name, size in sizes().items():
+            family.add_metric([name], size)
+        yield family
+
+    return read

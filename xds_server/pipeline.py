@@ -1,0 +1,60 @@
+"""The whole graph in one place: sources, ingestion, translation, status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from xds_server.graph import Changes, Collection, Graph
+from xds_server.ingestion.collections import Ingested, ingest
+from xds_server.ingestion.sources import Settings, Sources
+from xds_server.model.refs import ObjectRef
+from xds_server.model.resource import Resource, ResourceKey
+from xds_server.status.collections import DesiredStatus, Feedback, statuses
+from xds_server.translation import names
+from xds_server.translation.collections import TranslationSettings, translate
+
+
+class Pipeline(NamedTuple):
+    """Objects go in by `put`, Envoys' answers by `feedback`; a commit brings `resources` and `statuses` up to date."""
+
+    graph: Graph
+    sources: Sources
+    feedback: Feedback
+    ingested: Ingested
+    resources: Collection[ResourceKey, Resource]
+    statuses: Collection[ObjectRef, DesiredStatus]
+
+    @classmethod
+    def declare(cls, settings: Settings, translation: TranslationSettings) -> Pipeline:
+        graph = Graph()
+        sources = Sources.declare(graph)
+        feedback = Feedback.declare(graph)
+        ingested = ingest(graph, sources, settings)
+        resources = translate(graph, ingested, translation).resources
+        return cls(
+            graph,
+            sources,
+            feedback,
+            ingested,
+            resources,
+            statuses(graph, feedback, ingested.verdicts, ingested.frontends, resources, names.owner),
+        )
+
+    def put(self, ref: ObjectRef, value: Any | None) -> None:
+        """Put an object into the source of its kind; None deletes it."""
+        source = self.sources.of(ref.kind)
+        if value is None:
+            source.delete(ref)
+        else:
+            source.put(ref, value)
+
+    def apply(self, objects: Iterable[tuple[ObjectRef, Any | None]]) -> Changes:
+        """Put objects and commit."""
+        for ref, value in objects:
+            self.put(ref, value)
+        return self.graph.commit()
+
+    def published(self, changes: Changes) -> dict[ResourceKey, Resource | None]:
+        """The resources that a commit changed, with their new content; None for those that are gone."""
+        return {key: self.resources.get(key) for key in changes.get(self.resources.name, ())}

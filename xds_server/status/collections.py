@@ -1,0 +1,192 @@
+"""Declares the status of each object: its verdicts, its faults, and whether Envoy serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+from xds_server.graph import Collection, Derived, Fetch, Graph, Group, Index, Source
+from xds_server.model.delivery import Acceptance, DeliveryRef, Rejection
+from xds_server.model.listener import Frontend
+from xds_server.model.refs import ObjectRef
+from xds_server.model.resource import LISTENER, Resource, ResourceKey
+from xds_server.model.verdict import Condition, Verdict, VerdictRef
+
+PROGRAMMED: Final = "Programmed"
+_DEPTH: Final = 3  # endpoints -> cluster -> route configuration -> its owner
+
+Owner = Callable[[ResourceKey], ObjectRef | None]
+"""The frontend that a listener, route configuration or virtual host belongs to; None for what several share."""
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredStatus:
+    """All verdicts of one object: its own first, then by parent or listener."""
+
+    object: ObjectRef
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """A rejection, at the frontend that suffers from it."""
+
+    frontend: ObjectRef
+    resource: ResourceKey
+    node: str
+    rejection: Rejection
+
+
+class Feedback(NamedTuple):
+    """What Envoys said, as sources."""
+
+    acceptances: Source[DeliveryRef, Acceptance]
+    rejections: Source[DeliveryRef, Rejection]
+
+    @classmethod
+    def declare(cls, graph: Graph) -> Feedback:
+        return cls(graph.source("acceptances"), graph.source("rejections"))
+
+
+def statuses(
+    graph: Graph,
+    feedback: Feedback,
+    verdicts: Collection[VerdictRef, Verdict],
+    frontends: Collection[ObjectRef, Frontend],
+    resources: Collection[ResourceKey, Resource],
+    owner: Owner,
+) -> Derived[ObjectRef, DesiredStatus]:
+    """Declare the status of every object that has a verdict or a fault."""
+    referrers: Index[ResourceKey, ResourceKey, Resource] = resources.index(lambda resource: resource.references)
+    listeners: Index[ObjectRef, ResourceKey, Resource] = resources.index(lambda resource: _owned(owner, resource))
+    accepted: Index[ResourceKey, DeliveryRef, Any] = _by_resource(graph, feedback.acceptances)
+
+    def blame(
+        fetch: Fetch, key: DeliveryRef, rejection: Rejection
+    ) -> Iterator[tuple[tuple[DeliveryRef, ObjectRef], Blame]]:
+        current = fetch.get(resources, key.resource)
+        if current is None or current.version != rejection.version:
+            return  # what was refused is no longer what is wanted
+        for frontend in sorted(_sufferers(fetch, referrers, owner, key.resource)):
+            yield (key, frontend), Blame(frontend, key.resource, key.node, rejection)
+
+    blames: Index[ObjectRef, Any, Blame] = graph.derive("blames", feedback.rejections, blame).index(
+        lambda b: [b.frontend]
+    )
+
+    def programmed(fetch: Fetch, frontend: ObjectRef, served: Group[Resource]) -> Iterator[tuple[ObjectRef, Condition]]:
+        yield (
+            frontend,
+            _programmed(
+                [(resource, [entry.version for _, entry in fetch.by(accepted, resource.key)]) for resource in served],
+                list(fetch.by(blames, frontend)),
+            ),
+        )
+
+    programs = graph.derive("programs", listeners, programmed)
+    faults = graph.derive("fault_verdicts", graph.faults, _fault_verdict)
+    by_object: Index[ObjectRef, VerdictRef, Verdict] = graph.union("all_verdicts", verdicts, faults).index(
+        lambda verdict: [verdict.ref.object]
+    )
+
+    def status(fetch: Fetch, ref: ObjectRef, group: Group[Verdict]) -> Iterator[tuple[ObjectRef, DesiredStatus]]:
+        found = tuple(group)
+        if ref.kind == "Gateway":
+            condition = _addressed(fetch.get(frontends, ref)) or fetch.get(programs, ref) or _NOTHING_SERVED
+            found = tuple(_with_programmed(verdict, condition) for verdict in found)
+        yield ref, DesiredStatus(ref, found)
+
+    return graph.derive("statuses", by_object, status)
+
+
+_NOTHING_SERVED: Final = Condition(PROGRAMMED, "False", "Invalid", "No listener of this Gateway can be served.")
+
+
+def _by_resource(graph: Graph, acceptances: Source[DeliveryRef, Acceptance]) -> Index[ResourceKey, DeliveryRef, Any]:
+    keyed = graph.derive("accepted_by", acceptances, lambda _, key, value: [(key, (key, value))])
+    return keyed.index(lambda entry: [entry[0].resource])
+
+
+def _owned(owner: Owner, resource: Resource) -> list[ObjectRef]:
+    if resource.type_url != LISTENER:
+        return []
+    ref = owner(resource.key)
+    return [] if ref is None else [ref]
+
+
+def _sufferers(
+    fetch: Fetch, referrers: Index[ResourceKey, ResourceKey, Resource], owner: Owner, refused: ResourceKey
+) -> set[ObjectRef]:
+    """The frontends that own the refused resource, or what leads to it."""
+    found: set[ObjectRef] = set()
+    seen, level = {refused}, [refused]
+    for _ in range(_DEPTH):
+        above: list[ResourceKey] = []
+        for key in level:
+            ref = owner(key)
+            if ref is not None:
+                found.add(ref)
+                continue
+            above += [resource.key for resource in fetch.by(referrers, key) if resource.key not in seen]
+        seen.update(above)
+        level = above
+    found.update(ref for key in level if (ref := owner(key)) is not None)
+    return found
+
+
+def _programmed(served: list[tuple[Resource, list[str]]], blames: list[Blame]) -> Condition:
+    # "Programmed: the configuration was accepted by the data plane": never True while the newest is refused.
+    if blames:
+        first = blames[0]
+        kind = first.resource.type_url.rpartition(".")[2]
+        text = f"Envoy {first.node} refused {kind} {first.resource.name}: {first.rejection.detail}"
+        return Condition(PROGRAMMED, "False", "Invalid", text)
+    for resource, versions in served:
+        if not versions:
+            return Condition(PROGRAMMED, "False", "Pending", f"No Envoy has accepted listener {resource.name} yet.")
+        if any(version != resource.version for version in versions):
+            return Condition(
+                PROGRAMMED, "False", "Pending", f"Not every Envoy has accepted the newest listener {resource.name} yet."
+            )
+    return Condition(PROGRAMMED, "True", "Programmed")
+
+
+def _addressed(frontend: Frontend | None) -> Condition | None:
+    if frontend is None or not frontend.unusable:
+        return None
+    return Condition(PROGRAMMED, "False", "AddressNotUsable", frontend.unusable)
+
+
+def _with_programmed(verdict: Verdict, programmed: Condition) -> Verdict:
+    """Add `Programmed` to the Gateway itself or to one of its listeners, which cannot be if it is not valid."""
+    if verdict.ref.position < -1:
+        return verdict
+    condition = programmed
+    refused = [c for c in verdict.conditions if c.type in {"Accepted", "ResolvedRefs"} and c.status != "True"]
+    if (refused and verdict.ref.section) or any(c.type == "Accepted" for c in refused):
+        condition = Condition(PROGRAMMED, "False", "Invalid", refused[0].message)
+    return replace(verdict, conditions=(*verdict.conditions, condition))
+
+
+def _fault_verdict(_: Fetch, key: tuple[str, Any], text: str) -> Iterator[tuple[VerdictRef, Verdict]]:
+    """A transformation that raised is our error; the object it was about says so and keeps its last good state."""
+    collection, input_key = key
+    about = _object_in(input_key)
+    if about is None:
+        return
+    ref = VerdictRef(about, -2, "", f"{collection}/{_text(input_key)}")
+    message = f"Internal error in {collection}, the last good configuration stays in use: {text[:256]}"
+    yield ref, Verdict(ref, 0, (Condition("Accepted", "False", "InternalError", message),))
+
+
+def _object_in(key: Any) -> ObjectRef | None:
+    if isinstance(key, ObjectRef):
+        return key
+    if isinstance(key, tuple):
+        return next((ref for part in key if (ref := _object_in(part)) is not None), None)
+    return None
+
+
+def _text(key: Any) -> str:
+    return "/".join(map(_text, key)) if isinstance(key, tuple) else str(key)
