@@ -20,7 +20,7 @@ CONTRACT: dict[str, frozenset[str]] = {
     "status": frozenset({"graph", "model"}),
     "explain": frozenset({"translation.envoy", "translation.names", "model"}),
     "xds": frozenset({"model.resource"}),
-    "files": frozenset({"objects"}),
+    "files": frozenset({"objects", "model.refs"}),
     "proxy": frozenset(),
     "demo": frozenset(),
     "log": frozenset(),

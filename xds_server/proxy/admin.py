@@ -39,7 +39,7 @@ async def is_ready(socket: Path) -> bool:
 
 async def ready(socket: Path, *, every_s: float = 0.05) -> None:
     """Return when Envoy serves; the caller bounds the wait."""
-    while not await is_ready(socket):  # noqa: ASYNC110  (another process's state: nothing tells us)
+    while not await is_ready(socket):
         await asyncio.sleep(every_s)
 
 
