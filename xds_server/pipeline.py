@@ -8,11 +8,24 @@ from typing import Any, NamedTuple
 from xds_server.graph import Changes, Collection, Graph
 from xds_server.ingestion.collections import Ingested, ingest
 from xds_server.ingestion.sources import Settings, Sources
+from xds_server.model import resource
 from xds_server.model.refs import ObjectRef
 from xds_server.model.resource import Resource, ResourceKey
 from xds_server.status.collections import DesiredStatus, Feedback, statuses
 from xds_server.translation import names
 from xds_server.translation.collections import TranslationSettings, translate
+
+
+def owner(key: ResourceKey) -> ObjectRef | None:
+    """The frontend that a listener, route configuration or virtual host belongs to."""
+    match key.type_url:
+        case resource.LISTENER:
+            return names.parse_listener(key.name).frontend
+        case resource.ROUTE_CONFIGURATION:
+            return names.parse_route_configuration(key.name)[0].frontend
+        case resource.VIRTUAL_HOST:
+            return names.parse_virtual_host(key.name).table.frontend
+    return None
 
 
 class Pipeline(NamedTuple):
@@ -38,7 +51,7 @@ class Pipeline(NamedTuple):
             feedback,
             ingested,
             resources,
-            statuses(graph, feedback, ingested.verdicts, ingested.frontends, resources, names.owner),
+            statuses(graph, feedback, ingested.verdicts, ingested.frontends, resources, owner),
         )
 
     def put(self, ref: ObjectRef, value: Any | None) -> None:

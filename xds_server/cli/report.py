@@ -31,6 +31,17 @@ def addresses(pipeline: Pipeline, port_offset: int) -> list[dict[str, Any]]:
     ]
 
 
+def served_at(pipeline: Pipeline) -> dict[str, ObjectRef]:
+    """The frontend of each Gateway and each Ingress, by KIND/NAMESPACE/NAME."""
+    own = {str(ref): ref for ref in pipeline.ingested.frontends if ref != SHARED_INGRESS}
+    ingresses = {
+        str(attachment.source): attachment.table.frontend
+        for attachment in pipeline.ingested.attachments.values()
+        if attachment.source is not None and attachment.source.kind == "Ingress"
+    }
+    return own | ingresses
+
+
 def name(ref: ObjectRef) -> dict[str, str]:
     """A reference by its parts; all shared Ingresses are one, of kind Ingress and without a name."""
     if ref == SHARED_INGRESS:

@@ -1,0 +1,92 @@
+"""`tidegate explain`: what a request would meet, offline."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+
+from xds_server.cli.offline import load
+from xds_server.cli.report import served_at
+from xds_server.config import ConfigError, add_manifests, config
+from xds_server.explain.explain import explain
+from xds_server.explain.request import Request
+from xds_server.explain.result import Result, document
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add_manifests(parser)
+    parser.add_argument("method", metavar="METHOD", help="GET, POST, ...")
+    parser.add_argument("url", metavar="URL", help="http://host[:port]/path or https://...; without --port-offset")
+    parser.add_argument("-H", "--header", action="append", default=[], metavar="'NAME: VALUE'", help="may be repeated")
+    parser.add_argument("--parent", default="", metavar="KIND/NAMESPACE/NAME", help="at this Gateway or Ingress only")
+    parser.add_argument("--address", default="", metavar="IP", help="at this address only")
+    parser.add_argument("--client", default="", metavar="IP", help="the address that the request comes from")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default text)")
+
+
+def run(flags: argparse.Namespace) -> int:
+    settings = config(flags)
+    if flags.parent and flags.address:
+        raise ConfigError("--parent and --address name the same thing twice: give one")
+    found = load(settings)
+    for problem in found.problems:
+        print(f"not served: {problem.text}", file=sys.stderr)
+    request = Request(flags.method, flags.url, tuple(_header(text) for text in flags.header), flags.client)
+    try:
+        results = explain(
+            found.pipeline.resources,
+            request,
+            parent=flags.parent,
+            address=flags.address,
+            port_offset=settings.port_offset,
+            frontends={parent: str(ref) for parent, ref in served_at(found.pipeline).items()},
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if flags.output == "json":
+        print(json.dumps({"results": [document(result) for result in results]}, indent=2))
+    else:
+        _show(results)
+    return 0
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise ConfigError(f"-H {text!r}: give it as 'name: value'")
+    return name.strip(), value.strip()
+
+
+def _show(results: tuple[Result, ...]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for result in results:
+        for line in _lines(result):
+            console.print(line)
+
+
+def _lines(result: Result) -> list[str]:
+    said = f" {result.status}" if result.status else ""
+    target = f" -> {result.location}" if result.location else ""
+    facts = [
+        ("listener", result.listener),
+        ("virtual host", result.virtual_host),
+        ("route", f"{result.route.source} rule {result.route.rule}" if result.route else ""),
+        ("match", result.match),
+        *(("filter", text) for text in result.filters),
+        *(
+            ("backend", f"{each.service}:{each.port} weight {each.weight}: {', '.join(each.endpoints) or 'no endpoint'}")
+            for each in result.backends
+        ),
+        ("why", result.reason),
+        *(("passed over", text) for text in result.considered),
+        *(("share", f"{each.share:.4%} {each.outcome} {each.status or each.cluster}") for each in result.alternatives),
+    ]
+    return [
+        f"[bold]{escape(result.parent or '-')}[/] at {result.address or '-'}: "
+        f"[bold]{result.outcome}{said}[/]{escape(target)}",
+        *(f"  {label:<12} {escape(text)}" for label, text in facts if text),
+    ]
