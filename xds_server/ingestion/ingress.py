@@ -1,0 +1,116 @@
+"""Ingress, declared on a graph.
+
+The contract with `ingestion.collections`, which joins these parts with those of Gateway API:
+
+- `frontends` are the frontends that need an address: each dedicated Ingress, and `SHARED_INGRESS` when any is shared.
+- `listeners` are those that are served: port 80 of every frontend, and on port 443 one for each host with TLS.
+- `virtual_hosts` are complete: Ingress hosts do not fall through to wildcards and have an order of their own, so that
+  they are made here and not from attachments. Their tables belong to Ingress frontends and so never meet a Gateway's.
+- `routes`, `tls_routes`, `verdicts` and `warnings` join those of the other kinds by `Graph.union`: keys are disjoint.
+- Clusters, endpoints and certificates follow from routes and listeners, as for Gateway API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from xds_server.graph import Collection, Graph
+from xds_server.ingestion.certificates import certificate
+from xds_server.ingestion.ingress_class import Claim, claim, default_classes
+from xds_server.ingestion.ingress_hosts import host_keys, virtual_hosts
+from xds_server.ingestion.ingress_plan import IngressPlan, ingress_plan
+from xds_server.ingestion.ingress_routes import Plans, ingress_routes, path_keys, path_owner
+from xds_server.ingestion.ingress_tls import (
+    covering,
+    http_listener,
+    secrets,
+    tls_host,
+    tls_keys,
+    tls_listener,
+    tls_route,
+)
+from xds_server.ingestion.ingress_verdict import remarks, verdict
+from xds_server.ingestion.sources import Settings, Sources
+from xds_server.model.listener import Listener
+from xds_server.model.refs import HostRef, ListenerRef, ObjectRef, RouteRef
+from xds_server.model.route import Route, TlsRoute, VirtualHost
+from xds_server.model.verdict import Verdict, VerdictRef
+from xds_server.model.verdict import Warning as Remark
+from xds_server.objects.networking import Ingress
+
+
+class IngressParts(NamedTuple):
+    frontends: Collection[ObjectRef, ObjectRef]
+    listeners: Collection[ListenerRef, Listener]
+    routes: Collection[RouteRef, Route]
+    virtual_hosts: Collection[HostRef, VirtualHost]
+    tls_routes: Collection[HostRef, TlsRoute]
+    verdicts: Collection[VerdictRef, Verdict]
+    warnings: Collection[tuple[ObjectRef, str], Remark]
+
+
+def ingest_ingresses(graph: Graph, sources: Sources, settings: Settings) -> IngressParts:
+    defaults = default_classes(sources)
+    plans = graph.derive(
+        "ingress_plans",
+        sources.ingresses,
+        lambda fetch, ref, ingress: planned(claim(fetch, sources, defaults, settings, ingress), ref, ingress, settings),
+    )
+    owners = graph.derive("ingress_paths", plans.index(path_keys), lambda _, key, group: ((key, path_owner(group)),))
+    others = Plans(plans, owners, plans.index(regex_host_keys))
+    by_ingress = graph.derive(
+        "ingress_routes_by_ingress",
+        plans,
+        lambda fetch, ref, plan: ((ref, ingress_routes(fetch, sources, others, plan)),),
+    )
+    certificates = graph.derive(
+        "ingress_certificates",
+        plans.index(secrets),
+        lambda fetch, ref, _: ((ref, certificate(ref, fetch.get(sources.secrets, ref))),),
+    )
+    tls_hosts = graph.derive(
+        "ingress_tls_hosts",
+        plans.index(tls_keys),
+        lambda fetch, key, group: ((key, tls_host(fetch, certificates, key, group)),),
+    )
+    covered = tls_hosts.index(lambda host: (key for key in covering(host.key) if key != host.key))
+    frontends = graph.derive(
+        "ingress_frontends", plans.index(lambda plan: (plan.frontend,)), lambda _, frontend, __: ((frontend, frontend),)
+    )
+    listeners = graph.union(
+        "ingress_listeners",
+        graph.derive("ingress_http_listeners", frontends, lambda _, frontend, __: http_listener(frontend)),
+        graph.derive("ingress_tls_listeners", tls_hosts, lambda fetch, _, host: tls_listener(fetch, covered, host)),
+    )
+    return IngressParts(
+        frontends=frontends,
+        listeners=listeners,
+        routes=graph.derive(
+            "ingress_routes", by_ingress, lambda _, __, made: ((route.ref, route) for route in made.routes)
+        ),
+        virtual_hosts=graph.derive(
+            "ingress_virtual_hosts",
+            by_ingress.index(host_keys),
+            lambda fetch, key, group: virtual_hosts(fetch, tls_hosts, settings, key, group),
+        ),
+        tls_routes=graph.derive(
+            "ingress_tls_routes", tls_hosts, lambda fetch, _, host: tls_route(fetch, by_ingress, host)
+        ),
+        verdicts=graph.derive("ingress_verdicts", by_ingress, lambda fetch, _, made: verdict(fetch, tls_hosts, made)),
+        warnings=graph.derive("ingress_warnings", by_ingress, lambda fetch, _, made: remarks(fetch, tls_hosts, made)),
+    )
+
+
+def planned(
+    claimed: Claim, ref: ObjectRef, ingress: Ingress, settings: Settings
+) -> Iterator[tuple[ObjectRef, IngressPlan]]:
+    if claimed.ours:
+        yield ref, ingress_plan(ref, ingress, settings, claimed.remark)
+
+
+def regex_host_keys(plan: IngressPlan) -> Iterator[tuple[ObjectRef, str, str]]:
+    """The hosts whose paths are all regular expressions, as ingress-nginx has it; here within one namespace (S3)."""
+    if plan.annotations.use_regex or plan.annotations.rewrite_target is not None:
+        for host in sorted({path.host for path in plan.paths()}):
+            yield plan.frontend, plan.ref.namespace, host
