@@ -11,11 +11,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -181,6 +183,34 @@ asyncio.run(supervise(options, lambda event: isinstance(event, Ready) and print(
             await ended.wait()
 
 
+async def test_a_drained_stop_lets_the_request_in_flight_finish(options: EnvoyOptions) -> None:
+    """Who asked to stop waits for clients; the request under way is answered, and then Envoy ends."""
+    arrived, release = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: web.BaseRequest) -> web.Response:
+        arrived.set()
+        await release.wait()
+        return web.Response(text="whole")
+
+    port = unused_port()
+    async with served(slow) as backend, asyncio.timeout(DEADLINE_S):
+        document = json.loads(options.bootstrap)
+        document["static_resources"] |= tunnel(port, backend)
+        draining = replace(options, bootstrap=json.dumps(document), drain_s=DEADLINE_S)
+        life = asyncio.create_task(supervise(draining, lambda _: None))
+        await admin.ready(options.admin)
+        async with aiohttp.ClientSession() as session:
+            asked = asyncio.create_task(text_of(session, f"http://127.0.0.1:{port}/"))
+            await arrived.wait()
+            life.cancel()
+            _, waiting = await asyncio.wait([life], timeout=0.5)
+            release.set()
+
+            assert {life} == waiting
+            assert "whole" == await asked
+        await asyncio.wait([life])
+
+
 async def test_metrics_are_all_that_the_metrics_listener_gives(options: EnvoyOptions, tmp_path: Path) -> None:
     """S11: the two paths answer GET; the rest of the admin interface is 404, writes above all."""
     port = unused_port()
@@ -223,6 +253,44 @@ async def status(session: aiohttp.ClientSession, method: str, url: str) -> int:
     async with session.request(method, URL(url, encoded=True)) as response:
         await response.read()
         return response.status
+
+
+async def text_of(session: aiohttp.ClientSession, url: str) -> str:
+    async with session.get(url) as response:
+        return await response.text()
+
+
+@asynccontextmanager
+async def served(handler: Callable[[web.BaseRequest], Awaitable[web.Response]]) -> AsyncIterator[int]:
+    """The port of a server that answers by the handler."""
+    runner = web.ServerRunner(web.Server(handler))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def tunnel(port: int, backend: int) -> dict[str, list[dict]]:
+    """Static resources that carry TCP from one loopback port to another."""
+
+    def at(number: int) -> dict:
+        return {"socket_address": {"address": "127.0.0.1", "port_value": number}}
+
+    proxy = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "tunnel",
+        "cluster": "backend",
+    }
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": at(backend)}}]}]
+    cluster = {
+        "name": "backend",
+        "type": "STATIC",
+        "load_assignment": {"cluster_name": "backend", "endpoints": endpoints},
+    }
+    chain = {"filters": [{"name": "tcp_proxy", "typed_config": proxy}]}
+    return {"clusters": [cluster], "listeners": [{"name": "tunnel", "address": at(port), "filter_chains": [chain]}]}
 
 
 def unused_port() -> int:

@@ -168,15 +168,23 @@ def none_failed(expected: str, seen: str) -> bool:
 
 
 EDITS: tuple[Step, ...] = (
-    Step("edit", f"{LIVE}: another backend, and back", "200 ratings, then 200 webpod", backend_changed),
-    Step("delete", f"{LIVE} deleted, and restored", "404 from Envoy, then 200 webpod", route_removed),
-    Step("bad file", "broken.yaml added; then the edit above", "200 ratings, then 200 webpod", broken_added),
+    Step("edit", f"{LIVE}: another backend, and back", GATEWAY, "200 ratings, then 200 webpod", backend_changed),
+    Step("delete", f"{LIVE} deleted, and restored", GATEWAY, "404 from Envoy, then 200 webpod", route_removed),
+    Step("bad file", "broken.yaml added; then the edit above", GATEWAY, "200 ratings, then 200 webpod", broken_added),
     Step(
         "half file",
         "ingress-dedicated.yaml cut short; the edit above; then GET http://dedicated.example.com/",
+        DEDICATED,
         "200 ratings, then 200 webpod; 200 webpod",
         file_half_written,
     ),
-    Step("W5", f"{DEDICATED} made shared: its address", "the shared one: 200 webpod", dedicated_shared),
-    Step("no loss", "GET http://gateway.example.com/details/1 all the while", "0 failed", undisturbed, none_failed),
+    Step("W5", "its annotation says shared: its address", DEDICATED, "the shared one: 200 webpod", dedicated_shared),
+    Step(
+        "no loss",
+        "GET http://gateway.example.com/details/1 all the while",
+        GATEWAY,
+        "0 failed",
+        undisturbed,
+        none_failed,
+    ),
 )

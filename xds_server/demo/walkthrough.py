@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 import grpc
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -21,7 +23,7 @@ from xds_server.demo.edits import EDITS
 from xds_server.demo.steps import DOORS, STEPS, Step, World
 
 OPENING_S = 30.0
-WIDTH = 160
+WIDTH = 200
 
 
 async def walkthrough(
@@ -42,15 +44,18 @@ async def walkthrough(
     shown = console or Console()
     if not shown.is_terminal:
         shown.width = WIDTH
-    table = Table("step", "asked", "expected", "seen", title="examples/bookinfo, through Envoy")
+    table = Table("step", "asked", "at", "expected", "seen", box=SIMPLE_HEAD)
     differ = 0
-    with Live(table, console=shown):
+    # On a terminal rows appear as they are seen; a log gets the whole table once.
+    with Live(table, console=shown) if shown.is_terminal else nullcontext():
         async for step, seen in results(world, (*STEPS, *EDITS)):
             agrees = step.agrees(step.expected, seen)
             differ += not agrees
-            table.add_row(
-                step.name, Text(step.asked), step.expected, Text(seen, style="green" if agrees else "bold red")
-            )
+            at = step.at.replace("/default/", " ")
+            colour = "green" if agrees else "bold red"
+            table.add_row(step.name, Text(step.asked), at, Text(step.expected), Text(seen, style=colour))
+    if not shown.is_terminal:
+        shown.print(table)
     shown.print(f"{len(STEPS) + len(EDITS) - differ} as expected, {differ} different")
     return differ
 

@@ -9,6 +9,8 @@ from typing import Literal
 
 import aiohttp
 
+# Listeners of those who watch Envoy: its admin interface, and the metrics listener of the bootstrap.
+WATCHING = ("listener.admin.", "listener.metrics.")
 TIMEOUT = aiohttp.ClientTimeout(total=5)
 
 
@@ -49,8 +51,12 @@ async def drained(socket: Path, *, every_s: float = 0.1) -> None:
     :raises OSError: Envoy is gone.
     """
     await ask(socket, "/drain_listeners?graceful", method="POST")
-    while True:
-        _, body = await ask(socket, "/stats?filter=^server.total_connections$")
-        if body.strip().endswith(b": 0"):
-            return
+    while await connected(socket):
         await asyncio.sleep(every_s)
+
+
+async def connected(socket: Path) -> int:
+    """How many clients are connected to what is served; who watches Envoy itself does not count."""
+    _, body = await ask(socket, r"/stats?filter=^listener\..*\.downstream_cx_active$")
+    lines = (line.rpartition(": ") for line in body.decode().splitlines())
+    return sum(int(value) for name, _, value in lines if not name.startswith(WATCHING))

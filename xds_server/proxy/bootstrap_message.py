@@ -263,6 +263,7 @@ def metrics_listener(host: str, port: int) -> Listener:
     """The one door to the admin interface that needs no file permission: two paths, one method, no writes (S11)."""
     return Listener(
         name=METRICS_LISTENER,
+        stat_prefix="metrics",
         address=tcp(host, port),
         # Who watches must see most when everything else is refused.
         ignore_global_conn_limit=True,
