@@ -29,7 +29,7 @@ PROTOCOL_BY_APP_PROTOCOL: Final[dict[str, Protocol]] = {
 }
 
 
-def service_backend(  # noqa: PLR0913  # a backend is named by so many words
+def service_backend(
     fetch: Fetch,
     sources: Sources,
     namespace: str,
@@ -64,7 +64,7 @@ def no_port(ref: ObjectRef, port: int | str, ports: tuple[ServicePort, ...]) -> 
     return InvalidBackend("BackendNotFound", f"{ref} has no port {port}; it has: {known}")
 
 
-def resolve(  # noqa: PLR0913  # what is read, who asks, and for what
+def resolve(
     fetch: Fetch,
     sources: Sources,
     grants: Grants,
@@ -78,6 +78,6 @@ def resolve(  # noqa: PLR0913  # what is read, who asks, and for what
         return InvalidBackend("InvalidKind", f"backendRef {ref.name} is a {kind}; only Services are backends")
     target = ObjectRef("Service", ref.namespace or referrer.namespace, ref.name)
     if not permitted(fetch, grants, referrer, target):
-        message = f"{target} is in another namespace, where no ReferenceGrant allows {referrer.kind}s of {referrer.namespace}"
+        message = f"{target}: no ReferenceGrant there allows {referrer.kind}s of namespace {referrer.namespace}"
         return InvalidBackend("RefNotPermitted", message)
     return service_backend(fetch, sources, target.namespace, target.name, ref.port, protocol)

@@ -5,11 +5,102 @@ Messages never hold any of a Secret's content.
 
 from __future__ import annotations
 
+from base64 import b64decode
+from binascii import Error as Base64Error
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
 from xds_server.model.backend import Certificate, InvalidCertificate
 from xds_server.model.refs import ObjectRef
 from xds_server.objects.core import Secret
 
+MAX_CHAIN: Final = 16
+MAX_PEM: Final = 64 * 1024
+MIN_RSA_BITS: Final = 2048
+MAX_RSA_BITS: Final = 8192
+CURVES: Final = frozenset({"secp256r1", "secp384r1", "secp521r1"})
+"""The curves of server certificates that Envoy 1.40 takes."""
+
+
+class Unusable(Exception):  # noqa: N818  # an outcome, not an error of ours
+    """A Secret cannot serve TLS; the text tells why without any of its content."""
+
 
 def certificate(ref: ObjectRef, secret: Secret | None) -> Certificate | InvalidCertificate:
-    """The checked key pair of a `kubernetes.io/tls` Secret; None is a Secret that does not exist."""
-    raise NotImplementedError
+    """The checked key pair of a `kubernetes.io/tls` Secret; None is a Secret that does not exist.
+
+    An expired certificate passes: Envoy serves it, and taking it away would not make anything safer.
+    """
+    if secret is None:
+        return InvalidCertificate(ref, "does not exist")
+    try:
+        return checked(ref, secret)
+    except Unusable as reason:
+        return InvalidCertificate(ref, str(reason))
+
+
+def checked(ref: ObjectRef, secret: Secret) -> Certificate:
+    if secret.type != "kubernetes.io/tls":
+        raise Unusable("is not of type kubernetes.io/tls")
+    chain, key = pem(secret, "tls.crt"), pem(secret, "tls.key")
+    if strong_key(key) != public_half(leaf_of(chain)):
+        raise Unusable("tls.key is not the key of the first certificate in tls.crt")
+    return Certificate(ref, chain, key)
+
+
+def pem(secret: Secret, name: str) -> bytes:
+    """A bounded entry of a Secret; `stringData` wins over `data`, as the API server has it."""
+    if name in secret.string_data:
+        found = secret.string_data[name].encode()
+    elif name in secret.data:
+        try:
+            found = b64decode("".join(secret.data[name].split()), validate=True)
+        except (Base64Error, ValueError):
+            raise Unusable(f"{name} is not base64") from None
+    else:
+        raise Unusable(f"has no {name}")
+    if not found.strip():
+        raise Unusable(f"{name} is empty")
+    if len(found) > MAX_PEM:
+        raise Unusable(f"{name} is longer than {MAX_PEM} bytes")
+    return found
+
+
+def leaf_of(chain: bytes) -> x509.Certificate:
+    """The first certificate of a chain whose every part can be read."""
+    try:
+        found = x509.load_pem_x509_certificates(chain)
+    except (ValueError, UnsupportedAlgorithm):
+        raise Unusable("tls.crt holds something that is no PEM certificate") from None
+    if len(found) > MAX_CHAIN:
+        raise Unusable(f"tls.crt holds {len(found)} certificates; {MAX_CHAIN} are allowed")
+    return found[0]
+
+
+def strong_key(key: bytes) -> bytes:
+    """The public half of a private key that Envoy takes, as DER."""
+    try:
+        found = load_pem_private_key(key, password=None)
+    except TypeError:
+        raise Unusable("tls.key is encrypted; store it without a password") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise Unusable("tls.key is no PEM private key") from None
+    if isinstance(found, rsa.RSAPrivateKey):
+        if not MIN_RSA_BITS <= found.key_size <= MAX_RSA_BITS:
+            raise Unusable(f"tls.key is an RSA key of {found.key_size} bits; use {MIN_RSA_BITS} to {MAX_RSA_BITS}")
+    elif not isinstance(found, ec.EllipticCurvePrivateKey):
+        raise Unusable("tls.key is neither an RSA nor an ECDSA key")
+    elif found.curve.name not in CURVES:
+        raise Unusable(f"tls.key is on curve {found.curve.name}; use one of {', '.join(sorted(CURVES))}")
+    return found.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def public_half(leaf: x509.Certificate) -> bytes:
+    try:
+        return leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, UnsupportedAlgorithm):
+        raise Unusable("the first certificate of tls.crt has a key of an unknown kind") from None

@@ -1,0 +1,376 @@
+"""Declares ingestion on a graph: which collection derives from which, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from xds_server.graph import Collection, Fetch, Graph, Group, Index
+from xds_server.ingestion import backends, certificates
+from xds_server.ingestion.addresses import WantedFrontend, assigned
+from xds_server.ingestion.attachment import Parent, Parents, outcomes
+from xds_server.ingestion.endpoints import endpoints, slices
+from xds_server.ingestion.gateway import (
+    Checked,
+    GatewayResult,
+    certificate_refs,
+    certificate_target,
+    gateway_class_verdict,
+    gateway_result,
+    is_ours,
+)
+from xds_server.ingestion.grants import Grants, grants, permitted
+from xds_server.ingestion.grpc_route import grpc_routes
+from xds_server.ingestion.http_route import http_routes
+from xds_server.ingestion.ingress import ingest_ingresses
+from xds_server.ingestion.route_result import Findings, RouteResult, route_result
+from xds_server.ingestion.sources import Settings, Sources
+from xds_server.ingestion.tls_route import tls_rules
+from xds_server.ingestion.virtual_hosts import AttachmentKey, attachment_key, hosts_of, tls_route, virtual_host
+from xds_server.model.backend import Certificate, Cluster, Endpoints, InvalidBackend
+from xds_server.model.listener import Attachment, Frontend, Listener
+from xds_server.model.refs import ClusterRef, HostRef, ListenerRef, ObjectRef, Protocol, RouteRef
+from xds_server.model.route import Forward, Route, TlsRoute, VirtualHost
+from xds_server.model.verdict import Verdict, VerdictRef
+from xds_server.model.verdict import Warning as Remark
+from xds_server.objects.gateway import GROUP, BackendObjectReference, Gateway, GatewayClass
+
+GRPC_PROTOCOL: dict[Protocol, Protocol] = {"http": "h2c", "https": "h2"}
+"""What a backend speaks to gRPC requests when its port does not say HTTP/2."""
+
+
+class Ingested(NamedTuple):
+    """What is served, and the verdicts on what is not."""
+
+    frontends: Collection[ObjectRef, Frontend]
+    listeners: Collection[ListenerRef, Listener]
+    attachments: Collection[AttachmentKey, Attachment]
+    routes: Collection[RouteRef, Route]
+    virtual_hosts: Collection[HostRef, VirtualHost]
+    tls_routes: Collection[HostRef, TlsRoute]
+    clusters: Collection[ClusterRef, Cluster]
+    endpoints: Collection[ClusterRef, Endpoints]
+    certificates: Collection[ObjectRef, Certificate]
+    verdicts: Collection[VerdictRef, Verdict]
+    warnings: Collection[tuple[ObjectRef, str], Remark]
+
+
+def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
+    """Gateway API and Ingress, side by side until what they come to has the same shape."""
+    allowed = grants(sources)
+    ingresses = ingest_ingresses(graph, sources, settings)
+    gateways = declare_gateways(graph, sources, settings, allowed)
+    parents = graph.derive("parents", gateways, parent_of)
+    results = declare_routes(graph, sources, allowed, parents)
+    gateway_listeners = graph.derive("listeners/gateways", gateways, listeners_of)
+    attachments = graph.union(
+        "attachments",
+        graph.derive("attachments/listeners", gateway_listeners, own_attachment),
+        graph.derive("attachments/routes", results, attachments_of),
+    )
+    by_host = attachments.index(hosts_of)
+    gateway_routes = graph.derive("routes/http", results, routes_of)
+    tls_rules = graph.derive("routes/tls", results, tls_rules_of)
+    listeners = graph.union("listeners", gateway_listeners, ingresses.listeners)
+    routes = graph.union("routes", gateway_routes, ingresses.routes)
+    tls_routes = graph.union("tls_routes/served", declare_tls_routes(graph, by_host, tls_rules), ingresses.tls_routes)
+    clusters = declare_clusters(graph, routes, tls_routes)
+    return Ingested(
+        declare_frontends(graph, sources, settings, gateways, ingresses.frontends),
+        listeners,
+        attachments,
+        routes,
+        graph.union("virtual_hosts", declare_virtual_hosts(graph, by_host, gateway_routes), ingresses.virtual_hosts),
+        tls_routes,
+        clusters,
+        declare_endpoints(graph, sources, settings, clusters),
+        declare_certificates(graph, sources, listeners),
+        graph.union(
+            "verdicts",
+            declare_verdicts(graph, sources, settings, gateways, attachments, results),
+            ingresses.verdicts,
+        ),
+        graph.union("warnings", declare_warnings(graph, sources), ingresses.warnings),
+    )
+
+
+# --- Gateways ---------------------------------------------------------------------------------------------------------
+
+
+def declare_gateways(
+    graph: Graph, sources: Sources, settings: Settings, allowed: Grants
+) -> Collection[ObjectRef, GatewayResult]:
+    """Every Gateway of ours; each Secret that one may use is checked once, whoever else uses it."""
+
+    def wanted_certificates(fetch: Fetch, ref: ObjectRef, gateway: Gateway) -> Iterator[tuple[Any, ObjectRef]]:
+        if not is_ours(fetch, sources, settings, gateway.spec.gateway_class_name):
+            return
+        for secret in certificate_refs(gateway):
+            target = certificate_target(ref, secret)
+            if target is not None and permitted(fetch, allowed, ref, target):
+                yield (ref, target), target
+
+    wanted = graph.derive("gateways/certificates", sources.gateways, wanted_certificates)
+    checked: Checked = graph.derive(
+        "certificates/checked",
+        wanted.index(lambda target: (target,)),
+        lambda fetch, ref, _: ((ref, certificates.certificate(ref, fetch.get(sources.secrets, ref))),),
+    )
+
+    def result(fetch: Fetch, ref: ObjectRef, gateway: Gateway) -> Iterator[tuple[ObjectRef, GatewayResult]]:
+        if is_ours(fetch, sources, settings, gateway.spec.gateway_class_name):
+            yield ref, gateway_result(fetch, sources, allowed, checked, ref, gateway)
+
+    return graph.derive("gateways/results", sources.gateways, result)
+
+
+def declare_frontends(
+    graph: Graph,
+    sources: Sources,
+    settings: Settings,
+    gateways: Collection[ObjectRef, GatewayResult],
+    ingresses: Collection[ObjectRef, ObjectRef],
+) -> Collection[ObjectRef, Frontend]:
+    """Every frontend with its addresses, which are chosen among all of them."""
+
+    def of_ingress(fetch: Fetch, ref: ObjectRef, _: ObjectRef) -> Iterator[tuple[ObjectRef, WantedFrontend]]:
+        ingress = fetch.get(sources.ingresses, ref)
+        yield ref, WantedFrontend(ref, ingress.metadata.creation_timestamp if ingress else "")
+
+    wanted = graph.union(
+        "frontends/wanted",
+        graph.derive("frontends/gateways", gateways, frontend_of),
+        graph.derive("frontends/ingresses", ingresses, of_ingress),
+    )
+    return graph.derive("frontends", wanted.index(lambda _: ("all",)), assigned(settings.pool))
+
+
+def frontend_of(_: Fetch, ref: ObjectRef, gateway: GatewayResult) -> Iterator[tuple[ObjectRef, WantedFrontend]]:
+    if gateway.frontend is not None:
+        yield ref, gateway.frontend
+
+
+def listeners_of(_: Fetch, __: ObjectRef, gateway: GatewayResult) -> Iterator[tuple[ListenerRef, Listener]]:
+    return ((listener.ref, listener) for listener in gateway.listeners)
+
+
+def parent_of(_: Fetch, ref: ObjectRef, gateway: GatewayResult) -> Iterator[tuple[ObjectRef, Parent]]:
+    yield ref, gateway.parent
+
+
+def own_attachment(_: Fetch, ref: ListenerRef, listener: Listener) -> Iterator[tuple[AttachmentKey, Attachment]]:
+    """A listener holds its own hostname; SNI that no TLSRoute takes closes the connection without that."""
+    if listener.protocol != "TLS":
+        attachment = Attachment(None, ref, listener.table, (listener.hostname,))
+        yield attachment_key(attachment), attachment
+
+
+# --- routes -----------------------------------------------------------------------------------------------------------
+
+
+def declare_routes(
+    graph: Graph, sources: Sources, allowed: Grants, parents: Parents
+) -> Collection[ObjectRef, RouteResult]:
+    """What each route object of any kind comes to; one that has no parent of ours comes to nothing."""
+
+    def declare(
+        name: str, source: Collection[ObjectRef, Any], rules: Callable[..., Iterator[Route]], protocol: Protocol | None
+    ) -> Collection[ObjectRef, RouteResult]:
+        def result(fetch: Fetch, ref: ObjectRef, route: Any) -> Iterator[tuple[ObjectRef, RouteResult]]:
+            found = list(outcomes(fetch, sources, parents, ref, route.spec.parent_refs, route.spec.hostnames))
+            if not found:
+                return
+
+            def resolve(backend: BackendObjectReference) -> ClusterRef | InvalidBackend:
+                return backends.resolve(fetch, sources, allowed, ref, backend, protocol)
+
+            findings = Findings(len(route.spec.rules))
+            made = list(rules(ref, route, grpc_resolve(resolve) if name == "grpc_routes" else resolve, findings))
+            yield ref, route_result(ref, route.metadata.generation, found, made, findings)
+
+        return graph.derive(f"{name}/results", source, result)
+
+    return graph.union(
+        "routes/results",
+        declare("http_routes", sources.http_routes, http_routes, None),
+        declare("grpc_routes", sources.grpc_routes, grpc_routes, None),
+        declare("tls_routes", sources.tls_routes, tls_rules, "tcp"),
+    )
+
+
+def grpc_resolve(
+    resolve: Callable[[BackendObjectReference], ClusterRef | InvalidBackend],
+) -> Callable[[BackendObjectReference], ClusterRef | InvalidBackend]:
+    """GRPC needs HTTP/2 towards the backend, which a port that says nothing is taken to speak."""
+
+    def resolved(backend: BackendObjectReference) -> ClusterRef | InvalidBackend:
+        found = resolve(backend)
+        if isinstance(found, InvalidBackend):
+            return found
+        return found._replace(protocol=GRPC_PROTOCOL.get(found.protocol, found.protocol))
+
+    return resolved
+
+
+def attachments_of(_: Fetch, __: ObjectRef, result: RouteResult) -> Iterator[tuple[AttachmentKey, Attachment]]:
+    return ((attachment_key(attachment), attachment) for attachment in result.attachments)
+
+
+def routes_of(_: Fetch, ref: ObjectRef, result: RouteResult) -> Iterator[tuple[RouteRef, Route]]:
+    if ref.kind != "TLSRoute" and is_served(result):
+        yield from ((route.ref, route) for route in result.routes)
+
+
+def tls_rules_of(_: Fetch, ref: ObjectRef, result: RouteResult) -> Iterator[tuple[RouteRef, Route]]:
+    if ref.kind == "TLSRoute" and is_served(result):
+        yield from ((route.ref, route) for route in result.routes)
+
+
+def is_served(result: RouteResult) -> bool:
+    return any(attachment.hostnames for attachment in result.attachments)
+
+
+def declare_virtual_hosts(
+    graph: Graph,
+    by_host: Index[HostRef, AttachmentKey, Attachment],
+    routes: Collection[RouteRef, Route],
+) -> Collection[HostRef, VirtualHost]:
+    by_source = routes.index(lambda route: (route.ref.source,))
+
+    def host(fetch: Fetch, ref: HostRef, own: Group[Attachment]) -> Iterator[tuple[HostRef, VirtualHost]]:
+        if any(attachment.source is None or attachment.source.kind != "TLSRoute" for attachment in own):
+            yield ref, virtual_host(fetch, by_host, by_source, ref, own)
+
+    return graph.derive("virtual_hosts/gateways", by_host, host)
+
+
+def declare_tls_routes(
+    graph: Graph,
+    by_host: Index[HostRef, AttachmentKey, Attachment],
+    rules: Collection[RouteRef, Route],
+) -> Collection[HostRef, TlsRoute]:
+    by_source = rules.index(lambda route: (route.ref.source,))
+
+    def route(fetch: Fetch, ref: HostRef, own: Group[Attachment]) -> Iterator[tuple[HostRef, TlsRoute]]:
+        if any(attachment.source is not None and attachment.source.kind == "TLSRoute" for attachment in own):
+            found = tls_route(fetch, by_host, by_source, ref, own)
+            if found is not None:
+                yield ref, found
+
+    return graph.derive("tls_routes/gateways", by_host, route)
+
+
+# --- backends ---------------------------------------------------------------------------------------------------------
+
+
+def declare_clusters(
+    graph: Graph, routes: Collection[RouteRef, Route], tls_routes: Collection[HostRef, TlsRoute]
+) -> Collection[ClusterRef, Cluster]:
+    """One cluster for each Service port that a route uses, however many do."""
+
+    def cluster(_: Fetch, ref: ClusterRef, __: Group[Any]) -> Iterator[tuple[ClusterRef, Cluster]]:
+        yield ref, Cluster(ref)
+
+    return graph.union(
+        "clusters",
+        graph.derive("clusters/http", routes.index(clusters_of), cluster),
+        graph.derive("clusters/tls", tls_routes.index(tls_clusters_of), cluster),
+    )
+
+
+def clusters_of(route: Route) -> Iterator[ClusterRef]:
+    yield from (mirror.cluster for mirror in route.filters.mirrors)
+    if isinstance(route.action, Forward):
+        for backend in route.action.backends:
+            if backend.cluster is not None:
+                yield backend.cluster
+            yield from (mirror.cluster for mirror in backend.filters.mirrors)
+
+
+def tls_clusters_of(route: TlsRoute) -> Iterator[ClusterRef]:
+    return (backend.cluster for backend in route.backends if backend.cluster is not None)
+
+
+def declare_endpoints(
+    graph: Graph, sources: Sources, settings: Settings, clusters: Collection[ClusterRef, Cluster]
+) -> Collection[ClusterRef, Endpoints]:
+    by_service = slices(sources)
+    return graph.derive(
+        "endpoints",
+        clusters,
+        lambda fetch, ref, _: ((ref, endpoints(fetch, sources, by_service, settings, ref)),),
+    )
+
+
+def declare_certificates(
+    graph: Graph, sources: Sources, listeners: Collection[ListenerRef, Listener]
+) -> Collection[ObjectRef, Certificate]:
+    """Only what a listener presents: no other Secret leaves its source."""
+
+    def served(fetch: Fetch, ref: ObjectRef, _: Group[Listener]) -> Iterator[tuple[ObjectRef, Certificate]]:
+        found = certificates.certificate(ref, fetch.get(sources.secrets, ref))
+        if isinstance(found, Certificate):
+            yield ref, found
+
+    return graph.derive("certificates", listeners.index(presented), served)
+
+
+def presented(listener: Listener) -> tuple[ObjectRef, ...]:
+    return listener.tls.certificates if listener.tls else ()
+
+
+# --- verdicts ---------------------------------------------------------------------------------------------------------
+
+
+def declare_verdicts(
+    graph: Graph,
+    sources: Sources,
+    settings: Settings,
+    gateways: Collection[ObjectRef, GatewayResult],
+    attachments: Collection[AttachmentKey, Attachment],
+    results: Collection[ObjectRef, RouteResult],
+) -> Collection[VerdictRef, Verdict]:
+    # "The AttachedRoutes number represents the number of Routes with the Accepted condition set to True."
+    accepted = attachments.index(lambda a: (a.listener,) if a.accepted and a.source is not None else ())
+
+    def of_class(_: Fetch, ref: ObjectRef, found: GatewayClass) -> Iterator[tuple[VerdictRef, Verdict]]:
+        if found.spec.controller_name == settings.controller_name:
+            verdict = gateway_class_verdict(ref, found)
+            yield verdict.ref, verdict
+
+    def of_gateway(fetch: Fetch, ref: ObjectRef, result: GatewayResult) -> Iterator[tuple[VerdictRef, Verdict]]:
+        for verdict in result.verdicts:
+            if verdict.attached_routes is not None:
+                attached = len(fetch.by(accepted, ListenerRef(ref, verdict.ref.section)))
+                verdict = replace(verdict, attached_routes=attached)  # noqa: PLW2901
+            yield verdict.ref, verdict
+
+    def of_route(_: Fetch, __: ObjectRef, result: RouteResult) -> Iterator[tuple[VerdictRef, Verdict]]:
+        return ((verdict.ref, verdict) for verdict in result.verdicts)
+
+    return graph.union(
+        "verdicts/gateways",
+        graph.derive("verdicts/gateway_classes", sources.gateway_classes, of_class),
+        graph.derive("verdicts/gateways_and_listeners", gateways, of_gateway),
+        graph.derive("verdicts/routes", results, of_route),
+    )
+
+
+def declare_warnings(graph: Graph, sources: Sources) -> Collection[tuple[ObjectRef, str], Remark]:
+    """What the specification leaves without a condition: a route whose parent is nowhere."""
+
+    def of_route(fetch: Fetch, ref: ObjectRef, route: Any) -> Iterator[tuple[tuple[ObjectRef, str], Remark]]:
+        for position, parent in enumerate(route.spec.parent_refs):
+            gateway = ObjectRef("Gateway", parent.namespace or ref.namespace, parent.name)
+            if (parent.group, parent.kind) == (GROUP, "Gateway") and fetch.get(sources.gateways, gateway) is None:
+                field = f"spec.parentRefs[{position}]"
+                yield (ref, field), Remark(ref, field, f"{gateway} does not exist, so the route is not attached to it")
+
+    return graph.union(
+        "warnings/routes",
+        *(
+            graph.derive(f"warnings/{source.name}", source, of_route)
+            for source in (sources.http_routes, sources.grpc_routes, sources.tls_routes)
+        ),
+    )
