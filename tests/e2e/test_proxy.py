@@ -17,6 +17,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import re2
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -24,10 +25,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from yarl import URL
 
 from xds_server.proxy import admin
-from xds_server.proxy.bootstrap import BootstrapOptions, ClientTls, XdsHost, XdsSocket, bootstrap
+from xds_server.proxy.bootstrap import (
+    MAX_REGEX_PROGRAM_SIZE,
+    BootstrapOptions,
+    ClientTls,
+    XdsHost,
+    XdsSocket,
+    bootstrap,
+)
 from xds_server.proxy.process import EnvoyOptions, Event, Exited, Ready, Restarting, Started, supervise
 
 DEADLINE_S = 60
+NETWORK_FILTERS = "type.googleapis.com/envoy.extensions.filters.network"
 
 
 @pytest.fixture
@@ -104,6 +113,28 @@ def test_envoy_accepts_the_bootstrap(envoy: Path, tmp_path: Path, xds: XdsSocket
     )
 
     assert (0, "") == (judged.returncode, judged.stderr)
+
+
+@pytest.mark.parametrize(("larger", "accepted"), [(0, True), (1, False)])
+def test_regular_expressions_end_where_the_bootstrap_says(
+    envoy: Path,
+    options: EnvoyOptions,
+    tmp_path: Path,
+    larger: int,
+    accepted: bool,
+) -> None:
+    """S5: the largest program that the control plane lets through is the largest that Envoy compiles."""
+    pattern = "a" * (MAX_REGEX_PROGRAM_SIZE + larger - re2.compile("").programsize)
+    assert MAX_REGEX_PROGRAM_SIZE + larger == re2.compile(pattern).programsize
+    document = json.loads(options.bootstrap)
+    document["static_resources"]["listeners"] = [routes({"safe_regex": {"regex": pattern}})]
+    config = tmp_path / "envoy.json"
+    config.write_text(json.dumps(document))
+
+    judged = subprocess.run([envoy, "--mode", "validate", "--config-path", config], capture_output=True, check=False)
+
+    assert accepted == (judged.returncode == 0)
+    assert accepted == (b"max program size of" not in judged.stderr)
 
 
 async def test_it_serves_and_ends_with_its_supervisor(options: EnvoyOptions) -> None:
@@ -272,6 +303,30 @@ async def served(handler: Callable[[web.BaseRequest], Awaitable[web.Response]]) 
         await runner.cleanup()
 
 
+def routes(match: dict) -> dict:
+    """A listener with one route."""
+    manager = {
+        "@type": f"{NETWORK_FILTERS}.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "routes",
+        "route_config": {
+            "virtual_hosts": [
+                {"name": "all", "domains": ["*"], "routes": [{"match": match, "direct_response": {"status": 200}}]},
+            ],
+        },
+        "http_filters": [
+            {
+                "name": "router",
+                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+            },
+        ],
+    }
+    return {
+        "name": "routes",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 1}},
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+    }
+
+
 def tunnel(port: int, backend: int) -> dict[str, list[dict]]:
     """Static resources that carry TCP from one loopback port to another."""
 
@@ -279,7 +334,7 @@ def tunnel(port: int, backend: int) -> dict[str, list[dict]]:
         return {"socket_address": {"address": "127.0.0.1", "port_value": number}}
 
     proxy = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "@type": f"{NETWORK_FILTERS}.tcp_proxy.v3.TcpProxy",
         "stat_prefix": "tunnel",
         "cluster": "backend",
     }

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 # Envoy refuses regular expressions that compile to more instructions than this; the control plane refuses them first.
-MAX_REGEX_PROGRAM_SIZE = 1024
+MAX_REGEX_PROGRAM_SIZE = 1000
 
 
 @dataclass(frozen=True, slots=True)

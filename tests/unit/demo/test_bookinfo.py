@@ -65,7 +65,7 @@ def test_addresses_are_loopback() -> None:
     ("path", "known"),
     [("/", True), ("/details", True), ("/details/1", True), ("/detailsmore", False), ("/ratings", False)],
 )
-def test_an_application_knows_its_own_paths(path: str, known: bool) -> None:  # noqa: FBT001
+def test_an_application_knows_its_own_paths(path: str, known: bool) -> None:
     """Each application answers its paths by segment, and 404 to the others."""
     assert known == knows(Backend("details", "127.0.0.1", 1, serves=("/details",)), path)
 

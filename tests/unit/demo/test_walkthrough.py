@@ -25,7 +25,7 @@ def test_every_part_of_the_walk_through_is_asked() -> None:
         ("OSError: no answer", False),
     ],
 )
-def test_shares_agree_within_chance(seen: str, agrees: bool) -> None:  # noqa: FBT001
+def test_shares_agree_within_chance(seen: str, agrees: bool) -> None:
     """Weights are seen when every backend has a share that chance explains, and no other backend has one."""
     assert agrees == near("a 50 %, b 30 %, c 20 %", seen)
 
