@@ -1,0 +1,65 @@
+"""What a stream tells of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """The client asks for names of a type: `added` and `dropped` are how many."""
+
+    type_url: str
+    added: int
+    dropped: int
+    wildcard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The client uses these versions; of a resumed stream, those that it already had."""
+
+    type_url: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Divided:
+    """The client refused several resources at once; they are sent again in parts, until the bad one is alone."""
+
+    type_url: str
+    names: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The client refused this version, which is not sent to it again."""
+
+    type_url: str
+    name: str
+    version: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The request answers a response that another has followed."""
+
+    type_url: str
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Nothing of this type is served."""
+
+    type_url: str
+
+
+Event = Subscribed | Accepted | Divided | Rejected | Stale | Ignored
+
+
+class ProtocolError(ValueError):
+    """The request cannot be understood; the stream ends with its text."""

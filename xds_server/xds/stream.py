@@ -1,0 +1,374 @@
+"""One ADS stream: requests in, events and responses out.
+
+Types are walled off from each other, except that they are pushed in one order and through the gates between them.
+One response of a type is in flight; what changes meanwhile is found when it is answered, so there is no queue.
+Must not know tasks, clocks or sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from xds_server.model.resource import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, SECRET, VIRTUAL_HOST
+from xds_server.xds.detail import readable
+from xds_server.xds.events import Accepted, Event, Ignored, ProtocolError, Stale
+from xds_server.xds.gates import REFERRING, removable, unready_clusters, unsent_clusters
+from xds_server.xds.resources import PUSH_ORDER, Form, ResourceTable, Response
+from xds_server.xds.subscription import Group, Subscription, delta_wish, sotw_wish
+
+SOTW_TTL_FEATURE: Final = "xds.config.supports-resource-in-sotw"
+DELTA_TTL_FEATURE: Final = "supports-resource-ttl"
+
+# So few changes go out one by one: a bad one then never takes a good one with it.
+FEW: Final = 4
+
+_ORDER: Final = {type_url: place for place, type_url in enumerate(PUSH_ORDER)}
+_LONGEST_NODE_ID: Final = 256
+
+# Envoy waits for these again after a change of what refers to them, even if they are the same.
+_WARMED: Final = frozenset({CLUSTER_LOAD_ASSIGNMENT, SECRET})
+
+
+class Status(NamedTuple):
+    """Of one resource, as the client has it."""
+
+    name: str
+    version: str
+    state: str
+    detail: str = ""
+
+
+class AdsStream:
+    """One client, from its first request on, in one of the two variants."""
+
+    def __init__(self, table: ResourceTable, *, delta: bool) -> None:
+        self.delta = delta
+        self.node_id = ""
+        self._table = table
+        self._form = Form(delta)
+        self._subs: dict[str, Subscription] = {}
+        self._ordered: list[Subscription] = []
+        self._expected: dict[str, int] = {}
+        """Endpoints of clusters just accepted, for which the client has not asked yet; how often that was found."""
+        table.attach(self, self._floor)
+
+    def close(self) -> None:
+        """Leave nothing in the table."""
+        self._table.detach(self)
+
+    def receive(self, request: Any) -> list[Event]:
+        """Take a parsed `DiscoveryRequest` or `DeltaDiscoveryRequest`."""
+        self._identify(request.node)
+        type_url = request.type_url
+        if not type_url:
+            raise ProtocolError("type_url is empty: a request on an aggregated stream names the type it is about")
+        if not self._table.known(type_url):
+            return [Ignored(type_url)]
+        sub = self._subs.get(type_url)
+        first = sub is None
+        if sub is None:
+            sub = self._subscribe(type_url)
+        return self._receive_delta(sub, request, first=first) if self.delta else self._receive_sotw(sub, request, first=first)
+
+    def pending(self) -> list[bytes]:
+        """Responses to be sent now, in this order; they count as sent."""
+        unready: set[str] | None = None
+        payloads = []
+        for sub in self._ordered:
+            if sub.in_flight is not None or sub.idle():
+                continue
+            if unready is None and sub.type_url in REFERRING:
+                unready = unready_clusters(self._table, self._subs, self._expected)
+            response = self._next(sub, unready or set())
+            if response is not None:
+                payloads.append(response.payload)
+        return payloads
+
+    def heartbeat(self) -> None:
+        """Prolong the life of what the client has, of types that have a time to live."""
+        for sub in self._ordered:
+            sub.heartbeat = self._form.ttl and bool(sub.kind.ttl_s)
+
+    @property
+    def waiting(self) -> bool:
+        """Something is held back until the client has accepted something else."""
+        return any(sub.waiting for sub in self._ordered)
+
+    @property
+    def in_flight(self) -> bool:
+        return any(sub.in_flight for sub in self._ordered)
+
+    def expire(self) -> None:
+        """Open the gates that were closed at the last call too: better a gap for one cluster than no news at all."""
+        for sub in self._ordered:
+            for name, times in sub.waiting.items():
+                sub.waiting[name] = times + 1
+                if times:
+                    sub.opened.add(name)
+        self._expected = {name: times + 1 for name, times in self._expected.items() if not times}
+
+    def statuses(self, type_url: str) -> Iterator[Status]:
+        """Every wanted resource of a type, as the client has it."""
+        sub = self._subs.get(type_url)
+        if sub is None:
+            return
+        names = sub.kind.live if sub.wildcard else sub.names
+        for name in sorted(names):
+            yield _status(sub, name)
+
+    def types(self) -> list[str]:
+        return [sub.type_url for sub in self._ordered]
+
+    def debug(self) -> dict[str, object]:
+        """What the stream is about, without any content."""
+        return {
+            "node": self.node_id,
+            "variant": "delta" if self.delta else "sotw",
+            "types": {sub.type_url: _debug(sub) for sub in self._ordered},
+        }
+
+    def _identify(self, node: Any) -> None:
+        """Node is promised in the first request of a stream only, and later ones change nothing."""
+        if self.node_id:
+            return
+        if not node.id:
+            raise ProtocolError("node.id is empty: the first request of a stream says which node it is from")
+        if len(node.id) > _LONGEST_NODE_ID:
+            raise ProtocolError(f"node.id is longer than {_LONGEST_NODE_ID} characters")
+        self.node_id = node.id
+        feature = DELTA_TTL_FEATURE if self.delta else SOTW_TTL_FEATURE
+        self._form = Form(self.delta, ttl=feature in node.client_features)
+
+    def _subscribe(self, type_url: str) -> Subscription:
+        sub = Subscription(type_url, self._table.read(type_url, delta=self.delta), self._table, self.delta)
+        self._subs[type_url] = sub
+        self._ordered = sorted(self._subs.values(), key=lambda s: (_ORDER.get(s.type_url, len(_ORDER)), s.type_url))
+        return sub
+
+    def _receive_sotw(self, sub: Subscription, request: Any, *, first: bool) -> list[Event]:
+        nonce = request.response_nonce
+        # A stale nonce gets no response: the client's answer to the newest response will repeat the wish.
+        # A nonce of an earlier stream means nothing here.
+        if nonce and sub.number and nonce != f"{sub.number:x}":
+            return [Stale(sub.type_url, nonce)]
+        return [*self._answered(sub, request), *sotw_wish(sub, request, first=first)]
+
+    def _receive_delta(self, sub: Subscription, request: Any, *, first: bool) -> list[Event]:
+        nonce = request.response_nonce
+        events = self._answered(sub, request)
+        if nonce and sub.number and nonce != f"{sub.number:x}":
+            events.append(Stale(sub.type_url, nonce))
+        # The wish counts in any request: stale, accepting or refusing.
+        events += delta_wish(sub, request, first=first)
+        if sub.type_url == CLUSTER_LOAD_ASSIGNMENT and self._expected:
+            self._expected = {name: times for name, times in self._expected.items() if not sub.wants(name)}
+        return events
+
+    def _answered(self, sub: Subscription, request: Any) -> list[Event]:
+        """A request that carries the nonce of the response in flight accepts it, or refuses it by `error_detail`."""
+        in_flight = sub.in_flight
+        if in_flight is None or request.response_nonce != in_flight.response.nonce:
+            return []
+        event: Event | None
+        if request.HasField("error_detail"):
+            event = sub.refuse(readable(request.error_detail.message))
+        else:
+            if sub.type_url == CLUSTER:
+                self._expect(sub)
+            if not self.delta:
+                sub.accepted_version = request.version_info
+            event = sub.acknowledge()
+        if event is None or (isinstance(event, Accepted) and not event.versions):
+            return []
+        return [event]
+
+    def _expect(self, clusters: Subscription) -> None:
+        """After new clusters the client asks for their endpoints."""
+        endpoints = self._subs.get(CLUSTER_LOAD_ASSIGNMENT)
+        if endpoints is None or clusters.in_flight is None:
+            return
+        for name in clusters.in_flight.response.sent:
+            entry = clusters.kind.live.get(name)
+            if entry is None or clusters.holds(name):
+                continue
+            for ref in entry.resource.references:
+                if ref.type_url == CLUSTER_LOAD_ASSIGNMENT and ref.name in endpoints.kind.live:
+                    if not endpoints.wants(ref.name):
+                        self._expected[ref.name] = 0
+
+    def _next(self, sub: Subscription, unready: set[str]) -> Response | None:
+        selected = not sub.groups
+        if selected:
+            self._select(sub, unready)
+        while sub.groups:
+            group = sub.groups.pop(0)
+            response = self._response(sub, group if selected else _still_true(sub, group))
+            if response is None:
+                continue
+            sub.send(response, since=group.since)
+            self._warm_again(sub, response)
+            return response
+        if sub.heartbeat:
+            return self._heartbeat(sub)
+        return None
+
+    def _select(self, sub: Subscription, unready: set[str]) -> None:
+        """Decide what is to be sent, held back or left out of all that has changed or is due, and in which groups."""
+        since = sub.cursor
+        present, absent = sub.kind.changes(since)
+        if not sub.wildcard:
+            present, absent = tuple(filter(sub.wants, present)), tuple(filter(sub.wants, absent))
+        if sub.due or sub.waiting:
+            more = sorted({*sub.due, *sub.waiting}.difference(present, absent))
+            present = (*present, *(name for name in more if name in sub.kind.live))
+            absent = (*absent, *(name for name in more if name not in sub.kind.live))
+        held = self._held(sub, present, absent, unready)
+        if sub.empty_due and any(name in sub.kind.live for name in held):
+            # A first answer that is not complete would say that the rest does not exist.
+            sub.waiting = {name: sub.waiting.get(name, 0) for name in held}
+            return
+        if held:
+            present = tuple(name for name in present if name not in held)
+            absent = tuple(name for name in absent if name not in held)
+        if sub.parked:
+            present = tuple(name for name in present if not sub.refuses(name))
+        sub.waiting = {name: sub.waiting.get(name, 0) for name in held}
+        sub.cursor = sub.kind.last
+        sub.due.clear()
+        for name in held:
+            sub.lagging.setdefault(name, since)
+        sub.groups = _groups(sub, present, absent, since)
+        if len(sub.groups) > 1:
+            for group in sub.groups:
+                for name in (*group.names, *group.removed):
+                    sub.lagging.setdefault(name, since)
+
+    def _held(
+        self, sub: Subscription, present: tuple[str, ...], absent: tuple[str, ...], unready: set[str]
+    ) -> set[str]:
+        """What a closed gate holds back."""
+        held = {name for name in absent if not removable(self._table, self._subs, sub, name)}
+        if sub.type_url in REFERRING and unready:
+            for name in present:
+                entry = sub.kind.get(name)
+                if entry is not None and name not in sub.opened and not unready.isdisjoint(entry.clusters):
+                    held.add(name)
+        if sub.type_url == CLUSTER_LOAD_ASSIGNMENT and (unsent := unsent_clusters(self._subs)):
+            held.update(
+                name
+                for name in present
+                if name not in sub.opened and not unsent.isdisjoint(self._table.clusters_of(name))
+            )
+        return held
+
+    def _response(self, sub: Subscription, group: Group) -> Response | None:
+        names, removed = group.names, group.removed
+        if sub.whole:
+            for name in removed:
+                if name not in sub.accepted.entries:
+                    sub.lagging.pop(name, None)
+            removed = tuple(name for name in removed if name in sub.accepted.entries)
+            if not (names or removed or sub.empty_due):
+                return None
+            return sub.kind.sotw_full_response(self._form, sub.accepted, names, removed, sub.number)
+        if not self.delta:
+            # Of these types a response may be a part, and absence means nothing: their parent drops them.
+            for name in group.removed:
+                sub.lagging.pop(name, None)
+            return sub.kind.sotw_response(self._form, names, sub.number) if names else None
+        if not (names or removed or sub.empty_due):
+            return None
+        unresolved = _unresolved(sub, removed)
+        if unresolved:
+            removed = tuple(name for name in removed if name not in unresolved)
+        return sub.kind.delta_response(self._form, names, removed, sub.number, unresolved)
+
+    def _warm_again(self, sub: Subscription, response: Response) -> None:
+        if sub.type_url not in (CLUSTER, LISTENER):
+            return
+        warmed = {url: other for url in _WARMED if (other := self._subs.get(url))}
+        if not warmed:
+            return
+        for name, version in response.sent.items():
+            if version is None:
+                continue
+            for ref in sub.kind.live[name].resource.references:
+                other = warmed.get(ref.type_url)
+                if other is not None and ref.name in other.kind.live and other.wants(ref.name):
+                    other.due.add(ref.name)
+
+    def _heartbeat(self, sub: Subscription) -> Response | None:
+        sub.heartbeat = False
+        form = self._form._replace(heartbeat=True)
+        names = tuple(name for name in sub.kind.live if sub.holds(name))
+        if not names:
+            return None
+        if self.delta:
+            response = sub.kind.delta_response(form, names, (), sub.number)
+        elif sub.whole:
+            response = sub.kind.sotw_full_response(form, sub.accepted, (), (), sub.number)
+        else:
+            response = sub.kind.sotw_response(form, names, sub.number)
+        sub.send(response, heartbeat=True, since=sub.cursor)
+        return response
+
+    def _floor(self) -> int:
+        return min((sub.floor() for sub in self._ordered), default=self._table.revision)
+
+
+def _groups(sub: Subscription, present: tuple[str, ...], absent: tuple[str, ...], since: int) -> list[Group]:
+    """One response for all, as a rule; few changes, and what was refused before, go alone."""
+    suspects: tuple[str, ...] = ()
+    if sub.parked:
+        suspects = tuple(name for name in present if name in sub.parked)
+        present = tuple(name for name in present if name not in sub.parked)
+    one_by_one = 1 < len(present) <= FEW and not sub.whole and not sub.empty_due
+    if one_by_one and sub.type_url != CLUSTER_LOAD_ASSIGNMENT:
+        groups = [Group((name,), (), since) for name in present]
+        groups += [Group((), absent, since)] if absent else []
+    else:
+        groups = [Group(present, absent, since)] if present or absent or sub.empty_due else []
+    return [*groups, *(Group((name,), (), since) for name in suspects)]
+
+
+def _still_true(sub: Subscription, group: Group) -> Group:
+    """What is left of a group that had to wait for its turn."""
+    live = sub.kind.live
+    names = tuple(name for name in group.names if name in live and sub.wants(name) and not sub.refuses(name))
+    removed = tuple(name for name in group.removed if name not in live and sub.wants(name))
+    return Group(names, removed, group.since)
+
+
+def _unresolved(sub: Subscription, removed: tuple[str, ...]) -> tuple[str, ...]:
+    """Virtual hosts that were asked for one by one and never existed: answered by name and alias, without a body."""
+    if sub.type_url != VIRTUAL_HOST:
+        return ()
+    return tuple(name for name in removed if name in sub.names and "/" in name and sub.lagging.get(name) == 0)
+
+
+def _status(sub: Subscription, name: str) -> Status:
+    entry = sub.kind.get(name)
+    if entry is None:
+        return Status(name, "", "DOES_NOT_EXIST")
+    version = entry.resource.version
+    if name in sub.parked:
+        return Status(name, sub.parked[name].version, "NACKED", sub.parked[name].detail)
+    if sub.holds(name) and entry.changed <= sub.known(name):
+        return Status(name, version, "ACKED")
+    return Status(name, version, "REQUESTED")
+
+
+def _debug(sub: Subscription) -> dict[str, object]:
+    return {
+        "wildcard": sub.wildcard,
+        "subscribed": len(sub.names),
+        "table_revision": sub.kind.last,
+        "sent_revision": sub.cursor,
+        "accepted_revision": sub.in_flight.since if sub.in_flight else sub.cursor,
+        "accepted_version": sub.accepted_version,
+        "behind": len(sub.lagging),
+        "waiting": sorted(sub.waiting)[:100],
+        "in_flight": sub.in_flight.response.nonce if sub.in_flight else None,
+        "parked": {name: parked._asdict() for name, parked in sorted(sub.parked.items())[:100]},
+    }

@@ -1,0 +1,381 @@
+"""What one client wants of one type, and what it has.
+
+What the client has is an integer, the revision that it is up to date with, and the exceptions from it: resources that
+are due, held back, refused or on their way. So a wildcard costs the same whatever its size.
+State of the world and delta differ in how a request changes the wish (`sotw_wish`, `delta_wish`), and in little else.
+Must not know other types, nor how a response is phrased.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
+
+from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, VIRTUAL_HOST
+from xds_server.xds.events import Accepted, Divided, Event, Rejected, Subscribed
+from xds_server.xds.names import Names
+from xds_server.xds.resources import NOTHING, Contents, Entry, ResourceTable, ResourceType, Response, route_configuration
+
+WILDCARD: Final = "*"
+
+# Types whose response in the state of the world is all there is, and whose empty first wish means everything.
+WHOLE_TYPES: Final = frozenset({LISTENER, CLUSTER})
+
+
+class SotwRequest(Protocol):
+    @property
+    def resource_names(self) -> Iterable[str]: ...
+
+
+class DeltaRequest(Protocol):
+    @property
+    def resource_names_subscribe(self) -> Iterable[str]: ...
+    @property
+    def resource_names_unsubscribe(self) -> Iterable[str]: ...
+    @property
+    def initial_resource_versions(self) -> Mapping[str, str]: ...
+
+
+class Parked(NamedTuple):
+    """A version that the client refused."""
+
+    version: str
+    detail: str
+
+
+class Group(NamedTuple):
+    """Resources that go out in one response, those that are and those that are no more; `since` when they changed."""
+
+    names: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    since: int = 0
+
+
+class InFlight(NamedTuple):
+    """A response that is not answered yet, and the revision that the client had before it."""
+
+    response: Response
+    since: int
+    heartbeat: bool
+
+
+@dataclass(slots=True, eq=False)
+class Subscription:
+    type_url: str
+    kind: ResourceType
+    table: ResourceTable
+    delta: bool
+    wildcard: bool = False
+    named: bool = False
+    """A name was given on this stream: from then on, no names are no wish."""
+    names: Names = field(default_factory=Names)
+    cursor: int = 0
+    """The revision up to which changes are sent, or noted below."""
+    due: set[str] = field(default_factory=set)
+    """To be sent even if unchanged."""
+    lagging: dict[str, int] = field(default_factory=dict)
+    """Where the client is behind the cursor: up to which revision it has a name, 0 if it never had it."""
+    waiting: dict[str, int] = field(default_factory=dict)
+    """Held back by a closed gate, and how often that was found to last."""
+    opened: set[str] = field(default_factory=set)
+    """Let through a gate that stayed closed for too long."""
+    strangers: set[str] = field(default_factory=set)
+    """Names that the client brought along and that do not exist; who refers to them is not known."""
+    parked: dict[str, Parked] = field(default_factory=dict)
+    groups: list[Group] = field(default_factory=list)
+    in_flight: InFlight | None = None
+    number: int = 0
+    """Of the last response."""
+    accepted: Contents = NOTHING
+    accepted_version: str = ""
+    heartbeat: bool = False
+    empty_due: bool = False
+    """The client waits for a first answer, even one that says that there is nothing."""
+
+    @property
+    def whole(self) -> bool:
+        """A response says all there is, and absence from it is removal."""
+        return not self.delta and self.type_url in WHOLE_TYPES
+
+    def wants(self, name: str) -> bool:
+        if self.wildcard or name in self.names:
+            return True
+        return self.type_url == VIRTUAL_HOST and route_configuration(name) in self.names
+
+    def known(self, name: str) -> int:
+        """The revision up to which the client is known to use what the table has, or had, under a name."""
+        if name in self.lagging:
+            return self.lagging[name]
+        if self.in_flight and name in self.in_flight.response.sent:
+            return self.in_flight.since
+        return self.cursor
+
+    def holds(self, name: str) -> bool:
+        """The client has accepted some version of a resource that exists."""
+        entry = self.kind.live.get(name)
+        return entry is not None and self.wants(name) and entry.created <= self.known(name)
+
+    def refuses(self, name: str) -> bool:
+        parked = self.parked.get(name)
+        entry = self.kind.get(name) if parked else None
+        return parked is not None and entry is not None and entry.resource.version == parked.version
+
+    def quiet(self) -> bool:
+        """The client has all that it is to have."""
+        return not (self.in_flight or self.groups or self.due or self.lagging) and self.cursor >= self.kind.last
+
+    def idle(self) -> bool:
+        """There is nothing to look at until the table, the wish or a gate changes."""
+        return self.cursor >= self.kind.last and not (
+            self.due or self.waiting or self.groups or self.empty_due or self.heartbeat
+        )
+
+    def floor(self) -> int:
+        """History after this revision may still be asked for."""
+        behind = [self.lagging[name] for name in self.lagging if self.lagging[name]]
+        if self.in_flight and self.in_flight.since:
+            behind.append(self.in_flight.since)
+        if self.cursor < self.kind.last:
+            behind.append(self.cursor)
+        return min(behind, default=self.table.revision)
+
+    def outstanding(self) -> set[str]:
+        """Resources that exist and are wanted, and that the client has never accepted, nor refused."""
+        found = {name for name in self.kind.changes(self.cursor).present if self.wants(name)}
+        found.update(self.lagging)
+        if self.in_flight:
+            found.update(self.in_flight.response.sent)
+        return {name for name in found if name in self.kind.live and not self.holds(name) and not self.refuses(name)}
+
+    def send(self, response: Response, *, heartbeat: bool = False, since: int) -> None:
+        self.in_flight = InFlight(response, since, heartbeat)
+        self.number = response.number
+        self.empty_due = False
+
+    def acknowledge(self) -> Accepted | None:
+        """The client uses all of the response in flight."""
+        if self.in_flight is None:
+            return None
+        response = self.in_flight.response
+        heartbeat = self.in_flight.heartbeat
+        self.in_flight = None
+        if heartbeat:
+            return None
+        for name, version in response.sent.items():
+            self.lagging.pop(name, None)
+            self.opened.discard(name)
+            if name in self.parked:
+                del self.parked[name]
+            if version is None:
+                self.strangers.discard(name)
+        if response.contents is not None:
+            self.accepted = response.contents
+            if not all(map(self.wants, response.contents.entries)):
+                self.accepted = self.kind.restrict(response.contents, self.wants)
+        return Accepted(self.type_url, _versions(response.sent))
+
+    def refuse(self, detail: str) -> Divided | Rejected | None:
+        """The client uses nothing new of the response in flight: find what is wrong with it, and park that."""
+        if self.in_flight is None:
+            return None
+        response, since, heartbeat = self.in_flight
+        self.in_flight = None
+        if heartbeat:
+            return None
+        names = [name for name, version in response.sent.items() if version is not None and self.wants(name)]
+        removed = tuple(name for name, version in response.sent.items() if version is None)
+        for name in (*names, *removed):
+            self.lagging.setdefault(name, since)
+        if len(names) > 1:
+            self.groups[:0] = [*(Group(part) for part in _halves(names, detail)), *_group((), removed)]
+            return Divided(self.type_url, len(names), detail)
+        if not names:
+            # Nothing but removals: to insist on them would not end.
+            return Rejected(self.type_url, "", "", detail)
+        self.groups[:0] = _group((), removed)
+        version = response.sent[names[0]] or ""
+        self.parked[names[0]] = Parked(version, detail)
+        self.opened.discard(names[0])
+        return Rejected(self.type_url, names[0], version, detail)
+
+    def forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.due.discard(name)
+            self.opened.discard(name)
+            self.strangers.discard(name)
+            for notes in (self.lagging, self.waiting, self.parked):
+                notes.pop(name, None)  # type: ignore[attr-defined]
+
+    def forget_unwanted(self) -> None:
+        noted = {*self.due, *self.lagging, *self.waiting, *self.parked, *self.opened}
+        self.forget([name for name in noted if not self.wants(name)])
+
+    def want_again(self, names: Iterable[str]) -> None:
+        """Make names due that the client does not have any more, or asks for explicitly."""
+        for name in names:
+            self.due.add(name)
+            self.parked.pop(name, None)
+
+
+def sotw_wish(sub: Subscription, request: SotwRequest, *, first: bool) -> list[Event]:
+    """Replace the wish by the names of the request.
+
+    "*" is everything. No names are everything too, for listeners and clusters, until a name has been given.
+    """
+    wanted = set(request.resource_names)
+    star = WILDCARD in wanted
+    wanted.discard(WILDCARD)
+    sub.named = sub.named or star or bool(wanted)
+    wildcard = star or (not sub.named and sub.type_url in WHOLE_TYPES)
+    added = sorted(name for name in wanted if name not in sub.names)
+    dropped = [name for name in sub.names if name not in wanted]
+    widened, narrowed = wildcard and not sub.wildcard, sub.wildcard and not wildcard
+    if first:
+        sub.cursor = 0 if wildcard else sub.kind.last
+        sub.empty_due = sub.whole and (wildcard or bool(wanted))
+    if widened and not first:
+        _want_new(sub, [name for name in sub.kind.live if not sub.wants(name)])
+    if added:
+        _want_new(sub, added)
+        sub.names.update(added)
+    sub.wildcard = wildcard
+    if dropped:
+        sub.names.difference_update(dropped)
+    if dropped or narrowed:
+        sub.forget_unwanted()
+        sub.accepted = sub.kind.restrict(sub.accepted, sub.wants) if sub.whole else sub.accepted
+    if not (first or added or dropped or widened or narrowed):
+        return []
+    return [Subscribed(sub.type_url, len(added), len(dropped), wildcard)]
+
+
+def delta_wish(sub: Subscription, request: DeltaRequest, *, first: bool) -> list[Event]:
+    """Add and drop names; a wildcard stays until it is dropped by its own name."""
+    added = dict.fromkeys(request.resource_names_subscribe)
+    dropped = dict.fromkeys(request.resource_names_unsubscribe)
+    if not (added or dropped or first):
+        return []
+    star = WILDCARD in added or (first and not added and not dropped and sub.type_url in WHOLE_TYPES)
+    added.pop(WILDCARD, None)
+    _drop(sub, dropped)
+    had: dict[str, str] = {}
+    if first:
+        versions = dict(request.initial_resource_versions)
+        sub.wildcard = star
+        had = _resume(sub, versions, added)
+    else:
+        if star:
+            _want_new(sub, sub.kind.live)
+        _want_new(sub, added if sub.type_url != VIRTUAL_HOST else _hosts(sub, added))
+        sub.wildcard = sub.wildcard or star
+    sub.names.update(added)
+    events: list[Event] = [Subscribed(sub.type_url, len(added), len(dropped), sub.wildcard)]
+    if had:
+        events.append(Accepted(sub.type_url, had))
+    return events
+
+
+def _drop(sub: Subscription, names: Mapping[str, None]) -> None:
+    if WILDCARD in names:
+        sub.wildcard = False
+    dropped = [name for name in names if name in sub.names]
+    sub.names.difference_update(dropped)
+    if dropped or WILDCARD in names:
+        sub.forget_unwanted()
+    if sub.wildcard:
+        # The client cannot tell whether the wildcard still covers the name, so it is answered: there, or removed.
+        sub.due.update(dropped)
+
+
+def _want_new(sub: Subscription, names: Iterable[str]) -> None:
+    """Make names due; those that were not wanted before, the client does not have."""
+    for name in names:
+        if not sub.wants(name):
+            sub.lagging[name] = 0
+        sub.due.add(name)
+        sub.parked.pop(name, None)
+
+
+def _resume(sub: Subscription, versions: Mapping[str, str], added: Mapping[str, None]) -> dict[str, str]:
+    """Begin where the client says it is; return what it already has.
+
+    What is the same is skipped where the whole type is asked for. What is asked for by name is sent in any case:
+    a cluster that was warming when the last stream broke waits for its endpoints, whatever version it reports.
+    """
+    had: dict[str, str] = {}
+    live = sub.kind.live
+    if not sub.wildcard:
+        sub.cursor = sub.kind.last
+    elif versions:
+        sub.cursor = sub.kind.last
+        for name in live:
+            _compare(sub, name, versions, had, skip=name not in added)
+        sub.strangers = {name for name in versions if name not in live}
+        sub.due.update(sub.strangers)
+    else:
+        sub.empty_due = True
+    if sub.type_url == VIRTUAL_HOST:
+        for name in _hosts(sub, added):
+            _compare(sub, name, versions, had, skip=name not in added)
+        gone = [name for name in versions if name not in live and route_configuration(name) in added]
+        sub.due.update(gone)
+        return had
+    for name in added:
+        _compare(sub, name, versions, had, skip=False)
+    return had
+
+
+def _compare(
+    sub: Subscription, name: str, versions: Mapping[str, str], had: dict[str, str], *, skip: bool
+) -> None:
+    entry = sub.kind.get(name)
+    version = versions.get(name)
+    same = entry is not None and entry.resource.version == version
+    if same and version is not None:
+        had[name] = version
+    if same and skip:
+        return
+    sub.due.add(name)
+    if not same:
+        sub.lagging[name] = _older(entry) if version is not None else 0
+
+
+def _older(entry: Entry | None) -> int:
+    """Up to which revision a client is that has another version than the newest: it exists there, and is in use."""
+    return max(entry.created, entry.changed - 1) if entry else 0
+
+
+def _hosts(sub: Subscription, names: Iterable[str]) -> list[str]:
+    """Virtual hosts that are meant by names: of a route configuration all of them, else the one.
+
+    A route configuration without any is told that it has no catch-all: it waits for an answer, and this is one.
+    """
+    routes = sub.table.type(ROUTE_CONFIGURATION).live
+    found: list[str] = []
+    for name in names:
+        if name in sub.kind.live or (name not in routes and route_configuration(name) in routes):
+            found.append(name)
+        else:
+            found.extend(sub.table.hosts(name) or [f"{name}/*"])
+    return found
+
+
+def _halves(names: list[str], detail: str) -> list[tuple[str, ...]]:
+    """Two parts to try again. The refusal often names its cause: a hint, which decides on the cut and nothing else."""
+    suspects = [name for name in names if name in detail]
+    if 0 < len(suspects) < len(names):
+        accused = set(suspects)
+        return [tuple(name for name in names if name not in accused), tuple(suspects)]
+    middle = len(names) // 2
+    return [tuple(names[:middle]), tuple(names[middle:])]
+
+
+def _group(names: tuple[str, ...], removed: tuple[str, ...]) -> list[Group]:
+    return [Group(names, removed)] if names or removed else []
+
+
+def _versions(sent: Mapping[str, str | None]) -> Mapping[str, str]:
+    if None not in sent.values():
+        return sent  # type: ignore[return-value]
+    return {name: version for name, version in sent.items() if version is not None}
