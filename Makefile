@@ -53,7 +53,7 @@ check: venv  ## format, lint, strict types, import contract
 	$(BIN)/python -m pytest --quiet tests/unit/test_imports.py
 
 test: venv envoy prometheus check  ## everything: sets up what it needs, checks, runs every test with a real Envoy
-	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup
 
 demo: venv envoy  ## control plane and Envoy on examples/bookinfo, and a walk-through: asked, expected, seen
 	$(BIN)/tidegate demo

@@ -145,7 +145,11 @@ def message(options: BootstrapOptions) -> Bootstrap:
             cluster=options.node_cluster,
             locality=Locality(zone=options.zone) if options.zone else None,
         ),
-        admin=Admin(address=Address(pipe=Pipe(path=str(options.admin.absolute()), mode=0o600))),
+        admin=Admin(
+            address=Address(pipe=Pipe(path=str(options.admin.absolute()), mode=0o600)),
+            # Who looks for the reason must get in when nobody else does.
+            ignore_global_conn_limit=True,
+        ),
         dynamic_resources=BootstrapDynamicResources(
             ads_config=ads(),
             cds_config=from_ads(),
@@ -265,7 +269,7 @@ def metrics_listener(host: str, port: int) -> Listener:
         name=METRICS_LISTENER,
         stat_prefix="metrics",
         address=tcp(host, port),
-        # Who watches must see most when everything else is refused.
+        # As for the admin interface.
         ignore_global_conn_limit=True,
         bypass_overload_manager=True,
         filter_chains=[
