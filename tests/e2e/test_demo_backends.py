@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from typing import Any
 
 import grpc
 import pytest
@@ -82,9 +83,8 @@ async def test_the_grpc_server_answers_and_describes_itself(servers: dict[str, B
     target = f"{at.address}:{at.port}"
     reply = await echo.say(target, "grpc.example.com", echo.SAY, "hello")
     async with grpc.aio.insecure_channel(target) as channel:
-        stream = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
-            iter([reflection_pb2.ServerReflectionRequest(list_services="")]),
-        )
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)  # type: ignore[arg-type]  # of either channel
+        stream = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
         listed = [service.name async for answer in stream for service in answer.list_services_response.service]
 
     assert ("hello", "grpc-echo-v1") == (reply.message, reply.pod)

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import aiohttp
 import pytest
@@ -53,12 +54,19 @@ def options(tmp_path: Path, envoy: Path) -> EnvoyOptions:
     )
 
 
+E = TypeVar("E", Started, Ready, Exited, Restarting)
+
+
+class Next(Protocol):
+    async def __call__(self, kind: type[E]) -> E: ...
+
+
 @asynccontextmanager
-async def supervised(options: EnvoyOptions) -> AsyncIterator[Callable[[type[Event]], Awaitable[Event]]]:
+async def supervised(options: EnvoyOptions) -> AsyncIterator[Next]:
     """A running Envoy, and a way to wait for the next event of a kind."""
     events: asyncio.Queue[Event] = asyncio.Queue()
 
-    async def next_of(kind: type[Event]) -> Event:
+    async def next_of(kind: type[E]) -> E:
         async with asyncio.timeout(DEADLINE_S):
             while not isinstance(event := await events.get(), kind):
                 pass
@@ -303,7 +311,7 @@ async def served(handler: Callable[[web.BaseRequest], Awaitable[web.Response]]) 
         await runner.cleanup()
 
 
-def routes(match: dict) -> dict:
+def routes(match: dict[str, Any]) -> dict[str, Any]:
     """A listener with one route."""
     manager = {
         "@type": f"{NETWORK_FILTERS}.http_connection_manager.v3.HttpConnectionManager",
@@ -327,10 +335,10 @@ def routes(match: dict) -> dict:
     }
 
 
-def tunnel(port: int, backend: int) -> dict[str, list[dict]]:
+def tunnel(port: int, backend: int) -> dict[str, list[dict[str, Any]]]:
     """Static resources that carry TCP from one loopback port to another."""
 
-    def at(number: int) -> dict:
+    def at(number: int) -> dict[str, Any]:
         return {"socket_address": {"address": "127.0.0.1", "port_value": number}}
 
     proxy = {

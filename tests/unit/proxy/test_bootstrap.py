@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,11 @@ SOCKET = BootstrapOptions("node-1", XdsSocket(Path("/run/xds.sock")), Path("/run
 TLS = ClientTls(Path("/tls/tls.crt"), Path("/tls/tls.key"), Path("/tls/ca.crt"), "xds.example.com")
 
 
-def document(options: BootstrapOptions) -> dict:
+def document(options: BootstrapOptions) -> Any:
     return json.loads(bootstrap(options))
 
 
-def clusters(options: BootstrapOptions) -> dict[str, dict]:
+def clusters(options: BootstrapOptions) -> dict[str, Any]:
     return {cluster["name"]: cluster for cluster in document(options)["static_resources"]["clusters"]}
 
 
