@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from xds_server.graph import Collection, Fetch
-from xds_server.ingestion.hostnames import UNIVERSAL, covers, intersection
+from xds_server.ingestion.hostnames import UNIVERSAL, covers, intersection, valid
 from xds_server.ingestion.sources import Sources
+from xds_server.ingestion.values import shown
 from xds_server.model.listener import Attachment
 from xds_server.model.refs import ListenerRef, ObjectRef, TableRef
 from xds_server.model.verdict import Condition, VerdictRef
@@ -96,6 +97,11 @@ def outcome(
     hostnames: tuple[str, ...],
     verdict: VerdictRef,
 ) -> ParentOutcome:
+    if bad := [hostname for hostname in hostnames if not valid(hostname)]:
+        # No second spelling of a hostname may lead to somebody's requests (S3).
+        named = ", ".join(map(shown, bad[:8]))
+        message = f"spec.hostnames: {named}: write a lower-case DNS name, with or without a first label *"
+        return ParentOutcome(verdict, refused("UnsupportedValue", message))
     # "When both Port and SectionName are specified, the name and port of the selected listener must match both."
     selected = [
         listener
@@ -179,6 +185,6 @@ def requirement_holds(operator: str, value: str | None, values: Sequence[str]) -
 _OPERATORS: Final[dict[str, Any]] = {
     "In": lambda value, values: value is not None and value in values,
     "NotIn": lambda value, values: value is None or value not in values,
-    "Exists": lambda value, values: value is not None,
-    "DoesNotExist": lambda value, values: value is None,
+    "Exists": lambda value, _: value is not None,
+    "DoesNotExist": lambda value, _: value is None,
 }

@@ -26,7 +26,7 @@ CURVES: Final = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 """The curves of server certificates that Envoy 1.40 takes."""
 
 
-class Unusable(Exception):  # noqa: N818  # an outcome, not an error of ours
+class Unusable(Exception):  # an outcome, not an error of ours
     """A Secret cannot serve TLS; the text tells why without any of its content."""
 
 

@@ -34,7 +34,7 @@ FORBIDDEN: Final = tuple(
         "ff00::/8",
     )
 )
-"""Where no backend may be (S11): what an author of an EndpointSlice could reach through the proxy but not by himself."""
+"""Where no backend may be (S11): what an author of a slice could reach through the proxy but not by himself."""
 
 Slices = Index[tuple[str, str], ObjectRef, EndpointSlice]
 
@@ -78,7 +78,7 @@ def slice_endpoints(found: EndpointSlice, names: Iterable[str]) -> Iterator[tupl
 
 
 def is_ready(endpoint: SliceEndpoint) -> bool:
-    """ "A nil value should be interpreted as ready"; a terminating endpoint is never ready."""
+    """An unset condition counts as ready; a terminating endpoint is never ready."""
     return endpoint.conditions.ready is not False and endpoint.conditions.terminating is not True
 
 

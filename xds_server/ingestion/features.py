@@ -1,4 +1,4 @@
-"""The features of Gateway API that a GatewayClass of ours announces: what is implemented, in the order of the alphabet."""
+"""The features of Gateway API that a GatewayClass of ours announces: what is implemented, in alphabetical order."""
 
 from __future__ import annotations
 

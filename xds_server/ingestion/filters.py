@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from xds_server.ingestion import values
 from xds_server.ingestion.values import Refusal
 from xds_server.model.backend import InvalidBackend
 from xds_server.model.refs import ClusterRef
 from xds_server.model.route import Cors, Filters, HeaderModifier, Mirror, PathModifier, Redirect, Rewrite
-from xds_server.objects.gateway import BackendObjectReference
+from xds_server.objects.gateway import BackendObjectReference, LocalObjectReference
 from xds_server.objects.routes import (
     HTTPCORSFilter,
     HTTPHeader,
@@ -41,6 +41,9 @@ FIELD_BY_TYPE: Final = {
 _REPEATABLE: Final = frozenset({"RequestMirror", "ExtensionRef"})
 
 
+_NONE: Final = Filters()
+
+
 @dataclass(frozen=True, slots=True)
 class FilterOutcome:
     """What a list of filters comes to.
@@ -49,7 +52,7 @@ class FilterOutcome:
     and any other filter makes its requests fail (`failed`).
     """
 
-    filters: Filters = Filters()
+    filters: Filters = _NONE
     redirect: Redirect | None = None
     unresolved: tuple[InvalidBackend, ...] = ()
     failed: bool = False
@@ -78,7 +81,7 @@ def camel(snake: str) -> str:
 
 
 def check_combination(field: str, filters: Sequence[HTTPRouteFilter]) -> None:
-    """ "Specifying the same filter multiple times is not supported unless explicitly indicated in the filter." """
+    # "Specifying the same filter multiple times is not supported unless explicitly indicated in the filter."
     types = [entry.type for entry in filters]
     for kind in types:
         if kind not in _REPEATABLE and types.count(kind) > 1:
@@ -90,31 +93,32 @@ def check_combination(field: str, filters: Sequence[HTTPRouteFilter]) -> None:
 def with_filter(
     where: str, outcome: FilterOutcome, entry: HTTPRouteFilter, resolve: Resolve, *, prefixed: bool
 ) -> FilterOutcome:
-    filters = outcome.filters
-    if entry.request_header_modifier is not None:
-        modifier = header_modifier(where, entry.request_header_modifier)
-        return replace(outcome, filters=replace(filters, request_headers=modifier))
-    if entry.response_header_modifier is not None:
-        modifier = header_modifier(where, entry.response_header_modifier)
-        return replace(outcome, filters=replace(filters, response_headers=modifier))
-    if entry.url_rewrite is not None:
-        return replace(outcome, filters=replace(filters, rewrite=rewrite(where, entry.url_rewrite, prefixed=prefixed)))
-    if entry.request_redirect is not None:
-        return replace(outcome, redirect=redirect(where, entry.request_redirect, prefixed=prefixed))
-    if entry.cors is not None:
-        return replace(outcome, filters=replace(filters, cors=cors(where, entry.cors)))
-    if entry.request_mirror is not None:
-        return with_mirror(where, outcome, entry.request_mirror, resolve)
-    if entry.extension_ref is not None:
-        # "If a reference to a custom filter type cannot be resolved, the filter MUST NOT be skipped."
-        ref = entry.extension_ref
-        unknown = InvalidBackend("InvalidKind", f"{where}: no filter {ref.group}/{ref.kind} is known; remove it")
-        return replace(outcome, failed=True, unresolved=(*outcome.unresolved, unknown))
+    match entry:
+        case HTTPRouteFilter(request_header_modifier=HTTPHeaderFilter() as found):
+            return with_changes(outcome, request_headers=header_modifier(where, found))
+        case HTTPRouteFilter(response_header_modifier=HTTPHeaderFilter() as found):
+            return with_changes(outcome, response_headers=header_modifier(where, found))
+        case HTTPRouteFilter(url_rewrite=HTTPURLRewriteFilter() as found):
+            return with_changes(outcome, rewrite=rewrite(where, found, prefixed=prefixed))
+        case HTTPRouteFilter(cors=HTTPCORSFilter() as found):
+            return with_changes(outcome, cors=cors(where, found))
+        case HTTPRouteFilter(request_redirect=HTTPRequestRedirectFilter() as found):
+            return replace(outcome, redirect=redirect(where, found, prefixed=prefixed))
+        case HTTPRouteFilter(request_mirror=HTTPRequestMirrorFilter() as found):
+            return with_mirror(where, outcome, found, resolve)
+        case HTTPRouteFilter(extension_ref=LocalObjectReference() as ref):
+            # "If a reference to a custom filter type cannot be resolved, the filter MUST NOT be skipped."
+            unknown = InvalidBackend("InvalidKind", f"{where}: no filter {ref.group}/{ref.kind} is known; remove it")
+            return replace(outcome, failed=True, unresolved=(*outcome.unresolved, unknown))
     raise Refusal(f"{where}: external authorization is not implemented, so requests are refused")
 
 
+def with_changes(outcome: FilterOutcome, **changes: Any) -> FilterOutcome:
+    return replace(outcome, filters=replace(outcome.filters, **changes))
+
+
 def header_modifier(where: str, found: HTTPHeaderFilter) -> HeaderModifier:
-    """ "Only one action for a given header name is permitted." """
+    # "Only one action for a given header name is permitted."
     modifier = HeaderModifier(
         header_values(f"{where}.set", found.set),
         header_values(f"{where}.add", found.add),
@@ -128,7 +132,7 @@ def header_modifier(where: str, found: HTTPHeaderFilter) -> HeaderModifier:
 
 
 def header_values(where: str, headers: Sequence[HTTPHeader]) -> tuple[tuple[str, str], ...]:
-    """ "The first entry with an equivalent name MUST be considered", later ones are ignored."""
+    # "The first entry with an equivalent name MUST be considered", later ones are ignored.
     found: dict[str, str] = {}
     for header in headers:
         name = values.changeable_header_name(where, header.name)
@@ -175,8 +179,7 @@ def with_mirror(where: str, outcome: FilterOutcome, found: HTTPRequestMirrorFilt
     cluster = resolve(found.backend_ref)
     if isinstance(cluster, InvalidBackend):
         return replace(outcome, unresolved=(*outcome.unresolved, cluster))
-    mirrors = (*outcome.filters.mirrors, Mirror(cluster, fraction))
-    return replace(outcome, filters=replace(outcome.filters, mirrors=mirrors))
+    return with_changes(outcome, mirrors=(*outcome.filters.mirrors, Mirror(cluster, fraction)))
 
 
 def cors(where: str, found: HTTPCORSFilter) -> Cors:

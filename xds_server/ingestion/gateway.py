@@ -46,7 +46,7 @@ class GatewayResult:
 
 @dataclass(frozen=True, slots=True)
 class ListenerFinding:
-    """A listener with what was found of it so far; `problem` is an `Accepted` condition of False, `conflict` its sibling."""
+    """A listener with what was found of it so far; `problem` is its `Accepted` condition when that is False."""
 
     spec: api.Listener
     hostname: str
@@ -140,12 +140,12 @@ def listener_finding(
     if spec.protocol in ("HTTPS", "TLS") and spec.tls is not None and spec.tls.mode == "Terminate":
         resolved, certificates = listener_certificates(fetch, grants, checked, ref, spec.tls.certificate_refs)
     if invalid_kinds and resolved.status == "True":
-        message = f"allowedRoutes.kinds: {', '.join(invalid_kinds[:8])} cannot attach to a listener of protocol {spec.protocol}"
+        message = f"allowedRoutes.kinds: protocol {spec.protocol} takes no {', '.join(invalid_kinds[:8])}"
         resolved = Condition("ResolvedRefs", "False", "InvalidRouteKinds", message)
     return ListenerFinding(spec, spec.hostname or UNIVERSAL, problem, kinds, resolved, certificates)
 
 
-def listener_problem(gateway: Gateway, spec: api.Listener) -> Condition | None:
+def listener_problem(gateway: Gateway, spec: api.Listener) -> Condition | None:  # one guard a problem
     """Why a listener on its own is not accepted; what cannot be done yet is refused, never left out."""
     if spec.protocol not in KINDS_BY_PROTOCOL:
         message = f"protocol {spec.protocol} is not served; use one of {', '.join(KINDS_BY_PROTOCOL)}"

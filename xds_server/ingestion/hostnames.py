@@ -14,7 +14,7 @@ _IPV4: Final = re.compile(r"[0-9]+(?:\.[0-9]+){3}\Z")
 
 
 def valid(hostname: str) -> bool:
-    """Whether it is a lower-case DNS name, perhaps with a wildcard as its first label: no address, port or final dot."""
+    """Whether it is a lower-case DNS name, perhaps with a wildcard as first label: no address, port or final dot."""
     return len(hostname) <= 253 and bool(_HOSTNAME.match(hostname)) and not _IPV4.match(hostname)
 
 

@@ -121,7 +121,7 @@ def path_match(field: str, path: HTTPPathMatch) -> PathMatch:
 
 
 def header_matches(field: str, headers: Sequence[HTTPHeaderMatch]) -> tuple[ValueMatch, ...]:
-    """ "Subsequent entries with an equivalent header name MUST be ignored." """
+    # "Subsequent entries with an equivalent header name MUST be ignored."
     found: dict[str, ValueMatch] = {}
     for header in headers:
         name = values.header_name(field, header.name)
@@ -155,7 +155,7 @@ def with_action(
     *,
     prefixed: bool,
 ) -> Route:
-    """The route with its filters and where its requests go; backends are resolved even where another part is refused."""
+    """The route with its filters and where its requests go; backends are resolved whatever else is refused."""
     backends = [
         weighted_backend(f"{field}.backendRefs[{number}]", ref, resolve, findings, prefixed=prefixed)
         for number, ref in enumerate(backend_refs)

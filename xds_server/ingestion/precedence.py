@@ -18,10 +18,10 @@ ANY_SERVICE: Final = "/[^/]+/"
 def precedence(route: Route, hostname: str) -> Rank:
     """Sort key of a route below a hostname, the first to be tried first.
 
-    Gateway API: "precedence must be given to rules from the HTTPRoute with the largest number of characters in a matching
-    non-wildcard hostname, in a matching hostname", as the author wrote it; then to the match with an exact path, the
-    longest prefix, a method, the most headers, the most query parameters; then to the oldest route, then by
-    namespace and name; then to the first rule.
+    Gateway API: "precedence must be given to rules from the HTTPRoute with the largest number of characters in a
+    matching non-wildcard hostname", then "in a matching hostname", as the author wrote it; then to the match with an
+    exact path, the longest prefix, a method, the most headers, the most query parameters; then to the oldest route,
+    then by namespace and name; then to the first rule.
     The place of regular expressions is left open: they come after exact paths and before prefixes, the longest first,
     which is also the order that Ingress asks for.
     """

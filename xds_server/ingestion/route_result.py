@@ -40,7 +40,7 @@ class Findings:
 
     @property
     def accepted(self) -> bool:
-        """ "A Route MUST be considered "Accepted" if at least one of the Route's rules is implemented." """
+        # "A Route MUST be considered "Accepted" if at least one of the Route's rules is implemented."
         return len(self.refused) < self.rules or not self.refused
 
 

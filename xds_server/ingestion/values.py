@@ -29,7 +29,7 @@ _COOKIE_PATH: Final = re.compile(r"/[!-:<-~]{0,1023}\Z")
 _UNCHANGEABLE: Final = frozenset({"host"})
 
 
-class Refusal(Exception):  # noqa: N818  # not an error of ours: an outcome that a condition tells
+class Refusal(Exception):  # not an error of ours: an outcome that a condition tells
     """A rule asks for what cannot be done; `reason` and the message are those of a condition."""
 
     def __init__(self, message: str, reason: str = "UnsupportedValue") -> None:

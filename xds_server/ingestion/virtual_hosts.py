@@ -37,8 +37,7 @@ def sources_of(
     found = [attachment.source for attachment in own]
     for wildcard in wildcards(ref.hostname):
         for attachment in fetch.by(attachments, HostRef(ref.table, wildcard)):
-            if attachment.listener in listeners:
-                found.append(attachment.source)
+            found += [attachment.source] if attachment.listener in listeners else []
     return [source for source in dict.fromkeys(found) if source is not None]
 
 

@@ -30,6 +30,8 @@ DIRECTORY = Settings(undeclared_classes=("tidegate", "cilium"), allow_local_endp
 class World:
     """`apply` and `delete` return when everything has settled; the last manifest of a name counts."""
 
+    changed: dict[str, int]
+
     def __init__(self, *manifests: str, settings: Settings = DIRECTORY) -> None:
         self.graph = Graph()
         self.sources = Sources.declare(self.graph)
@@ -52,10 +54,10 @@ class World:
         self.commit()
         return self
 
-    def commit(self) -> Any:
-        changes = self.graph.commit()
+    def commit(self) -> None:
+        """`changed` then tells the collections that the commit changed, and in how many keys."""
+        self.changed = {name: len(keys) for name, keys in self.graph.commit().items()}
         assert {} == dict(self.graph.faults)
-        return changes
 
     # --- what was found -----------------------------------------------------------------------------------------------
 
