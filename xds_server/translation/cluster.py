@@ -1,0 +1,93 @@
+"""Clusters: one port of a Service, spoken to in one way."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from xds_server.model.backend import Cluster
+from xds_server.model.refs import Protocol
+from xds_server.model.resource import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, Resource, ResourceKey, resource
+from xds_server.translation import envoy, names
+
+_BUFFER_BYTES: Final = 32 * 1024
+_UPSTREAM_IDLE_MS: Final = 60_000
+_UNLIMITED: Final = {"value": 2**32 - 1}
+_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_HTTP2: Final = frozenset({"h2c", "h2"})
+_TLS: Final = frozenset({"https", "h2"})
+
+# Envoy's own 1,024 is a wall that many WebSockets reach at once. What a proxy can bear is told by its memory and its
+# connection limit, and how often to retry by the author of a route: neither is a matter of one Service.
+_CIRCUIT_BREAKERS: Final = envoy.CircuitBreakers(
+    thresholds=[
+        {
+            "max_connections": _UNLIMITED,
+            "max_pending_requests": _UNLIMITED,
+            "max_requests": _UNLIMITED,
+            "max_retries": _UNLIMITED,
+        }
+    ]
+)
+_KEEPALIVE: Final = envoy.UpstreamConnectionOptions(
+    tcp_keepalive=envoy.TcpKeepalive(
+        keepalive_probes={"value": 3}, keepalive_time={"value": 30}, keepalive_interval={"value": 5}
+    )
+)
+
+
+def cluster(cluster: Cluster) -> Resource:
+    """Round robin: a backend that refuses at once looks idle, and by least requests would draw all requests to itself.
+
+    Nothing is ejected: which endpoints are fit to serve is what Kubernetes' readiness says.
+    """
+    name = names.cluster(cluster.ref)
+    if cluster.connect_timeout_ms <= 0:
+        raise ValueError(f"{name}: a connect timeout of {cluster.connect_timeout_ms} ms is not positive")
+    message = envoy.Cluster(
+        name=name,
+        type=envoy.Cluster.EDS,
+        eds_cluster_config=envoy.Cluster.EdsClusterConfig(eds_config=envoy.ADS, service_name=name),
+        connect_timeout=envoy.milliseconds(cluster.connect_timeout_ms),
+        lb_policy=envoy.Cluster.ROUND_ROBIN,
+        per_connection_buffer_limit_bytes={"value": _BUFFER_BYTES},
+        circuit_breakers=_CIRCUIT_BREAKERS,
+        upstream_connection_options=_KEEPALIVE,
+    )
+    protocol = cluster.ref.protocol
+    if protocol != "tcp":
+        message.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(_http_options(protocol))
+    if protocol in _TLS:
+        message.transport_socket.CopyFrom(_tls(protocol))
+    return resource(CLUSTER, name, envoy.serialised(message), (ResourceKey(CLUSTER_LOAD_ASSIGNMENT, name),))
+
+
+def _http_options(protocol: Protocol) -> envoy.Any:
+    explicit = envoy.ClusterHttpProtocolOptions.ExplicitHttpConfig()
+    if protocol in _HTTP2:
+        explicit.http2_protocol_options.SetInParent()
+    else:
+        explicit.http_protocol_options.SetInParent()
+    options = envoy.ClusterHttpProtocolOptions(
+        explicit_http_config=explicit,
+        common_http_protocol_options=envoy.HttpProtocolOptions(idle_timeout=envoy.milliseconds(_UPSTREAM_IDLE_MS)),
+    )
+    if protocol in _TLS:
+        options.upstream_http_protocol_options.CopyFrom(envoy.UpstreamHttpProtocolOptions(auto_sni=True))
+    return envoy.any_of(options)
+
+
+def _tls(protocol: Protocol) -> envoy.TransportSocket:
+    """TLS that encrypts and does not verify, which is what ingress-nginx's `backend-protocol: HTTPS` means.
+
+    Only that annotation, or a Service's own `appProtocol`, leads here; what verifies says whom it trusts (S8).
+    """
+    context = envoy.UpstreamTlsContext(
+        common_tls_context=envoy.CommonTlsContext(
+            tls_params=envoy.TlsParameters(
+                tls_minimum_protocol_version=envoy.TlsParameters.TLSv1_2,
+                tls_maximum_protocol_version=envoy.TlsParameters.TLSv1_3,
+            ),
+            alpn_protocols=["h2" if protocol in _HTTP2 else "http/1.1"],
+        )
+    )
+    return envoy.TransportSocket(name="envoy.transport_sockets.tls", typed_config=envoy.any_of(context))

@@ -1,0 +1,217 @@
+"""The translation as collections of the graph: what is recomputed when something changes.
+
+one endpoint     one load assignment
+one certificate  one secret
+one route        that route, the virtual hosts that list it, and their tables: joined bytes, or nothing with VHDS
+one listener     its port, and the table that it opens
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+from xds_server.graph import Collection, Fetch, Graph, Group, Index
+from xds_server.model.backend import Certificate, Cluster, Endpoints
+from xds_server.model.listener import Frontend, Listener
+from xds_server.model.refs import ClusterRef, HostRef, ListenerRef, ObjectRef, PortRef, RouteRef, TableRef
+from xds_server.model.resource import Resource, ResourceKey
+from xds_server.model.route import Route, TlsRoute, VirtualHost
+from xds_server.translation import cluster, endpoint, listener, names, route_configuration, secret
+from xds_server.translation.redirect import Place
+from xds_server.translation.route import EncodedRoute, encoded_route, is_placed, refused
+from xds_server.translation.settings import TranslationSettings
+from xds_server.translation.virtual_host import EncodedHost, depends_on_host, encoded_host, placed_route
+
+_ANYWHERE = Place(TableRef(ObjectRef("Gateway", "", ""), 80, ""), "*")
+
+Output = tuple[ResourceKey, Resource]
+
+
+class Model(Protocol):
+    """What ingestion yields, as far as the translation reads it."""
+
+    @property
+    def frontends(self) -> Collection[ObjectRef, Frontend]: ...
+    @property
+    def listeners(self) -> Collection[ListenerRef, Listener]: ...
+    @property
+    def routes(self) -> Collection[RouteRef, Route]: ...
+    @property
+    def virtual_hosts(self) -> Collection[HostRef, VirtualHost]: ...
+    @property
+    def tls_routes(self) -> Collection[HostRef, TlsRoute]: ...
+    @property
+    def clusters(self) -> Collection[ClusterRef, Cluster]: ...
+    @property
+    def endpoints(self) -> Collection[ClusterRef, Endpoints]: ...
+    @property
+    def certificates(self) -> Collection[ObjectRef, Certificate]: ...
+
+
+class Translated(NamedTuple):
+    resources: Collection[ResourceKey, Resource]
+
+
+class Indexes(NamedTuple):
+    """The second ways into the model that the translation needs."""
+
+    listeners_by_port: Index[PortRef, ListenerRef, Listener]
+    listeners_by_table: Index[TableRef, ListenerRef, Listener]
+    tls_routes_by_port: Index[PortRef, HostRef, TlsRoute]
+    hosts_by_table: Index[TableRef, HostRef, VirtualHost]
+
+
+def translate(graph: Graph, model: Model, settings: TranslationSettings) -> Translated:
+    indexes = Indexes(
+        model.listeners.index(lambda value: (value.port_ref,)),
+        model.listeners.index(lambda value: (value.table,) if value.protocol != "TLS" else ()),
+        model.tls_routes.index(lambda value: (PortRef(value.ref.table.frontend, value.ref.table.port),)),
+        model.virtual_hosts.index(lambda value: (value.ref.table,)),
+    )
+    tables = _tables(graph, model, indexes, settings)
+    certificates = graph.derive("envoy_secrets", model.certificates, _secret)
+    assignments = graph.derive(
+        "envoy_load_assignments",
+        model.clusters,
+        lambda fetch, ref, _: _keyed(endpoint.cluster_load_assignment(ref, fetch.get(model.endpoints, ref))),
+    )
+    clusters = graph.derive("envoy_clusters", model.clusters, _cluster)
+    listeners = graph.derive(
+        "envoy_listeners",
+        indexes.listeners_by_port,
+        lambda fetch, port, members: _listener(fetch, port, members, model, indexes, tables.modes, settings),
+    )
+    parts: tuple[Collection[ResourceKey, Resource], ...] = (
+        certificates,
+        assignments,
+        clusters,
+        tables.hosts,
+        tables.configurations,
+        listeners,
+    )
+    return Translated(graph.union("resources", *parts))
+
+
+class Tables(NamedTuple):
+    modes: Collection[TableRef, bool]
+    hosts: Collection[ResourceKey, Resource]
+    configurations: Collection[ResourceKey, Resource]
+
+
+def _tables(graph: Graph, model: Model, indexes: Indexes, settings: TranslationSettings) -> Tables:
+    modes = graph.derive(
+        "tables_by_vhds",
+        indexes.hosts_by_table,
+        lambda _, table, hosts: ((table, len(hosts) > settings.vhds_threshold),),
+    )
+    routes = graph.derive("encoded_routes", model.routes, _route)
+    hosts = graph.derive(
+        "encoded_virtual_hosts",
+        model.virtual_hosts,
+        lambda fetch, ref, host: ((ref, _host(fetch, host, model, routes, settings)),),
+    )
+    joined = hosts.index(lambda value: (value.ref.table,))
+    own = graph.derive(
+        "misdirected_hosts",
+        indexes.listeners_by_table,
+        lambda fetch, table, listeners: ((table, _misdirected(fetch, table, listeners, model)),),
+    )
+
+    def configuration(fetch: Fetch, table: TableRef, _: Any) -> Iterable[Output]:
+        inline = fetch.get(own, table, ())
+        if fetch.get(modes, table, default=False):
+            return _keyed(route_configuration.vhds_route_configuration(table, inline))
+        return _keyed(route_configuration.route_configuration(table, [*inline, *fetch.by(joined, table)]))
+
+    def vhds(fetch: Fetch, ref: HostRef, host: EncodedHost) -> Iterable[Output]:
+        return _keyed(route_configuration.virtual_host(host)) if fetch.get(modes, ref.table, default=False) else ()
+
+    return Tables(
+        modes,
+        graph.derive("vhds_virtual_hosts", hosts, vhds),
+        graph.derive("route_configurations", indexes.listeners_by_table, configuration),
+    )
+
+
+def _route(fetch: Fetch, ref: RouteRef, route: Route) -> Iterator[tuple[RouteRef, EncodedRoute]]:
+    if is_placed(route):
+        encoded_route(route, _ANYWHERE)  # raises here, once, what would be wrong in every virtual host
+        return
+    yield ref, encoded_route(route)
+
+
+def _host(
+    fetch: Fetch,
+    host: VirtualHost,
+    model: Model,
+    encoded: Collection[RouteRef, EncodedRoute],
+    settings: TranslationSettings,
+) -> EncodedHost:
+    if host.force_https:
+        return encoded_host(host, (), settings.port_offset)
+    routes: list[EncodedRoute] = []
+    for ref in host.routes:
+        ready = None if host.one_label else fetch.get(encoded, ref)
+        if ready is None and (route := fetch.get(model.routes, ref)) is not None:
+            ready = _in_place(fetch, route, host, encoded, settings)
+        if ready is not None:
+            routes.append(ready)
+    return encoded_host(host, routes, settings.port_offset)
+
+
+def _in_place(
+    fetch: Fetch,
+    route: Route,
+    host: VirtualHost,
+    encoded: Collection[RouteRef, EncodedRoute],
+    settings: TranslationSettings,
+) -> EncodedRoute | None:
+    if depends_on_host(route, host):
+        return placed_route(route, host, settings.port_offset)
+    if (ready := fetch.get(encoded, route.ref)) is not None:
+        return ready
+    try:
+        return refused(route)
+    except ValueError:  # not even its match can be told to Envoy, so no request is its own
+        return None
+
+
+def _misdirected(fetch: Fetch, table: TableRef, listeners: Group[Listener], model: Model) -> tuple[EncodedHost, ...]:
+    others = {other for each in listeners for other in each.misdirected}
+    hosts = route_configuration.misdirected_hosts(table, others)
+    return tuple(host for host in hosts if fetch.get(model.virtual_hosts, host.ref) is None)
+
+
+def _listener(
+    fetch: Fetch,
+    port: PortRef,
+    listeners: Group[Listener],
+    model: Model,
+    indexes: Indexes,
+    modes: Collection[TableRef, bool],
+    settings: TranslationSettings,
+) -> Iterable[Output]:
+    frontend = fetch.get(model.frontends, port.frontend)
+    if frontend is None:
+        return ()
+    members = list(listeners)
+    tables = {
+        each.table: names.route_configuration(each.table, vhds=fetch.get(modes, each.table, default=False))
+        for each in members
+        if each.protocol != "TLS"
+    }
+    tls_routes = fetch.by(indexes.tls_routes_by_port, port)
+    return _keyed(listener.listener(port, frontend, members, tables, tls_routes, settings.port_offset))
+
+
+def _cluster(fetch: Fetch, ref: ClusterRef, value: Cluster) -> Iterable[Output]:
+    return _keyed(cluster.cluster(value))
+
+
+def _secret(fetch: Fetch, ref: ObjectRef, certificate: Certificate) -> Iterable[Output]:
+    return _keyed(secret.secret(certificate))
+
+
+def _keyed(made: Resource | None) -> Iterable[Output]:
+    return ((made.key, made),) if made is not None else ()

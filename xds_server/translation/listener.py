@@ -1,0 +1,161 @@
+"""One Envoy listener for each port of a frontend; what differs by SNI is a filter chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from xds_server.model.listener import Frontend, Listener, TlsTermination
+from xds_server.model.refs import PortRef, TableRef
+from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, SECRET, Resource, ResourceKey, resource
+from xds_server.model.route import TlsRoute, WeightedBackend
+from xds_server.translation import envoy, names
+from xds_server.translation.http_connection_manager import http_connection_manager
+
+_BUFFER_BYTES: Final = 32 * 1024
+_BACKLOG: Final = 4096
+_Socket: Final = envoy.SocketOption
+_SOL_SOCKET, _SO_KEEPALIVE = 1, 9
+_IPPROTO_TCP, _KEEPIDLE, _KEEPINTVL, _KEEPCNT = 6, 4, 5, 6
+
+# A peer that is gone is noticed within a minute: a NAT or firewall that forgot the connection says nothing.
+_KEEPALIVE: Final = [
+    _Socket(description=text, level=level, name=name, int_value=value, state=_Socket.STATE_PREBIND)
+    for text, level, name, value in (
+        ("keep-alive", _SOL_SOCKET, _SO_KEEPALIVE, 1),
+        ("first probe after 10 s", _IPPROTO_TCP, _KEEPIDLE, 10),
+        ("a probe every 5 s", _IPPROTO_TCP, _KEEPINTVL, 5),
+        ("10 probes", _IPPROTO_TCP, _KEEPCNT, 10),
+    )
+]
+_TLS_INSPECTOR: Final = envoy.ListenerFilter(
+    name="envoy.filters.listener.tls_inspector", typed_config=envoy.any_of(envoy.TlsInspector())
+)
+_TLS: Final = "envoy.transport_sockets.tls"
+_TCP_PROXY: Final = "envoy.filters.network.tcp_proxy"
+
+
+def listener(
+    port: PortRef,
+    frontend: Frontend,
+    listeners: Sequence[Listener],
+    tables: Mapping[TableRef, str],
+    tls_routes: Iterable[TlsRoute] = (),
+    port_offset: int = 0,
+) -> Resource | None:
+    """`tables` names the route configuration of each table; None while the frontend has no address.
+
+    There is no default filter chain: a connection whose SNI nobody serves is closed.
+    """
+    if not frontend.addresses:
+        return None
+    chains: dict[str, envoy.FilterChain] = {}
+    references: set[ResourceKey] = set()
+    by_table: dict[TableRef, list[TlsRoute]] = {}
+    for route in tls_routes:
+        by_table.setdefault(route.ref.table, []).append(route)
+    for each in sorted(listeners, key=lambda each: (each.hostname, each.ref)):
+        for hostname, chain, named in _chains(each, tables, by_table.get(each.table, ())):
+            if hostname in chains and each.protocol != "HTTP":
+                raise ValueError(f"{port.frontend} port {port.port}: two listeners serve the SNI {hostname!r}")
+            chains.setdefault(hostname, chain)
+            references |= named
+    protocols = {"HTTP" if each.protocol == "HTTP" else "TLS" for each in listeners}
+    if len(protocols) > 1:
+        raise ValueError(f"{port.frontend} port {port.port}: HTTP and TLS cannot share a port")
+    first, *others = [_address(address, port.port + port_offset) for address in frontend.addresses]
+    name = names.listener(port)
+    message = envoy.Listener(
+        name=name,
+        address=first,
+        additional_addresses=[envoy.AdditionalAddress(address=address) for address in others],
+        stat_prefix=name,
+        filter_chains=[chains[hostname] for hostname in sorted(chains)],
+        listener_filters=[] if protocols == {"HTTP"} else [_TLS_INSPECTOR],
+        per_connection_buffer_limit_bytes={"value": _BUFFER_BYTES},
+        traffic_direction=envoy.TrafficDirection.INBOUND,
+        enable_reuse_port={"value": True},
+        tcp_backlog_size={"value": _BACKLOG},
+        socket_options=_KEEPALIVE,
+    )
+    return resource(LISTENER, name, envoy.serialised(message), tuple(sorted(references)))
+
+
+Chain = tuple[str, envoy.FilterChain, set[ResourceKey]]
+
+
+def _chains(each: Listener, tables: Mapping[TableRef, str], tls_routes: Iterable[TlsRoute]) -> Iterable[Chain]:
+    if each.protocol == "TLS":
+        yield from _tls(each, {route.ref.hostname: route.backends for route in tls_routes})
+        return
+    table = tables[each.table]
+    chain = envoy.FilterChain(filters=[http_connection_manager(table, each.frontend.kind.lower())])
+    named = {ResourceKey(ROUTE_CONFIGURATION, table)}
+    if each.protocol == "HTTP":
+        yield "", chain, named  # the listeners of a plaintext port share one table
+        return
+    if each.tls is None or not each.tls.certificates:
+        raise ValueError(f"{each.ref.parent} listener {each.ref.section!r}: HTTPS without a certificate")
+    yield each.hostname, *_terminated(each.hostname, chain, each.tls, named, ("h2", "http/1.1"))
+
+
+def _tls(each: Listener, routes: Mapping[str, Sequence[WeightedBackend]]) -> Iterable[Chain]:
+    """A listener's own hostname has a chain in any case, so that its connections do not fall to a wider one."""
+    for hostname, backends in sorted({each.hostname: (), **routes}.items()):
+        chain, named = _tcp(each, backends)
+        if each.tls:
+            yield hostname, *_terminated(hostname, chain, each.tls, named, ())
+        else:
+            yield hostname, *_matched(hostname, chain), named
+
+
+def _tcp(each: Listener, backends: Sequence[WeightedBackend]) -> tuple[envoy.FilterChain, set[ResourceKey]]:
+    """A chain without filters closes the connection; so does a share without a cluster."""
+    shares = [backend for backend in backends if backend.weight]
+    clusters = [backend.cluster for backend in shares if backend.cluster]
+    if not clusters:
+        return envoy.FilterChain(), set()
+    named = {ResourceKey(CLUSTER, names.cluster(ref)) for ref in clusters}
+    proxy = envoy.TcpProxy(stat_prefix=each.frontend.kind.lower())
+    if len(shares) == 1:
+        proxy.cluster = names.cluster(clusters[0])
+    for backend in shares if len(shares) > 1 else ():
+        proxy.weighted_clusters.clusters.add(
+            name=names.cluster(backend.cluster) if backend.cluster else names.NOWHERE, weight=backend.weight
+        )
+    return envoy.FilterChain(filters=[envoy.Filter(name=_TCP_PROXY, typed_config=envoy.any_of(proxy))]), named
+
+
+def _terminated(
+    hostname: str,
+    chain: envoy.FilterChain,
+    tls: TlsTermination,
+    named: set[ResourceKey],
+    protocols: Sequence[str],
+) -> tuple[envoy.FilterChain, set[ResourceKey]]:
+    (chain,) = _matched(hostname, chain)
+    context = envoy.DownstreamTlsContext(
+        common_tls_context=envoy.CommonTlsContext(
+            tls_params=envoy.TlsParameters(tls_minimum_protocol_version=envoy.TlsParameters.TLSv1_2),
+            alpn_protocols=protocols,
+            tls_certificate_sds_secret_configs=[
+                envoy.SdsSecretConfig(name=names.secret(ref), sds_config=envoy.ADS) for ref in tls.certificates
+            ],
+        )
+    )
+    chain.transport_socket.CopyFrom(envoy.TransportSocket(name=_TLS, typed_config=envoy.any_of(context)))
+    return chain, named | {ResourceKey(SECRET, names.secret(ref)) for ref in tls.certificates}
+
+
+def _matched(hostname: str, chain: envoy.FilterChain) -> tuple[envoy.FilterChain]:
+    """Named after its SNI, so that an update leaves the chains of other hostnames, and their connections, alone."""
+    chain.name = hostname
+    if hostname != "*":
+        chain.filter_chain_match.server_names.append(hostname)
+    return (chain,)
+
+
+def _address(address: str, port: int) -> envoy.Address:
+    if not 0 < port < 65536:
+        raise ValueError(f"port {port} is not between 1 and 65535: choose a smaller port offset")
+    return envoy.Address(socket_address=envoy.SocketAddress(address=address, port_value=port))

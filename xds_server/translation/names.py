@@ -1,0 +1,146 @@
+"""Every name that Envoy ever gets from us, and the way back.
+
+Names are joined by "/", which no Kubernetes name holds; a part that does hold one is escaped, so that
+different things never share a name (S2) whatever the objects say. Nothing here depends on a position that an
+unrelated edit could move, except the rule and match of a route, which only `explain` reads (X42).
+"""
+
+from __future__ import annotations
+
+from typing import Final, cast, get_args
+from urllib.parse import unquote
+
+from xds_server.model.refs import ClusterRef, HostRef, ObjectRef, PortRef, Protocol, RouteRef, TableRef
+
+_KINDS: Final = {
+    kind.lower(): kind
+    for kind in ("Gateway", "Ingress", "SharedIngress", "Service", "HTTPRoute", "GRPCRoute", "TLSRoute")
+}
+_PROTOCOLS: Final = frozenset(get_args(Protocol))
+_VHDS: Final = "vhds"
+
+# Routes that no object wrote.
+FALLBACK: Final = "fallback"
+FORCE_HTTPS: Final = "force-https"
+MISDIRECTED: Final = "misdirected"
+OWN_ANSWERS: Final = frozenset({FALLBACK, FORCE_HTTPS, MISDIRECTED})
+
+NOWHERE: Final = "nowhere"
+"""A cluster that never exists (the name of a real one has four parts): connections to it are closed."""
+
+
+def listener(port: PortRef) -> str:
+    return _joined(*_object(port.frontend), str(port.port))
+
+
+def route_configuration(table: TableRef, *, vhds: bool = False) -> str:
+    """A plaintext table is named as its listener; an HTTPS table adds its hostname; one served by VHDS says so."""
+    hostname = (_hostname(table.hostname),) if table.hostname else ()
+    return "/".join((listener(PortRef(table.frontend, table.port)), *hostname, *((_VHDS,) if vhds else ())))
+
+
+def virtual_host(table: TableRef, hostname: str, *, vhds: bool = False) -> str:
+    """VHDS wants the name of the route configuration first."""
+    return f"{route_configuration(table, vhds=vhds)}/{_hostname(hostname)}"
+
+
+def route(ref: RouteRef, share: int | None = None) -> str:
+    """`share` is the position of a backend whose share of the requests has a route of its own."""
+    return _joined(*_object(ref.source), str(ref.rule), str(ref.match), *(() if share is None else (str(share),)))
+
+
+def cluster(ref: ClusterRef) -> str:
+    """Also the name of its endpoints: an identity of the backend, never of a rule that uses it (X42)."""
+    return _joined(ref.namespace, ref.service, str(ref.port), ref.protocol)
+
+
+def secret(ref: ObjectRef) -> str:
+    return _joined("secret", ref.namespace, ref.name)
+
+
+def parse_listener(name: str) -> PortRef:
+    kind, namespace, object_name, port = _parts(name, 4, 4)
+    return PortRef(_parsed_object(name, kind, namespace, object_name), _number(name, port))
+
+
+def parse_route_configuration(name: str) -> tuple[TableRef, bool]:
+    """The table, and whether it is served by VHDS."""
+    raw = name.split("/")
+    port, rest = parse_listener("/".join(raw[:4])), raw[4:]
+    vhds = rest[-1:] == [_VHDS]
+    hostname = rest[:-1] if vhds else rest
+    if len(hostname) > 1:
+        raise ValueError(f"{name!r} is no route configuration of ours")
+    return TableRef(port.frontend, port.port, unquote(hostname[0]) if hostname else ""), vhds
+
+
+def parse_virtual_host(name: str) -> HostRef:
+    table, _, hostname = name.rpartition("/")
+    return HostRef(parse_route_configuration(table)[0], unquote(hostname))
+
+
+def parse_route(name: str) -> RouteRef:
+    """The match of a rule that a route was made for; a share's route belongs to the match that it shares."""
+    kind, namespace, object_name, rule, match, *_ = _parts(name, 5, 6)
+    return RouteRef(_parsed_object(name, kind, namespace, object_name), _number(name, rule), _number(name, match))
+
+
+def parse_share(name: str) -> int | None:
+    """The position of the one backend that a route serves; None where it serves all of the rule."""
+    parts = _parts(name, 5, 6)
+    return _number(name, parts[5]) if len(parts) == 6 else None
+
+
+def parse_cluster(name: str) -> ClusterRef:
+    namespace, service, port, protocol = _parts(name, 4, 4)
+    if protocol not in _PROTOCOLS:
+        raise ValueError(f"{name!r} is no cluster of ours: it ends in none of {sorted(_PROTOCOLS)}")
+    return ClusterRef(namespace, service, _number(name, port), cast("Protocol", protocol))
+
+
+def parse_secret(name: str) -> ObjectRef:
+    prefix, namespace, object_name = _parts(name, 3, 3)
+    if prefix != "secret":
+        raise ValueError(f"{name!r} is no secret of ours")
+    return ObjectRef("Secret", namespace, object_name)
+
+
+def _object(ref: ObjectRef) -> tuple[str, str, str]:
+    kind = ref.kind.lower()
+    if _KINDS.get(kind) != ref.kind:
+        raise ValueError(f"{ref}: objects of kind {ref.kind!r} have no names in Envoy")
+    return kind, ref.namespace, ref.name
+
+
+def _parsed_object(name: str, kind: str, namespace: str, object_name: str) -> ObjectRef:
+    if kind not in _KINDS:
+        raise ValueError(f"{name!r} begins with none of {sorted(_KINDS)}")
+    return ObjectRef(_KINDS[kind], namespace, object_name)
+
+
+def _hostname(hostname: str) -> str:
+    # A host may be called "vhds": it must not be taken for the mark of VHDS.
+    return "%76hds" if hostname == _VHDS else _escaped(hostname)
+
+
+def _joined(*parts: str) -> str:
+    return "/".join(map(_escaped, parts))
+
+
+def _escaped(part: str) -> str:
+    if "/" not in part and "%" not in part:
+        return part
+    return part.replace("%", "%25").replace("/", "%2F")
+
+
+def _parts(name: str, fewest: int, most: int) -> list[str]:
+    parts = name.split("/")
+    if not fewest <= len(parts) <= most:
+        raise ValueError(f"{name!r} is no name of ours")
+    return [unquote(part) for part in parts]
+
+
+def _number(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{name!r} is no name of ours: {text!r} is no number")
+    return int(text)

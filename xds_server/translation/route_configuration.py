@@ -1,0 +1,80 @@
+"""Route tables: all virtual hosts in one message, or, where there are many, each by itself through VHDS.
+
+One message is the better answer while it is small: it changes atomically and every client takes it.
+A large one would be sent whole for each change, which VHDS spares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from xds_server.model.refs import ClusterRef, HostRef, TableRef
+from xds_server.model.resource import CLUSTER, ROUTE_CONFIGURATION, VIRTUAL_HOST, Resource, ResourceKey, resource
+from xds_server.translation import envoy, names
+from xds_server.translation.virtual_host import EncodedHost, misdirected
+
+_VIRTUAL_HOSTS: Final = 2
+_VHDS: Final = envoy.serialised(envoy.RouteConfiguration(vhds=envoy.Vhds(config_source=envoy.ADS)))
+
+# Envoy would name its own address in place of a loopback client's; backends see the client itself, whoever it is.
+_CLIENT_ADDRESS: Final = envoy.HeaderValueOption(
+    header=envoy.HeaderValue(key="x-forwarded-for", value="%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"),
+    append_action=envoy.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD,
+)
+
+
+def route_configuration(table: TableRef, hosts: Iterable[EncodedHost]) -> Resource:
+    """All virtual hosts of a table; they come sorted, since Envoy compares what it gets bytewise."""
+    hosts = list(hosts)
+    body = _stem(names.route_configuration(table)) + b"".join(_joined(hosts, vhds=False))
+    clusters = {cluster for host in hosts for cluster in host.clusters}
+    return resource(ROUTE_CONFIGURATION, names.route_configuration(table), body, references(clusters))
+
+
+def vhds_route_configuration(table: TableRef, own: Sequence[EncodedHost]) -> Resource:
+    """A table that names only the virtual hosts that no object wrote; the others are resources of their own."""
+    name = names.route_configuration(table, vhds=True)
+    stem = _stem(name) + b"".join(_joined(own, vhds=True))
+    return resource(ROUTE_CONFIGURATION, name, stem + _VHDS, stem=stem)
+
+
+def virtual_host(host: EncodedHost) -> Resource:
+    """The message has the resource's name: by it Envoy removes the host again."""
+    name = names.virtual_host(*host.ref, vhds=True)
+    return resource(VIRTUAL_HOST, name, host.named(vhds=True), references(host.clusters))
+
+
+def misdirected_hosts(table: TableRef, others: Iterable[str]) -> list[EncodedHost]:
+    """The hosts that a client may not ask for on a connection of this table's listener.
+
+    "If another Listener has an exact match or more specific wildcard match for the requested host, the Gateway SHOULD
+    return 421"; a host that this listener's own hostname does not cover can only be misdirected as well.
+    """
+    if not table.hostname:
+        return []
+    within = {other for other in others if other != table.hostname and _covers(table.hostname, other)}
+    outside = () if table.hostname == "*" else ("*",)
+    return [misdirected(HostRef(table, hostname)) for hostname in sorted((*outside, *within))]
+
+
+def references(clusters: Iterable[ClusterRef]) -> tuple[ResourceKey, ...]:
+    return tuple(ResourceKey(CLUSTER, names.cluster(ref)) for ref in sorted(clusters))
+
+
+def _covers(hostname: str, other: str) -> bool:
+    return hostname == "*" or (hostname.startswith("*.") and other.endswith(hostname[1:]))
+
+
+def _stem(name: str) -> bytes:
+    return envoy.serialised(
+        envoy.RouteConfiguration(
+            name=name,
+            request_headers_to_add=[_CLIENT_ADDRESS],
+            ignore_port_in_host_matching=True,
+        )
+    )
+
+
+def _joined(hosts: Iterable[EncodedHost], *, vhds: bool) -> list[bytes]:
+    return [envoy.framed(_VIRTUAL_HOSTS, host.named(vhds=vhds)) for host in hosts]

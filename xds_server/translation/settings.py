@@ -1,0 +1,13 @@
+"""What an operator may choose about the translation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TranslationSettings:
+    """`port_offset` shifts every listener's port; a table of more hosts than `vhds_threshold` is served by VHDS."""
+
+    port_offset: int = 0
+    vhds_threshold: int = 500
