@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from xds_server.app import declare
 from xds_server.config import Config
+from xds_server.embedded import embedded_pipeline
 from xds_server.files.directory import Directory
 from xds_server.files.problems import Notice, Problem
 from xds_server.pipeline import Pipeline
@@ -23,6 +23,6 @@ def load(config: Config) -> Offline:
     """Read, put and commit everything once."""
     directory = Directory(config.manifests)
     scan = directory.load()
-    pipeline = declare(config)
+    pipeline = embedded_pipeline(config)
     pipeline.apply(scan.changes.items())
     return Offline(pipeline, tuple(scan.problems), tuple(scan.notices))

@@ -22,7 +22,7 @@ def addresses(pipeline: Pipeline, port_offset: int) -> list[dict[str, Any]]:
         ports.setdefault(listener.frontend, set()).add(listener.port + port_offset)
     return [
         {
-            **name(ref),
+            **ref._asdict(),
             "addresses": list(frontend.addresses),
             "ports": sorted(ports.get(ref, ())),
             "message": frontend.unusable,
@@ -33,20 +33,10 @@ def addresses(pipeline: Pipeline, port_offset: int) -> list[dict[str, Any]]:
 
 def served_at(pipeline: Pipeline) -> dict[str, ObjectRef]:
     """The frontend of each Gateway and each Ingress, by KIND/NAMESPACE/NAME."""
-    own = {str(ref): ref for ref in pipeline.ingested.frontends if ref != SHARED_INGRESS}
-    ingresses = {
-        str(attachment.source): attachment.table.frontend
-        for attachment in pipeline.ingested.attachments.values()
-        if attachment.source is not None and attachment.source.kind == "Ingress"
-    }
-    return own | ingresses
-
-
-def name(ref: ObjectRef) -> dict[str, str]:
-    """A reference by its parts; all shared Ingresses are one, of kind Ingress and without a name."""
-    if ref == SHARED_INGRESS:
-        return {"kind": "Ingress", "namespace": "", "name": ""}
-    return ref._asdict()
+    frontends = pipeline.ingested.frontends
+    ingresses = {verdict.object for verdict in pipeline.ingested.verdicts if verdict.object.kind == "Ingress"}
+    shared = {str(ref): SHARED_INGRESS for ref in ingresses if ref not in frontends}
+    return shared | {str(ref): ref for ref in frontends if ref != SHARED_INGRESS}
 
 
 def warnings(pipeline: Pipeline, notices: Iterable[Notice]) -> list[dict[str, Any]]:

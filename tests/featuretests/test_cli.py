@@ -1,0 +1,219 @@
+"""The command as its users and their scripts see it: exit codes, JSON forms, errors that name the way out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xds_server.cli import main
+
+GATEWAY = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web}
+spec:
+  gatewayClassName: tidegate
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+"""
+ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs: [{name: web}]
+  rules: [{backendRefs: [{name: web, port: 80}]}]
+"""
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints: [{addresses: [127.90.1.1]}]
+"""
+INGRESS = """
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: shop
+  annotations: {ingress.tidegate.dev/loadbalancer-mode: shared, ingress.tidegate.dev/colour: blue}
+spec:
+  ingressClassName: tidegate
+  rules: [{http: {paths: [{path: /shop, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]
+"""
+CONDITION = {"kind", "namespace", "name", "parent", "section", "type", "status", "reason", "message"}
+RESULT = {
+    "parent", "address", "outcome", "status", "listener", "route", "rule", "match",
+    "cluster", "backends", "endpoints", "location",
+}  # fmt: skip
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Path:
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    for name, text in (("gateway", GATEWAY), ("route", ROUTE), ("service", SERVICE), ("ingress", INGRESS)):
+        (folder / f"{name}.yaml").write_text(text)
+    return folder
+
+
+class Command:
+    """Runs the command in this process; `text` and `error` are what it printed last."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys, self.text, self.error = capsys, "", ""
+
+    def __call__(self, *arguments: str | Path) -> int:
+        code = main([str(argument) for argument in arguments])
+        self.text, self.error = self._capsys.readouterr()
+        return code
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+@pytest.fixture
+def tidegate(capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(capsys)
+
+
+def test_check_gives_the_promised_form(tidegate: Command, manifests: Path) -> None:
+    """`check -o json` has conditions and warnings with the documented keys, and says nothing of Programmed."""
+    code = tidegate("check", "-f", manifests, "-o", "json")
+
+    assert 0 == code
+    assert {"conditions", "warnings", "problems", "addresses"} == tidegate.json.keys()
+    assert all(CONDITION == condition.keys() for condition in tidegate.json["conditions"])
+    assert "Programmed" not in {condition["type"] for condition in tidegate.json["conditions"]}
+    [warning] = tidegate.json["warnings"]
+    assert ("Ingress", "shop") == (warning["kind"], warning["name"])
+
+
+def test_check_names_addresses(tidegate: Command, manifests: Path) -> None:
+    """Each frontend has an address of its own; the shared Ingresses are one entry."""
+    tidegate("check", "-f", manifests, "-o", "json", "--port-offset", "10000")
+
+    entries = tidegate.json["addresses"]
+    assert [("Gateway", "web", [10080]), ("SharedIngress", "shared", [10080])] == [(e["kind"], e["name"], e["ports"]) for e in entries]
+    assert 2 == len({address for entry in entries for address in entry["addresses"]})
+
+
+def test_addresses_are_the_same_in_another_process(tidegate: Command, manifests: Path) -> None:
+    """An address depends on the object's name, not on when or in whose company it is asked for."""
+    tidegate("check", "-f", manifests, "-o", "json")
+    before = tidegate.json["addresses"][0]
+    (manifests / "route.yaml").unlink()
+    (manifests / "other.yaml").write_text(GATEWAY.replace("name: web}", "name: another}"))
+    tidegate("check", "-f", manifests, "-o", "json")
+
+    assert before == next(e for e in tidegate.json["addresses"] if e["name"] == "web")
+
+
+def test_check_fails_when_a_reference_does_not_resolve(tidegate: Command, manifests: Path) -> None:
+    """A missing Service is exit code 1 and a condition that names it."""
+    (manifests / "service.yaml").unlink()
+
+    code = tidegate("check", "-f", manifests)
+
+    assert 1 == code
+    assert "ResolvedRefs=False BackendNotFound: Service/default/web does not exist" in tidegate.text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("kind: [unclosed", "bad.yaml:"),
+        (ROUTE.replace("rules", "rulez"), "bad.yaml:7: HTTPRoute default/web: spec.rulez"),
+        (SERVICE.replace("port: 80}", 'port: "eighty"}'), "bad.yaml:5: Service default/web: spec.ports[0].port"),
+        ("apiVersion: v1\nkind: Sevice\nmetadata: {name: x}", "bad.yaml:2"),
+    ],
+)
+def test_check_names_file_line_and_field(tidegate: Command, tmp_path: Path, text: str, expected: str) -> None:
+    """What cannot be read is exit code 1 with its place; the text form and the JSON form both say it."""
+    (tmp_path / "bad.yaml").write_text(text)
+
+    codes = tidegate("check", "-f", tmp_path), tidegate("check", "-f", tmp_path, "-o", "json")
+
+    assert (1, 1) == codes
+    assert any(expected in problem["text"] for problem in tidegate.json["problems"])
+
+
+def test_explain_gives_the_promised_form(tidegate: Command, manifests: Path) -> None:
+    """`explain -o json` has a result for each address that listens on the port, with the documented keys."""
+    code = tidegate("explain", "-f", manifests, "GET", "http://web.example.com/shop", "-o", "json")
+
+    results = {result["parent"].partition("/")[0]: result for result in tidegate.json["results"]}
+    assert 0 == code
+    assert all(RESULT <= result.keys() for result in results.values())
+    assert ["Gateway", "SharedIngress"] == sorted(results)
+    gateway = results["Gateway"]
+    assert ("route", {"kind": "HTTPRoute", "namespace": "default", "name": "web"}, ["127.90.1.1:8080"]) == (
+        gateway["outcome"],
+        gateway["route"],
+        gateway["endpoints"],
+    )
+    [backend] = gateway["backends"]
+    assert ("default/web", 80) == (backend["service"], backend["port"])
+
+
+def test_explain_at_a_shared_ingress(tidegate: Command, manifests: Path) -> None:
+    """`--parent Ingress/...` finds the frontend that it shares."""
+    tidegate(
+        "explain", "-f", manifests, "GET", "http://web.example.com/shop/1", "--parent", "Ingress/default/shop", "-o", "json"
+    )  # fmt: skip
+
+    [result] = tidegate.json["results"]
+    assert ("Ingress/default/shop", "route", "shop") == (result["parent"], result["outcome"], result["route"]["name"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (("check", "-f", "/nowhere"), "-f /nowhere: there is no such file or directory"),
+        (("check", "-f", ".", "--pool", "10.0.0.0"), "--pool 10.0.0.0"),
+        (("check", "-f", ".", "--pool", "elsewhere"), "give one like 127.80.0.0/16"),
+        (("check", "-f", ".", "--port-offset", "70000"), "--port-offset 70000"),
+        (("check", "-f", ".", "--default-tls-secret", "x"), "NAMESPACE/NAME"),
+        (("explain", "-f", ".", "GET", "nonsense"), "http"),
+        (("explain", "-f", ".", "GET", "http://a/", "-H", "odd"), "'name: value'"),
+        (("explain", "-f", ".", "GET", "http://a/", "--parent", "a", "--address", "b"), "give one"),
+        (("bootstrap", "--xds-address", "192.0.2.1:18000"), "Unix socket"),
+        (("bootstrap", "--xds-address", "nonsense"), "HOST:PORT"),
+        (("serve", "-f", ".", "--xds-listen", "127.0.0.1:1", "--xds-tls-cert", "x"), "give all three"),
+    ],
+)
+def test_wrong_usage_says_what_to_do(
+    tidegate: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], expected: str
+) -> None:
+    """Exit code 2, one line on standard error that names the flag and the way out."""
+    monkeypatch.chdir(tmp_path)
+
+    code = tidegate(*flags)
+
+    assert (2, 1) == (code, tidegate.error.count("\n"))
+    assert expected in tidegate.error
+
+
+def test_bootstrap_is_json_with_the_asked_address(tidegate: Command, tmp_path: Path) -> None:
+    """The printed bootstrap names the socket and the node."""
+    code = tidegate("bootstrap", "--xds-address", f"unix:{tmp_path}/xds.sock", "--node-id", "n7")
+
+    assert (0, "n7") == (code, tidegate.json["node"]["id"])
+    assert f"{tmp_path}/xds.sock" in tidegate.text
+
+
+def test_version_names_the_parts(tidegate: Command) -> None:
+    """`version -o json` has our version and those of the libraries that decide what Envoy gets."""
+    code = tidegate("version", "-o", "json")
+
+    assert 0 == code
+    assert {"tidegate", "python", "grpcio", "protobuf", "google-re2"} <= tidegate.json.keys()

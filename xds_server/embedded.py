@@ -1,0 +1,27 @@
+"""The embedded default: manifests are the source, and their author is the operator."""
+
+from __future__ import annotations
+
+from xds_server.config import Config
+from xds_server.ingestion.sources import Settings
+from xds_server.model.refs import ObjectRef
+from xds_server.pipeline import Pipeline
+from xds_server.translation.settings import TranslationSettings
+
+
+def embedded_pipeline(config: Config) -> Pipeline:
+    """The pipeline for manifests: their author is the operator, so endpoints may be on loopback.
+
+    Two class names are ours without an object that says so.
+    """
+    namespace, _, name = config.default_tls_secret.partition("/")
+    return Pipeline.declare(
+        Settings(
+            undeclared_classes=("tidegate", "cilium"),
+            pool=config.pool,
+            allow_local_endpoints=True,
+            loadbalancer_mode=config.ingress_mode,
+            default_tls_secret=ObjectRef("Secret", namespace, name) if name else None,
+        ),
+        TranslationSettings(port_offset=config.port_offset),
+    )
