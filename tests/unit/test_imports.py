@@ -27,6 +27,7 @@ CONTRACT: dict[str, frozenset[str]] = {
     "metrics": frozenset({"model"}),
     "config": frozenset({"log"}),
     "pipeline": frozenset({"graph", "model", "objects", "ingestion", "translation", "status"}),
+    "embedded": frozenset({"config", "ingestion.sources", "model", "pipeline", "translation.settings"}),
 }
 # The composition root and its shells may import any of ours, except the command line.
 SHELLS = frozenset({"app", "controller", "admin", "cli"})
