@@ -109,6 +109,10 @@ def origin_matcher(origin: str) -> envoy.StringMatcher:
     return envoy.StringMatcher(safe_regex=regex("[^/:]+".join(map(literal, header_value(origin).split("*")))))
 
 
+def _name_or_any(name: str) -> str:
+    return name if name == "*" else header_name(name)
+
+
 def _rate_limit(rps: int) -> envoy.LocalRateLimit:
     """So many requests a second from each client address, counted by each Envoy for itself; more answer 429."""
     if not 0 < rps <= 2**31:
