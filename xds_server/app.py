@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from xds_server.controller import Controller
 from xds_server.embedded import embedded_pipeline
 from xds_server.files.directory import Directory, Scan
 from xds_server.graph import Changes
-from xds_server.metrics import Metrics, collection_sizes
-from xds_server.xds.server import Listen, Streams, listening
+from xds_server.metrics import Metrics, collection_sizes, stream_counters
+from xds_server.xds.credentials import InsecureLoopback, Listen, ListenError, MutualTls, UnixSocket
+from xds_server.xds.server import serving
+from xds_server.xds.streams import Streams
 
 log = structlog.get_logger(__name__)
 
@@ -40,11 +42,8 @@ class ControlPlane:
         self.directory = Directory(config.manifests)
         self.scan: Scan
         self.metrics.watch(collection_sizes(self._sizes))
-        self.metrics.watch(self.streams.metrics)
+        self.metrics.watch(stream_counters(self.streams))
 
-    @property
-    def xds_listen(self) -> str:
-        return self.config.xds_listen or f"unix:{self.config.state / 'xds.sock'}"
 
     def load(self) -> None:
         """Read the manifests and commit them, before anybody is answered.
@@ -66,10 +65,12 @@ class ControlPlane:
         """Listen; streams are answered only with the manifests of `load`."""
         async with AsyncExitStack() as stack:
             bound = await stack.enter_async_context(admin.serve(self.config.admin, self.metrics, self._probes()))
-            listen = Listen(self.xds_listen, self.config.xds_tls, self.config.insecure_loopback)
-            await stack.enter_async_context(listening(self.streams, listen))
-            self.streams.set_ready()
-            log.info("serving", xds=self.xds_listen, admin=bound or "off", resources=len(self.pipeline.resources))
+            try:
+                address = await stack.enter_async_context(serving(self.streams, listen(self.config)))
+            except ListenError as error:
+                raise ConfigError(f"--xds-listen: {error}") from None
+            self.streams.open()
+            log.info("serving", xds=address, admin=bound or "off", resources=len(self.pipeline.resources))
             yield
             log.info("stopping")
 
@@ -84,7 +85,7 @@ class ControlPlane:
             if not scan.changes:
                 self._committed({})
 
-    def _accepted(self, node: str, type_url: str, versions: dict[str, str]) -> None:
+    def _accepted(self, node: str, type_url: str, versions: Mapping[str, str]) -> None:
         self.controller.accepted(node, type_url, versions)
 
     def _rejected(self, node: str, type_url: str, name: str, version: str, detail: str) -> None:
@@ -130,6 +131,29 @@ class ControlPlane:
 
     def _debug(self) -> list[dict[str, Any]]:
         return self.streams.debug()
+
+
+def listen(config: Config) -> Listen:
+    """Where the ADS server listens.
+
+    :raises ConfigError: the address is none, or TCP without what makes it safe.
+    """
+    if not config.xds_listen:
+        return UnixSocket(config.state / "xds.sock")
+    if config.xds_listen.startswith("unix:"):
+        return UnixSocket(Path(config.xds_listen.removeprefix("unix:")))
+    host, _, port = config.xds_listen.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ConfigError(f"--xds-listen {config.xds_listen}: give it as unix:PATH or HOST:PORT")
+    host = host.strip("[]")
+    if config.xds_tls:
+        return MutualTls(host, int(port), config.xds_tls.certificate, config.xds_tls.key, config.xds_tls.client_ca)
+    if config.insecure_loopback:
+        return InsecureLoopback(host, int(port))
+    raise ConfigError(
+        f"--xds-listen {config.xds_listen}: TCP needs --xds-tls-cert, --xds-tls-key and --xds-tls-client-ca; "
+        "on a loopback address, --insecure-loopback does without"
+    )
 
 
 def private_directory(path: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 HOLD_OFF_S: Final = 0.1
 """At most one commit in this time: a lone change goes out at once, a burst is gathered."""
 
-Publish = Callable[[dict[ResourceKey, Resource | None]], None]
+Publish = Callable[[Mapping[ResourceKey, Resource | None]], object]
 Committed = Callable[[Changes], None]
 
 
@@ -41,7 +41,7 @@ class Controller:
         if changes:
             self._changed.set()
 
-    def accepted(self, node: str, type_url: str, versions: dict[str, str]) -> None:
+    def accepted(self, node: str, type_url: str, versions: Mapping[str, str]) -> None:
         """An Envoy acknowledged these versions by resource name."""
         feedback = self.pipeline.feedback
         for name, version in versions.items():

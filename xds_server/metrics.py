@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from xds_server.model.resource import ResourceKey
+from xds_server.xds.streams import Streams
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -79,3 +80,39 @@ def collection_sizes(sizes: Callable[[], dict[str, int]]) -> Callable[[], Iterat
         yield family
 
     return read
+
+
+def stream_counters(streams: Streams) -> Callable[[], Iterator[Metric]]:
+    """What the ADS streams counted, by type or variant."""
+    by_type = (
+        ("tidegate_xds_pushes", "Responses written.", "pushes"),
+        ("tidegate_xds_sent_bytes", "Bytes of responses written.", "sent_bytes"),
+        ("tidegate_xds_acks", "Responses accepted.", "acks"),
+        ("tidegate_xds_nacks", "Responses refused.", "nacks"),
+        ("tidegate_xds_rejected_resources", "Versions of resources found to be refused.", "rejected"),
+        ("tidegate_xds_stale_requests", "Requests that answered an old response.", "stale"),
+    )
+    single = (
+        ("tidegate_xds_ignored_requests", "Requests for types that are not served.", "ignored"),
+        ("tidegate_xds_refused_streams", "Streams ended because a request made no sense.", "refused"),
+        ("tidegate_xds_unauthenticated_calls", "Calls of peers without a right to them.", "unauthenticated"),
+        ("tidegate_xds_gates_opened", "Resources sent although what they need was not accepted in time.", "gates_opened"),
+    )
+
+    def read() -> Iterator[Metric]:
+        for name, text, attribute in by_type:
+            yield _counted(CounterMetricFamily(name, text, labels=["type"]), getattr(streams.stats, attribute))
+        for name, text, attribute in single:
+            yield CounterMetricFamily(name, text, value=getattr(streams.stats, attribute))
+        open_ = GaugeMetricFamily("tidegate_xds_streams", "Open streams, by variant.", labels=["variant"])
+        yield _counted(open_, streams.stats.streams)
+        parked = GaugeMetricFamily("tidegate_xds_parked_resources", "Resources that an Envoy refuses now.", labels=["type"])
+        yield _counted(parked, streams.parked())
+
+    return read
+
+
+def _counted(family: CounterMetricFamily | GaugeMetricFamily, counts: Mapping[str, int]) -> Metric:
+    for label, count in sorted(counts.items()):
+        family.add_metric([short(label)], count)
+    return family

@@ -13,7 +13,8 @@ from xds_server.model.refs import ObjectRef
 from xds_server.model.resource import Resource, ResourceKey
 from xds_server.status.collections import DesiredStatus, Feedback, statuses
 from xds_server.translation import names
-from xds_server.translation.collections import TranslationSettings, translate
+from xds_server.translation.collections import translate
+from xds_server.translation.settings import TranslationSettings
 
 
 def owner(key: ResourceKey) -> ObjectRef | None:

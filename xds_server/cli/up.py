@@ -72,7 +72,7 @@ async def standing(settings: Config, view_of: Callable[[ControlPlane], View]) ->
             tasks.create_task(plane.run()),
             tasks.create_task(plane.watch()),
             tasks.create_task(view.show()),
-            tasks.create_task(supervise(_options(settings, binary, plane), observe)),
+            tasks.create_task(supervise(_options(settings, binary), observe)),
         ]
         try:
             yield plane
@@ -81,9 +81,9 @@ async def standing(settings: Config, view_of: Callable[[ControlPlane], View]) ->
                 task.cancel()
 
 
-def _options(settings: Config, binary: Path, plane: ControlPlane) -> EnvoyOptions:
+def _options(settings: Config, binary: Path) -> EnvoyOptions:
     socket = settings.state / "envoy-admin.sock"
-    xds = XdsSocket(Path(plane.xds_listen.removeprefix("unix:")))
+    xds = XdsSocket(settings.state / "xds.sock")
     return EnvoyOptions(
         binary=binary,
         bootstrap=bootstrap(BootstrapOptions(node_id=NODE, xds=xds, admin=socket)),
