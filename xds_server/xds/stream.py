@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from xds_server.model.resource import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, SECRET, VIRTUAL_HOST
+from xds_server.model.resource import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION, SECRET, VIRTUAL_HOST
 from xds_server.xds.detail import readable
 from xds_server.xds.events import Accepted, Event, Ignored, ProtocolError, Stale
 from xds_server.xds.gates import REFERRING, removable, unready_clusters, unsent_clusters
@@ -37,6 +37,13 @@ class Status(NamedTuple):
     version: str
     state: str
     detail: str = ""
+
+
+class Push(NamedTuple):
+    """A response, ready to be written."""
+
+    type_url: str
+    payload: bytes
 
 
 class AdsStream:
@@ -71,10 +78,10 @@ class AdsStream:
             sub = self._subscribe(type_url)
         return self._receive_delta(sub, request, first=first) if self.delta else self._receive_sotw(sub, request, first=first)
 
-    def pending(self) -> list[bytes]:
+    def pending(self) -> list[Push]:
         """Responses to be sent now, in this order; they count as sent."""
         unready: set[str] | None = None
-        payloads = []
+        pushes = []
         for sub in self._ordered:
             if sub.in_flight is not None or sub.idle():
                 continue
@@ -82,8 +89,8 @@ class AdsStream:
                 unready = unready_clusters(self._table, self._subs, self._expected)
             response = self._next(sub, unready or set())
             if response is not None:
-                payloads.append(response.payload)
-        return payloads
+                pushes.append(Push(sub.type_url, response.payload))
+        return pushes
 
     def heartbeat(self) -> None:
         """Prolong the life of what the client has, of types that have a time to live."""
@@ -99,14 +106,20 @@ class AdsStream:
     def in_flight(self) -> bool:
         return any(sub.in_flight for sub in self._ordered)
 
-    def expire(self) -> None:
-        """Open the gates that were closed at the last call too: better a gap for one cluster than no news at all."""
+    def expire(self) -> int:
+        """Open the gates that were closed at the last call too: better a gap for one cluster than no news at all.
+
+        Returns how many that are.
+        """
+        opened = 0
         for sub in self._ordered:
             for name, times in sub.waiting.items():
                 sub.waiting[name] = times + 1
-                if times:
+                if times == 1:
                     sub.opened.add(name)
+                    opened += 1
         self._expected = {name: times + 1 for name, times in self._expected.items() if not times}
+        return opened
 
     def statuses(self, type_url: str) -> Iterator[Status]:
         """Every wanted resource of a type, as the client has it."""
@@ -116,6 +129,10 @@ class AdsStream:
         names = sub.kind.live if sub.wildcard else sub.names
         for name in sorted(names):
             yield _status(sub, name)
+
+    def parked(self) -> dict[str, int]:
+        """How many resources of each type the client has refused."""
+        return {sub.type_url: len(sub.parked) for sub in self._ordered if sub.parked}
 
     def types(self) -> list[str]:
         return [sub.type_url for sub in self._ordered]
@@ -143,6 +160,8 @@ class AdsStream:
     def _subscribe(self, type_url: str) -> Subscription:
         sub = Subscription(type_url, self._table.read(type_url, delta=self.delta), self._table, self.delta)
         self._subs[type_url] = sub
+        if ROUTE_CONFIGURATION in self._subs and VIRTUAL_HOST in self._subs:
+            self._subs[VIRTUAL_HOST].routes = self._subs[ROUTE_CONFIGURATION]
         self._ordered = sorted(self._subs.values(), key=lambda s: (_ORDER.get(s.type_url, len(_ORDER)), s.type_url))
         return sub
 
@@ -207,7 +226,7 @@ class AdsStream:
             if response is None:
                 continue
             sub.send(response, since=group.since)
-            self._warm_again(sub, response)
+            self._follow(sub, response)
             return response
         if sub.heartbeat:
             return self._heartbeat(sub)
@@ -284,9 +303,24 @@ class AdsStream:
             removed = tuple(name for name in removed if name not in unresolved)
         return sub.kind.delta_response(self._form, names, removed, sub.number, unresolved)
 
+    def _follow(self, sub: Subscription, response: Response) -> None:
+        """Make due what Envoy waits for, or has thrown away, after it takes a response."""
+        if sub.type_url in (CLUSTER, LISTENER):
+            self._warm_again(sub, response)
+        if sub.type_url == ROUTE_CONFIGURATION and self.delta and VIRTUAL_HOST in self._subs:
+            self._fill_again(sub, self._subs[VIRTUAL_HOST], response)
+
+    def _fill_again(self, routes: Subscription, hosts: Subscription, response: Response) -> None:
+        """A route configuration that the client has not had, or has had with its hosts inside, begins without hosts."""
+        for name, version in response.sent.items():
+            if version is None or routes.kind.live[name].resource.stem is None:
+                continue
+            found = self._table.hosts(name)
+            hosts.due.update(found or [f"{name}/*"])
+            for host in found:
+                hosts.lagging.setdefault(host, 0)
+
     def _warm_again(self, sub: Subscription, response: Response) -> None:
-        if sub.type_url not in (CLUSTER, LISTENER):
-            return
         warmed = {url: other for url in _WARMED if (other := self._subs.get(url))}
         if not warmed:
             return

@@ -19,8 +19,11 @@ from xds_server.xds.resources import NOTHING, Contents, Entry, ResourceTable, Re
 
 WILDCARD: Final = "*"
 
-# Types whose response in the state of the world is all there is, and whose empty first wish means everything.
+# Types whose response in the state of the world is all there is.
 WHOLE_TYPES: Final = frozenset({LISTENER, CLUSTER})
+
+# Types whose empty first wish means everything. Envoy asks so for virtual hosts.
+LEGACY_WILDCARD: Final = WHOLE_TYPES | {VIRTUAL_HOST}
 
 
 class SotwRequest(Protocol):
@@ -66,6 +69,8 @@ class Subscription:
     kind: ResourceType
     table: ResourceTable
     delta: bool
+    routes: Subscription | None = None
+    """Of virtual hosts: the client's route configurations."""
     wildcard: bool = False
     named: bool = False
     """A name was given on this stream: from then on, no names are no wish."""
@@ -99,9 +104,16 @@ class Subscription:
         return not self.delta and self.type_url in WHOLE_TYPES
 
     def wants(self, name: str) -> bool:
-        if self.wildcard or name in self.names:
+        if self.type_url == VIRTUAL_HOST:
+            return self._wants_host(name)
+        return self.wildcard or name in self.names
+
+    def _wants_host(self, name: str) -> bool:
+        """A wildcard means the virtual hosts of those route configurations that the client asks for."""
+        route = route_configuration(name)
+        if self.wildcard and (self.routes is None or self.routes.wants(route)):
             return True
-        return self.type_url == VIRTUAL_HOST and route_configuration(name) in self.names
+        return name in self.names or route in self.names
 
     def known(self, name: str) -> int:
         """The revision up to which the client is known to use what the table has, or had, under a name."""
@@ -256,7 +268,7 @@ def delta_wish(sub: Subscription, request: DeltaRequest, *, first: bool) -> list
     dropped = dict.fromkeys(request.resource_names_unsubscribe)
     if not (added or dropped or first):
         return []
-    star = WILDCARD in added or (first and not added and not dropped and sub.type_url in WHOLE_TYPES)
+    star = WILDCARD in added or (first and not added and not dropped and sub.type_url in LEGACY_WILDCARD)
     added.pop(WILDCARD, None)
     _drop(sub, dropped)
     had: dict[str, str] = {}
@@ -316,6 +328,8 @@ def _resume(sub: Subscription, versions: Mapping[str, str], added: Mapping[str, 
     else:
         sub.empty_due = True
     if sub.type_url == VIRTUAL_HOST:
+        if sub.wildcard and sub.routes is not None:
+            sub.due.update(f"{route}/*" for route in sub.routes.names if not sub.table.hosts(route))
         for name in _hosts(sub, added):
             _compare(sub, name, versions, had, skip=name not in added)
         gone = [name for name in versions if name not in live and route_configuration(name) in added]

@@ -1,0 +1,227 @@
+"""Where the server listens, and who may talk to it there.
+
+A Unix socket belongs to its owner; TCP needs client certificates, or is loopback and said to be insecure.
+Every method passes `Authenticated`, whatever it is, also those that are added later.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+import stat
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+
+SOCKET_MODE: Final = 0o600
+_LONGEST_SOCKET_PATH: Final = 107  # of sockaddr_un on Linux, without its terminating zero
+
+
+class ListenError(ValueError):
+    """The server may not, or cannot, listen as asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnixSocket:
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class MutualTls:
+    """TCP for clients whose certificate is signed by one of `client_ca`; the files are read again when they change."""
+
+    host: str
+    port: int
+    certificate: Path
+    key: Path
+    client_ca: Path
+
+
+@dataclass(frozen=True, slots=True)
+class InsecureLoopback:
+    """Plaintext without authentication, for one's own machine: anybody on it may read all secrets."""
+
+    host: str
+    port: int
+
+
+Listen = UnixSocket | MutualTls | InsecureLoopback
+
+
+def bind(server: grpc.aio.Server, listen: Listen) -> str:
+    """Start to listen; return the address that clients dial."""
+    match listen:
+        case UnixSocket():
+            return _bind_socket(server, listen.path)
+        case MutualTls():
+            port = _add_port(server, listen.host, listen.port, _CertificateFiles(listen).credentials())
+        case InsecureLoopback():
+            if not _is_loopback(listen.host):
+                raise ListenError(
+                    f"{listen.host} is not a loopback address: without TLS the xDS port is for 127.0.0.0/8 and ::1; "
+                    "give a certificate, key and client CA to listen elsewhere"
+                )
+            port = _add_port(server, listen.host, listen.port, None)
+    return _address(listen.host, port)
+
+
+def _bind_socket(server: grpc.aio.Server, path: Path) -> str:
+    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+        raise ListenError(f"{path} is longer than {_LONGEST_SOCKET_PATH} bytes, which is what a Unix socket may have")
+    if not path.parent.is_dir():
+        raise ListenError(f"{path.parent} is not a directory: create it, or name another socket")
+    if path.exists() and not stat.S_ISSOCK(path.lstat().st_mode):
+        raise ListenError(f"{path} exists and is not a socket: remove it, or name another socket")
+    # The mode is set as the socket appears: a chmod afterwards would leave a moment for others to connect.
+    before = os.umask(0o777 & ~SOCKET_MODE)
+    try:
+        server.add_insecure_port(f"unix:{path}")
+    except RuntimeError as error:
+        raise ListenError(f"cannot listen on {path}: {error}") from error
+    finally:
+        os.umask(before)
+    return f"unix:{path}"
+
+
+def _add_port(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> int:
+    address = _address(host, port)
+    try:
+        bound = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise ListenError(f"cannot listen on {address}: {error}") from error
+    if not bound:
+        raise ListenError(f"cannot listen on {address}: the address is in use, or not of this machine")
+    return bound
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name may change its address later
+
+
+class _CertificateFiles:
+    """The files as gRPC configurations: a new one after each change that leaves them valid."""
+
+    def __init__(self, listen: MutualTls) -> None:
+        self._listen = listen
+        self._seen = self._stamps()
+
+    def credentials(self) -> grpc.ServerCredentials:
+        return grpc.dynamic_ssl_server_credentials(self._configuration(), self._changed, require_client_authentication=True)
+
+    def _changed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Called by gRPC at each handshake; None keeps what it has."""
+        stamps = self._stamps()
+        if stamps == self._seen:
+            return None
+        try:
+            configuration = self._configuration()
+        except ListenError:
+            return None  # half written: the certificate that works stays, and the next handshake looks again
+        self._seen = stamps
+        return configuration
+
+    def _configuration(self) -> grpc.ServerCertificateConfiguration:
+        listen = self._listen
+        try:
+            key, chain, client_ca = (path.read_bytes() for path in (listen.key, listen.certificate, listen.client_ca))
+            check = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            check.load_cert_chain(listen.certificate, listen.key, password="")
+            check.load_verify_locations(listen.client_ca)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise ListenError(
+                f"certificate {listen.certificate}, key {listen.key} or client CA {listen.client_ca} "
+                f"cannot be used: {type(error).__name__}: {getattr(error, 'strerror', None) or 'not a matching pair'}"
+            ) from error
+        return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=client_ca)
+
+    def _stamps(self) -> tuple[tuple[int, int, int], ...]:
+        stamps = []
+        for path in (self._listen.certificate, self._listen.key, self._listen.client_ca):
+            try:
+                status = path.stat()
+            except OSError:
+                stamps.append((0, 0, 0))
+            else:
+                stamps.append((status.st_mtime_ns, status.st_size, status.st_ino))
+        return tuple(stamps)
+
+
+class Authenticated(grpc.aio.ServerInterceptor):
+    """Lets no call pass whose peer is not who may talk on this address, of whatever service."""
+
+    def __init__(self, listen: Listen, on_refused: Callable[[], None]) -> None:
+        self._listen = listen
+        self._on_refused = on_refused
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        handler: Any = await continuation(handler_call_details)
+        if handler is None:
+            return handler  # unknown method: refused by gRPC
+        if handler.response_streaming:
+            guarded: Any = self._stream(handler.stream_stream or handler.unary_stream)
+            make: Any = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+        else:
+            guarded = self._unary(handler.stream_unary or handler.unary_unary)
+            make = (
+                grpc.stream_unary_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+        wrapped: grpc.RpcMethodHandler = make(guarded, handler.request_deserializer, handler.response_serializer)
+        return wrapped
+
+    def _unary(self, behaviour: Any) -> Any:
+        async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            await self._check(context)
+            return await behaviour(request, context)
+
+        return guarded
+
+    def _stream(self, behaviour: Any) -> Any:
+        async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            await self._check(context)
+            answer = behaviour(request, context)
+            if not hasattr(answer, "__aiter__"):
+                await answer
+                return
+            async for response in answer:
+                await context.write(response)
+
+        return guarded
+
+    async def _check(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        if permitted(self._listen, context.peer(), context.auth_context(), context.peer_identities()):
+            return
+        self._on_refused()
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a client certificate that this server trusts is required")
+
+
+def permitted(listen: Listen, peer: str, auth: Any, identities: Any) -> bool:
+    """Whether a call that came over an address may pass."""
+    match listen:
+        case UnixSocket():
+            return peer.startswith("unix:")
+        case MutualTls():
+            return b"ssl" in auth.get("transport_security_type", ()) and bool(identities)
+        case InsecureLoopback():
+            return peer.startswith(("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D"))

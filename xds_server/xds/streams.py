@@ -1,0 +1,179 @@
+"""All streams: publish to them, and hear what they accept and refuse. Must not know gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from xds_server.model.resource import Resource, ResourceKey
+from xds_server.xds.events import Accepted, Divided, Event, Ignored, ProtocolError, Rejected
+from xds_server.xds.resources import ResourceTable
+from xds_server.xds.stats import StreamStats
+from xds_server.xds.stream import AdsStream
+
+OnAccepted = Callable[[str, str, Mapping[str, str]], None]
+OnRejected = Callable[[str, str, str, str, str], None]
+OnGone = Callable[[str], None]
+
+log = structlog.get_logger("xds")
+
+
+def _ignore(*_: object) -> None:
+    """Nobody listens."""
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """A stream and the event that its writer waits for."""
+
+    stream: AdsStream
+    peer: str
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True, eq=False)
+class Streams:
+    """The table and who reads it.
+
+    `on_accepted(node_id, type_url, {name: version})`, `on_rejected(node_id, type_url, name, version, detail)` and
+    `on_gone(node_id)`, after the last stream of a node, are called in the event loop and must not block.
+    """
+
+    table: ResourceTable = field(default_factory=ResourceTable)
+    on_accepted: OnAccepted = _ignore
+    on_rejected: OnRejected = _ignore
+    on_gone: OnGone = _ignore
+    stats: StreamStats = field(default_factory=StreamStats)
+    _connections: dict[int, Connection] = field(init=False, repr=False, default_factory=dict)
+    _nodes: Counter[str] = field(init=False, repr=False, default_factory=Counter)
+    _ready: asyncio.Event = field(init=False, repr=False, default_factory=asyncio.Event)
+    _closed: asyncio.Event = field(init=False, repr=False, default_factory=asyncio.Event)
+
+    @property
+    def ready(self) -> bool:
+        """The sources are synchronised; until then no stream is answered, for an empty answer deletes everything."""
+        return self._ready.is_set()
+
+    def open(self) -> None:
+        self._ready.set()
+
+    async def opened(self) -> None:
+        await self._ready.wait()
+
+    def close(self) -> None:
+        """The server ends: who watches its health is let go."""
+        self._closed.set()
+
+    async def closed(self) -> None:
+        await self._closed.wait()
+
+    def publish(self, changes: Mapping[ResourceKey, Resource | None]) -> int:
+        """Apply the changes and wake the streams; return the revision."""
+        before = self.table.revision
+        revision = self.table.apply(changes)
+        if revision != before:
+            for connection in self._connections.values():
+                connection.wake.set()
+        return revision
+
+    def connect(self, *, delta: bool, peer: str = "") -> Connection:
+        connection = Connection(AdsStream(self.table, delta=delta), peer)
+        self._connections[id(connection)] = connection
+        self.stats.streams[_variant(connection.stream)] += 1
+        return connection
+
+    def receive(self, connection: Connection, request: Any) -> None:
+        """Take a request, tell who listens, and wake the writer."""
+        stream = connection.stream
+        known = bool(stream.node_id)
+        try:
+            events = stream.receive(request)
+        except ProtocolError as error:
+            self.stats.refused += 1
+            log.warning("stream refused", node=stream.node_id, peer=connection.peer, reason=str(error))
+            raise
+        if not known:
+            self._nodes[stream.node_id] += 1
+            log.info("stream connected", node=stream.node_id, peer=connection.peer, variant=_variant(stream))
+        self.stats.count(events)
+        for event in events:
+            self._tell(stream.node_id, event)
+        connection.wake.set()
+
+    def disconnect(self, connection: Connection) -> None:
+        """Forget the stream; harmless when repeated."""
+        if self._connections.pop(id(connection), None) is None:
+            return
+        stream = connection.stream
+        stream.close()
+        self.stats.streams[_variant(stream)] -= 1
+        if not stream.node_id:
+            return
+        log.info("stream disconnected", node=stream.node_id, peer=connection.peer, variant=_variant(stream))
+        self._nodes[stream.node_id] -= 1
+        if not self._nodes[stream.node_id]:
+            del self._nodes[stream.node_id]
+            self.on_gone(stream.node_id)
+
+    def expire(self) -> None:
+        """Open gates that have been closed since the last call."""
+        for connection in self._connections.values():
+            if connection.stream.waiting:
+                self.stats.gates_opened += connection.stream.expire()
+                connection.wake.set()
+
+    def heartbeat(self) -> None:
+        for connection in self._connections.values():
+            connection.stream.heartbeat()
+            connection.wake.set()
+
+    def streams(self) -> Iterator[AdsStream]:
+        for connection in list(self._connections.values()):
+            yield connection.stream
+
+    def parked(self) -> Counter[str]:
+        """How many resources are refused now, by type, over all streams."""
+        total: Counter[str] = Counter()
+        for stream in self.streams():
+            total.update(stream.parked())
+        return total
+
+    def debug(self) -> list[dict[str, object]]:
+        """What each stream is about; no content, so no secrets."""
+        return [{**c.stream.debug(), "peer": c.peer} for c in list(self._connections.values())]
+
+    def _tell(self, node_id: str, event: Event) -> None:
+        match event:
+            case Accepted():
+                self.on_accepted(node_id, event.type_url, event.versions)
+            case Rejected():
+                log.warning(
+                    "resource rejected",
+                    node=node_id,
+                    type=event.type_url,
+                    name=event.name,
+                    version=event.version,
+                    detail=event.detail,
+                )
+                self.on_rejected(node_id, event.type_url, event.name, event.version, event.detail)
+            case Divided():
+                log.warning(
+                    "response rejected, looking for the cause",
+                    node=node_id,
+                    type=event.type_url,
+                    names=event.names,
+                    detail=event.detail,
+                )
+            case Ignored():
+                log.debug("type not served", node=node_id, type=event.type_url[:256])
+            case _:
+                pass
+
+
+def _variant(stream: AdsStream) -> str:
+    return "delta" if stream.delta else "sotw"
