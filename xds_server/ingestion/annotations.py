@@ -118,7 +118,7 @@ def rewrite_target(text: str) -> str:
         target = target.replace(f"${group}", "")
     if "$" in target:
         raise ValueError("contains a variable other than $1 to $9")
-    syntax.path("/" + target)
+    syntax.path(target)
     return text.strip()
 
 
@@ -209,7 +209,7 @@ _FROM_NGINX: Final = {
     "affinity": Annotation("affinity", one_of("cookie"), "cookie"),
     "affinity-mode": Annotation("", one_of("balanced", "persistent"), "balanced"),
     "session-cookie-name": Annotation("session_cookie_name", syntax.token, "route"),
-    "session-cookie-path": Annotation("session_cookie_path", syntax.path, "/"),
+    "session-cookie-path": Annotation("session_cookie_path", syntax.cookie_path, "/"),
     "session-cookie-max-age": Annotation("session_cookie_max_age_s", syntax.seconds, "172800"),
     "session-cookie-expires": Annotation("session_cookie_max_age_s", syntax.seconds, "172800"),
     "limit-rps": Annotation("limit_rps", limit(syntax.rate), "50"),

@@ -7,20 +7,16 @@ It must not know which annotation it parses.
 from __future__ import annotations
 
 import re
-from ipaddress import ip_network
+from ipaddress import IPv6Address, ip_network
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-import re2
+from xds_server.ingestion.values import regex_problem
 
 MAX_VALUE: Final = 16_384
 """Longer values are refused unread; Kubernetes allows 256 KiB for all annotations of an object."""
 
-MAX_PROGRAM: Final = 1000
-"""The RE2 program size above which Envoy refuses a pattern; its bootstrap sets the same."""
-
-RE2: Final = re2.Options()
-RE2.log_errors = False  # a tenant's mistake is a condition, not a line on standard error
+MAX_FIELD: Final = 4096
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
@@ -171,6 +167,8 @@ def tokens(text: str) -> tuple[str, ...]:
 
 def field_value(text: str) -> str:
     """A header's value: printable, and without blanks around it."""
+    if len(text) > MAX_FIELD:
+        raise ValueError(f"longer than {MAX_FIELD} characters")
     return printable(text).strip()
 
 
@@ -192,6 +190,13 @@ def path(text: str) -> str:
     return stripped
 
 
+def cookie_path(text: str) -> str:
+    """A path that says nothing else in a Set-Cookie header."""
+    if ";" in text:
+        raise ValueError("contains a semicolon")
+    return path(text)
+
+
 def address(text: str) -> Address:
     """A URL to redirect to; "$request_uri" at its end, the only variable that is known, keeps the request's path."""
     stripped = text.strip()
@@ -205,12 +210,23 @@ def address(text: str) -> Address:
         host, number_of_port = parts.hostname or "", parts.port
     except ValueError:
         raise ValueError("not a URL") from None
-    if parts.scheme not in {"http", "https"} or not host or parts.username is not None:
+    if parts.scheme not in {"http", "https"} or parts.username is not None:
         raise ValueError("not a URL of http or https")
+    host = authority(host)
     keeps_path = url != stripped
     if keeps_path and (parts.path not in {"", "/"} or parts.query or parts.fragment):
         raise ValueError("has a path before $request_uri")
     return Address("" if keeps_path else url, parts.scheme, host, number_of_port, keeps_path)
+
+
+def authority(host: str) -> str:
+    """A DNS name, or an address as a URL has it."""
+    if _HOSTNAME.fullmatch(host):
+        return host
+    try:
+        return f"[{IPv6Address(host)}]"
+    except ValueError:
+        raise ValueError("not a URL with a host") from None
 
 
 def origins(text: str) -> tuple[str, ...]:
@@ -242,15 +258,3 @@ def regex(text: str) -> str:
     if problem:
         raise ValueError(problem)
     return text
-
-
-def regex_problem(pattern: str) -> str:
-    """Why Envoy would refuse a regular expression; "" when it would not."""
-    try:
-        compiled = re2.compile(pattern, RE2)
-    except re2.error as error:
-        detail = error.args[0] if error.args else ""
-        return detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)
-    if compiled.programsize > MAX_PROGRAM:
-        return f"too large: {compiled.programsize} instructions of RE2, of at most {MAX_PROGRAM}"
-    return ""

@@ -12,15 +12,16 @@ The contract with `ingestion.collections`, which joins these parts with those of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 from xds_server.graph import Collection, Graph
 from xds_server.ingestion.certificates import certificate
+from xds_server.ingestion.ingress_canary import share_keys
 from xds_server.ingestion.ingress_class import Claim, claim, default_classes
 from xds_server.ingestion.ingress_hosts import host_keys, virtual_hosts
 from xds_server.ingestion.ingress_plan import IngressPlan, ingress_plan
-from xds_server.ingestion.ingress_routes import Plans, ingress_routes, path_keys, path_owner
+from xds_server.ingestion.ingress_routes import Others, ingress_routes, oldest, path_keys, regex_host_keys
 from xds_server.ingestion.ingress_tls import (
     covering,
     http_listener,
@@ -38,6 +39,8 @@ from xds_server.model.route import Route, TlsRoute, VirtualHost
 from xds_server.model.verdict import Verdict, VerdictRef
 from xds_server.model.verdict import Warning as Remark
 from xds_server.objects.networking import Ingress
+
+K = TypeVar("K", bound=Hashable)
 
 
 class IngressParts(NamedTuple):
@@ -57,8 +60,15 @@ def ingest_ingresses(graph: Graph, sources: Sources, settings: Settings) -> Ingr
         sources.ingresses,
         lambda fetch, ref, ingress: planned(claim(fetch, sources, defaults, settings, ingress), ref, ingress, settings),
     )
-    owners = graph.derive("ingress_paths", plans.index(path_keys), lambda _, key, group: ((key, path_owner(group)),))
-    others = Plans(plans, owners, plans.index(regex_host_keys))
+    others = Others(
+        plans,
+        graph.derive("ingress_paths", plans.index(served(path_keys)), lambda _, key, group: ((key, oldest(group)),)),
+        graph.derive(
+            "ingress_canaries", plans.index(shared(share_keys)), lambda _, key, group: ((key, oldest(group)),)
+        ),
+        plans.index(served(share_keys)),
+        plans.index(served(regex_host_keys)),
+    )
     by_ingress = graph.derive(
         "ingress_routes_by_ingress",
         plans,
@@ -76,7 +86,9 @@ def ingest_ingresses(graph: Graph, sources: Sources, settings: Settings) -> Ingr
     )
     covered = tls_hosts.index(lambda host: (key for key in covering(host.key) if key != host.key))
     frontends = graph.derive(
-        "ingress_frontends", plans.index(lambda plan: (plan.frontend,)), lambda _, frontend, __: ((frontend, frontend),)
+        "ingress_frontends",
+        plans.index(served(lambda plan: (plan.frontend,))),
+        lambda _, frontend, __: ((frontend, frontend),),
     )
     listeners = graph.union(
         "ingress_listeners",
@@ -109,8 +121,11 @@ def planned(
         yield ref, ingress_plan(ref, ingress, settings, claimed.remark)
 
 
-def regex_host_keys(plan: IngressPlan) -> Iterator[tuple[ObjectRef, str, str]]:
-    """The hosts whose paths are all regular expressions, as ingress-nginx has it; here within one namespace (S3)."""
-    if plan.annotations.use_regex or plan.annotations.rewrite_target is not None:
-        for host in sorted({path.host for path in plan.paths()}):
-            yield plan.frontend, plan.ref.namespace, host
+def served(keys: Callable[[IngressPlan], Iterable[K]]) -> Callable[[IngressPlan], Iterable[K]]:
+    """The keys of Ingresses that have an address, which a canary has not."""
+    return lambda plan: () if plan.annotations.canary else keys(plan)
+
+
+def shared(keys: Callable[[IngressPlan], Iterable[K]]) -> Callable[[IngressPlan], Iterable[K]]:
+    """The keys of canaries."""
+    return lambda plan: keys(plan) if plan.annotations.canary else ()
