@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from xds_server.demo.steps import DEDICATED, GATEWAY, SHARED, Step, World, fetched
+from xds_server.demo.steps import DEDICATED, GATEWAY, SHARED, Step, World, fetched, whose
 
 PATIENCE_S = 10.0
 BETWEEN_S = 0.02
@@ -143,8 +143,7 @@ async def dedicated_shared(world: World) -> str:
     """W5: switching the annotation back moves the Ingress to the shared address."""
 
     async def where() -> str:
-        moved = world.address_of(DEDICATED) == world.address_of(SHARED)
-        return f"{'the shared one' if moved else 'its own'}: {await asked_moved(world)}"
+        return f"{await whose(DEDICATED)(world)}: {await asked_moved(world)}"
 
     with edited(
         world.directory / "ingress-dedicated.yaml",

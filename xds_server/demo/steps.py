@@ -119,8 +119,13 @@ def presented(parent: str, host: str) -> Run:
     return run
 
 
-async def own_address(world: World) -> str:
-    return "its own" if world.address(DEDICATED) != world.address(SHARED) else "the shared one"
+def whose(parent: str) -> Run:
+    """Whether an Ingress is at the shared address."""
+
+    async def run(world: World) -> str:
+        return "the shared one" if world.address(parent) == world.address(SHARED) else "its own"
+
+    return run
 
 
 async def foreign_address(world: World) -> str:
@@ -184,10 +189,11 @@ STEPS: tuple[Step, ...] = (
         show=envoys_headers,
     ),
     get("W5", DEDICATED, "http://dedicated.example.com/", "200 webpod"),
-    Step("W5", "its address", DEDICATED, "its own", own_address),
+    Step("W5", "its address", DEDICATED, "its own", whose(DEDICATED)),
     get("W5", SHARED, "http://dedicated.example.com/", "200 productpage"),
     Step("W6", "its address", FOREIGN, "none", foreign_address),
     get("W6", SHARED, "http://left-to-nginx.example.com/", "200 productpage"),
+    Step("W4", "its address", PATH_TYPES, "the shared one", whose(PATH_TYPES)),
     get("W9", PATH_TYPES, f"{PATHS}/exact", "200 exactpath"),
     get("W9", PATH_TYPES, f"{PATHS}/exact/more", "200 prefixpath"),
     get("W9", PATH_TYPES, f"{PATHS}/prefix", "200 prefixpath2"),

@@ -10,7 +10,7 @@ from xds_server.demo.steps import STEPS, near
 
 def test_every_part_of_the_walk_through_is_asked() -> None:
     """The rows cover the list of what must work, and what it says of gRPC, WebSocket and weights."""
-    wanted = {"W2", "W3", "W5", "W6", "W9", "W10", "W11", "W12", "gRPC", "WebSocket", "weights"}
+    wanted = {"W2", "W3", "W4", "W5", "W6", "W9", "W10", "W11", "W12", "gRPC", "WebSocket", "weights"}
 
     assert wanted == {step.name for step in STEPS}
 
