@@ -52,7 +52,7 @@ CLASSES: Final[dict[str, Any]] = {
     CLUSTER_LOAD_ASSIGNMENT: ClusterLoadAssignment,
     SECRET: Secret,
 }
-MAX_REGEX_PROGRAM: Final = 1024
+MAX_REGEX_PROGRAM: Final = 1000
 READY: Final = "starting main dispatch loop"
 
 Resources = Mapping[ResourceKey, Resource]
@@ -162,7 +162,7 @@ def running(envoy: Path, resources: Resources, directory: Path) -> Iterator[Runn
     """Envoy from its log's "starting main dispatch loop" to the end of the block."""
     config = _written(resources, directory)
     log = directory / "envoy.log"
-    command = [envoy, "--config-path", config, "--log-level", "info", "--disable-hot-restart", "--concurrency", "1"]
+    command = [str(envoy), "--config-path", str(config), "--disable-hot-restart", "--concurrency", "1"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         serving = Running(process)
         try:
@@ -176,7 +176,8 @@ def running(envoy: Path, resources: Resources, directory: Path) -> Iterator[Runn
             yield serving
         finally:
             process.terminate()
-            log.write_text("".join(serving.log) + (process.stderr.read() if process.stderr else ""))
+            assert process.stderr is not None
+            log.write_text("".join(serving.log) + process.stderr.read())
             process.wait()
 
 
