@@ -1,5 +1,7 @@
 """S15: what of a Secret Envoy takes, and what is said of the rest."""
 
+# ruff: noqa: E501  # a manifest on one line reads better than one broken by Python
+
 from __future__ import annotations
 
 from base64 import b64encode

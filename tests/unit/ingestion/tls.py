@@ -19,7 +19,9 @@ from cryptography.x509.oid import NameOID
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
-CURVES = {"secp256r1": ec.SECP256R1, "secp384r1": ec.SECP384R1, "secp521r1": ec.SECP521R1, "secp256k1": ec.SECP256K1}
+CURVES: dict[str, ec.EllipticCurve] = {
+    curve.name: curve for curve in (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1(), ec.SECP256K1())
+}
 START = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -30,7 +32,7 @@ def key(kind: str = "secp256r1", which: int = 0) -> Key:
         return ed25519.Ed25519PrivateKey.generate()
     if kind.startswith("rsa"):
         return rsa.generate_private_key(65537, int(kind.removeprefix("rsa")))
-    return ec.generate_private_key(CURVES[kind]())
+    return ec.generate_private_key(CURVES[kind])
 
 
 @cache
@@ -58,7 +60,11 @@ def private(kind: str = "secp256r1", which: int = 0, password: bytes = b"") -> b
 
 
 def secret(
-    name: str, namespace: str = "default", crt: bytes | None = None, key: bytes | None = None, type_: str = "kubernetes.io/tls"
+    name: str,
+    namespace: str = "default",
+    crt: bytes | None = None,
+    key: bytes | None = None,
+    type_: str = "kubernetes.io/tls",
 ) -> str:
     crt, key = chain() if crt is None else crt, private() if key is None else key
     return f"""

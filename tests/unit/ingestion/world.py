@@ -85,7 +85,7 @@ class World:
 
     # --- what is served -----------------------------------------------------------------------------------------------
 
-    def ask(  # noqa: PLR0913
+    def ask(
         self,
         host: str,
         path: str = "/",
