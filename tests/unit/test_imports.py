@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ CONTRACT: dict[str, frozenset[str]] = {
     "proxy": frozenset(),
     "demo": frozenset(),
     "log": frozenset(),
-    "metrics": frozenset({"model"}),
+    "metrics": frozenset({"model", "xds.streams"}),
     "config": frozenset({"log"}),
     "pipeline": frozenset({"graph", "model", "objects", "ingestion", "translation", "status"}),
     "embedded": frozenset({"config", "ingestion.sources", "model", "pipeline", "translation.settings"}),
@@ -81,6 +82,7 @@ def below(name: str, prefixes: Iterable[str]) -> bool:
     return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
 
 
+@cache
 def imported(package: str) -> list[tuple[str, str]]:
     return [
         (module, name)

@@ -6,7 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from xds_server.ingestion import annotations_syntax
+from xds_server.ingestion import values
 from xds_server.proxy.bootstrap import MAX_REGEX_PROGRAM_SIZE
 from xds_server.translation import text
 
@@ -28,4 +28,4 @@ def test_every_dependency_has_one_version(project: Path) -> None:
 
 def test_the_limits_of_regular_expressions_agree() -> None:
     """S5: what the control plane accepts, Envoy compiles: both read one number, each in its own package."""
-    assert {MAX_REGEX_PROGRAM_SIZE} == {text.MAX_REGEX_PROGRAM_SIZE, annotations_syntax.MAX_PROGRAM}
+    assert {MAX_REGEX_PROGRAM_SIZE} == {text.MAX_REGEX_PROGRAM_SIZE, values.MAX_REGEX_PROGRAM}
