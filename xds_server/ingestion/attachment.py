@@ -28,6 +28,7 @@ class ParentListener:
     """What a route sees of a listener.
 
     `kinds` and `namespaces` may attach.
+    `holds` tells whether requests for its hostname stay with it, though no route of it may match them.
     `taken` are the hostnames of more specific listeners on the same port, which no route of this one may have.
     """
 
@@ -38,6 +39,7 @@ class ParentListener:
     kinds: tuple[str, ...]
     namespaces: RouteNamespaces
     served: bool
+    holds: bool
     taken: tuple[str, ...] = ()
 
 

@@ -14,9 +14,14 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from xds_server.graph import Collection, Fetch
+from xds_server.ingestion.grants import Grants, permitted
 from xds_server.model.backend import Certificate, InvalidCertificate
 from xds_server.model.refs import ObjectRef
 from xds_server.objects.core import Secret
+from xds_server.objects.gateway import SecretObjectReference
+
+Checked = Collection[ObjectRef, Certificate | InvalidCertificate]
 
 MAX_CHAIN: Final = 16
 MAX_PEM: Final = 64 * 1024
@@ -104,3 +109,30 @@ def public_half(leaf: x509.Certificate) -> bytes:
         return leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except (ValueError, UnsupportedAlgorithm):
         raise Unusable("the first certificate of tls.crt has a key of an unknown kind") from None
+
+
+# --- references -------------------------------------------------------------------------------------------------------
+
+
+def certificate_target(ref: ObjectRef, secret: SecretObjectReference) -> ObjectRef | None:
+    if (secret.group, secret.kind) != ("", "Secret"):
+        return None
+    return ObjectRef("Secret", secret.namespace or ref.namespace, secret.name)
+
+
+def usable_certificate(
+    fetch: Fetch, grants: Grants, checked: Checked, ref: ObjectRef, secret: SecretObjectReference
+) -> ObjectRef | tuple[str, str]:
+    """The Secret of a reference that may be used and can be, or the reason and message why not.
+
+    The grant is checked before existence, so that nobody learns what there is in another namespace.
+    """
+    target = certificate_target(ref, secret)
+    if target is None:
+        return "", f"certificate {secret.name} is a {secret.group}/{secret.kind}; only Secrets are read"
+    if not permitted(fetch, grants, ref, target):
+        return "RefNotPermitted", f"{target}: no ReferenceGrant there allows Gateways of namespace {ref.namespace}"
+    found = fetch.get(checked, target)
+    if isinstance(found, Certificate):
+        return target
+    return "", f"{target}: {found.message}" if found else f"{target} does not exist"

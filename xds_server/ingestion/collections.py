@@ -10,12 +10,11 @@ from xds_server.graph import Collection, Fetch, Graph, Group, Index
 from xds_server.ingestion import backends, certificates
 from xds_server.ingestion.addresses import WantedFrontend, assigned
 from xds_server.ingestion.attachment import Parent, Parents, outcomes
+from xds_server.ingestion.certificates import Checked, certificate_target
 from xds_server.ingestion.endpoints import endpoints, slices
 from xds_server.ingestion.gateway import (
-    Checked,
     GatewayResult,
     certificate_refs,
-    certificate_target,
     gateway_class_verdict,
     gateway_result,
     is_ours,
@@ -66,7 +65,7 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
     gateway_listeners = graph.derive("listeners/gateways", gateways, listeners_of)
     attachments = graph.union(
         "attachments",
-        graph.derive("attachments/listeners", gateway_listeners, own_attachment),
+        graph.derive("attachments/listeners", parents, own_attachments),
         graph.derive("attachments/routes", results, attachments_of),
     )
     by_host = attachments.index(hosts_of)
@@ -159,11 +158,12 @@ def parent_of(_: Fetch, ref: ObjectRef, gateway: GatewayResult) -> Iterator[tupl
     yield ref, gateway.parent
 
 
-def own_attachment(_: Fetch, ref: ListenerRef, listener: Listener) -> Iterator[tuple[AttachmentKey, Attachment]]:
-    """A listener holds its own hostname; SNI that no TLSRoute takes closes the connection without that."""
-    if listener.protocol != "TLS":
-        attachment = Attachment(None, ref, listener.table, (listener.hostname,))
-        yield attachment_key(attachment), attachment
+def own_attachments(_: Fetch, __: ObjectRef, parent: Parent) -> Iterator[tuple[AttachmentKey, Attachment]]:
+    """What keeps a hostname with its listener: a virtual host of its own, though it may have no routes."""
+    for listener in parent.listeners:
+        if listener.holds:
+            attachment = Attachment(None, listener.ref, listener.table, (listener.hostname,))
+            yield attachment_key(attachment), attachment
 
 
 # --- routes -----------------------------------------------------------------------------------------------------------

@@ -366,3 +366,35 @@ def test_https_routes_live_in_the_table_of_their_listener() -> None:
     world = World(gateway(*listeners), route(), service("app"), tls.secret("pair"))
 
     assert (["a.io"], ["b.io"]) == (world.hosts(port=443, table="a.io"), world.hosts(port=443, table="b.io"))
+
+
+# --- listeners that are refused ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        [http("x", hostname="x.io"), http("y", hostname="x.io")],
+        [
+            http("x", hostname="x.io")[:-1]
+            + ", filters: {requests: [{type: ExtensionRef, extensionRef: {group: a, kind: b, name: c}}]}}"
+        ],
+    ],
+    ids=["conflicted", "filters that are not implemented"],
+)
+def test_a_refused_listener_keeps_its_hostname(refused: list[str]) -> None:
+    """S16: requests for a hostname whose listener is not served answer 404, and do not fall to one that asks for less."""
+    world = World(gateway(http("any"), *refused), route(), service("app"))
+
+    assert ["app", "404"] == [world.answers("other.io"), world.answers("x.io")]
+
+
+def test_a_listener_without_certificate_leaves_no_way_around_it() -> None:
+    """S16: with SNI and Host of a listener that cannot be served, the universal one answers 421 and has no route for it."""
+    secure = "{name: secure, port: 443, protocol: HTTPS, hostname: x.io, tls: {certificateRefs: [{name: missing}]}}"
+    wide = "{name: wide, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: pair}]}}"
+    world = World(gateway(secure, wide), route(hostnames="x.io, y.io"), service("app"), tls.secret("pair"))
+    [listener] = world.ingested.listeners.values()
+
+    assert ("wide", ("x.io",)) == (listener.ref.section, listener.misdirected)
+    assert ["*", "y.io"] == world.hosts(port=443, table="*")
