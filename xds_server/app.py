@@ -44,9 +44,8 @@ class ControlPlane:
         self.metrics.watch(collection_sizes(self._sizes))
         self.metrics.watch(stream_counters(self.streams))
 
-
     def load(self) -> None:
-        """Read the manifests and commit them, before anybody is answered.
+        """Read the manifests as they are now, and commit them.
 
         The collector of cyclic garbage would walk all that is being built again and again, half the time of a start
         with 10,000 routes: it waits until everything is there, and does not look at that any more.
@@ -97,10 +96,6 @@ class ControlPlane:
     def _committed(self, changes: Changes) -> None:
         for observe in self.observers:
             observe(changes)
-
-    def rescan(self) -> None:
-        """Look at all manifests now."""
-        self._take(self.directory.scan())
 
     def _take(self, scan: Scan) -> None:
         self.scan = scan

@@ -65,7 +65,7 @@ def add_manifests(parser: argparse.ArgumentParser) -> None:
         "--pool",
         action="append",
         metavar="CIDR",
-        help=f"addresses for Gateways and Ingresses (default {DEFAULT_POOL}; may be repeated, one network an address family)",
+        help=f"addresses for Gateways and Ingresses (default {DEFAULT_POOL}; repeat it for IPv6)",
     )
     parser.add_argument(
         "--port-offset",

@@ -96,7 +96,11 @@ def stream_counters(streams: Streams) -> Callable[[], Iterator[Metric]]:
         ("tidegate_xds_ignored_requests", "Requests for types that are not served.", "ignored"),
         ("tidegate_xds_refused_streams", "Streams ended because a request made no sense.", "refused"),
         ("tidegate_xds_unauthenticated_calls", "Calls of peers without a right to them.", "unauthenticated"),
-        ("tidegate_xds_gates_opened", "Resources sent although what they need was not accepted in time.", "gates_opened"),
+        (
+            "tidegate_xds_gates_opened",
+            "Resources sent although what they need was not accepted in time.",
+            "gates_opened",
+        ),
     )
 
     def read() -> Iterator[Metric]:
@@ -106,7 +110,9 @@ def stream_counters(streams: Streams) -> Callable[[], Iterator[Metric]]:
             yield CounterMetricFamily(name, text, value=getattr(streams.stats, attribute))
         open_ = GaugeMetricFamily("tidegate_xds_streams", "Open streams, by variant.", labels=["variant"])
         yield _counted(open_, streams.stats.streams)
-        parked = GaugeMetricFamily("tidegate_xds_parked_resources", "Resources that an Envoy refuses now.", labels=["type"])
+        parked = GaugeMetricFamily(
+            "tidegate_xds_parked_resources", "Resources that an Envoy refuses now.", labels=["type"]
+        )
         yield _counted(parked, streams.parked())
 
     return read

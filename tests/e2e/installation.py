@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import sys
@@ -115,5 +114,3 @@ async def installed(directory: Path, envoy: Path, port_offset: int) -> AsyncIter
         for process in (installation.envoy, installation.control_plane):
             if process.running:
                 await process.end()
-        if os.environ.get("TIDEGATE_KEEP_LOGS"):
-            print((directory / "control-plane.log").read_text(), (directory / "envoy.log").read_text(), sep="\n")

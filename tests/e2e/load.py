@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Self
 
 TIMEOUT_S = 5.0
 
@@ -110,7 +111,7 @@ class Backend:
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
 
-    async def __aenter__(self) -> Backend:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, self.address, self.port, reuse_address=True)
         return self
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -47,11 +47,13 @@ class Mesh:
         ]
         return found[0].status, found[0].reason
 
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until what the proxy answered has become a status that satisfies the test."""
+        await self.proxy.until(holds)
+
     async def _settled(self) -> None:
-        self.plane.rescan()
-        self.plane.controller.commit()
+        self.plane.load()
         await self.proxy.until(self._in_sync)
-        self.plane.controller.commit()
 
     def _in_sync(self) -> bool:
         table = self.plane.pipeline.resources
@@ -77,6 +79,7 @@ async def mesh(directory: Path) -> AsyncIterator[Mesh]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(plane.serving())
         proxy = await stack.enter_async_context(connected(f"unix:{directory / 'xds.sock'}", references))
+        plane.observers.append(lambda _: proxy.changed.set())
+        running = asyncio.ensure_future(plane.run())
+        stack.callback(running.cancel)
         yield Mesh(plane, manifests, proxy)
-
-

@@ -39,17 +39,21 @@ class Proxy:
         self.refuses: Callable[[ResourceKey], str] = lambda _: ""
         self.refused: list[ResourceKey] = []
         self.responses: list[DeltaDiscoveryResponse] = []
-        self.changed = asyncio.Condition()
+        self.changed = asyncio.Event()
         self._wanted: dict[str, set[str]] = {}
         self._requests: asyncio.Queue[DeltaDiscoveryRequest] = asyncio.Queue()
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait until what it has satisfies the test."""
-        async with asyncio.timeout(20), self.changed:
-            await self.changed.wait_for(holds)
+        """Wait until the test holds; it is tried again whenever `changed` is set."""
+        async with asyncio.timeout(20):
+            while not holds():
+                self.changed.clear()
+                await self.changed.wait()
 
     async def run(self) -> None:
-        async with grpc.aio.insecure_channel(self._socket, options=[("grpc.default_authority", "localhost")]) as channel:
+        async with grpc.aio.insecure_channel(
+            self._socket, options=[("grpc.default_authority", "localhost")]
+        ) as channel:
             call = channel.stream_stream(
                 METHOD,
                 request_serializer=DeltaDiscoveryRequest.SerializeToString,
@@ -90,8 +94,7 @@ class Proxy:
             answer.error_detail.CopyFrom(Status(code=3, message=fault))
         self._requests.put_nowait(answer)
         self._follow()
-        async with self.changed:
-            self.changed.notify_all()
+        self.changed.set()
 
     def _follow(self) -> None:
         """Subscribe to what the held resources refer to, and no longer to what they do not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import subprocess
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -90,9 +90,12 @@ async def test_metrics_pass_promtool(stage: Stage) -> None:
     stage.metrics.object_changes.labels("HTTPRoute").inc()
     _, text = await stage.get("/metrics")
 
-    judged = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
+    promtool = await asyncio.create_subprocess_exec(
+        "promtool", "check", "metrics", stdin=PIPE, stdout=PIPE, stderr=STDOUT
+    )
+    said, _ = await promtool.communicate(text.encode())
 
-    assert (0, "", "") == (judged.returncode, judged.stdout, judged.stderr)
+    assert (0, b"") == (promtool.returncode, said)
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "192.0.2.1:80", "localhost", "127.0.0.1:http"])
@@ -113,7 +116,8 @@ async def test_a_taken_address_names_the_flag(stage: Stage) -> None:
 async def test_a_real_prometheus_scrapes(stage: Stage, tmp_path: Path) -> None:
     """Prometheus finds the target up, and has the sizes of collections."""
     (tmp_path / "prometheus.yml").write_text(
-        f"scrape_configs: [{{job_name: tidegate, scrape_interval: 1s, static_configs: [{{targets: ['{stage.address}']}}]}}]"
+        "scrape_configs:\n"
+        f"- {{job_name: tidegate, scrape_interval: 1s, static_configs: [{{targets: ['{stage.address}']}}]}}\n"
     )
     port = await _free_port()
     process = await asyncio.create_subprocess_exec(

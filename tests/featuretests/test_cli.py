@@ -103,7 +103,9 @@ def test_check_names_addresses(tidegate: Command, manifests: Path) -> None:
     tidegate("check", "-f", manifests, "-o", "json", "--port-offset", "10000")
 
     entries = tidegate.json["addresses"]
-    assert [("Gateway", "web", [10080]), ("SharedIngress", "shared", [10080])] == [(e["kind"], e["name"], e["ports"]) for e in entries]
+    assert [("Gateway", "web", [10080]), ("SharedIngress", "shared", [10080])] == [
+        (e["kind"], e["name"], e["ports"]) for e in entries
+    ]
     assert 2 == len({address for entry in entries for address in entry["addresses"]})
 
 
@@ -167,9 +169,8 @@ def test_explain_gives_the_promised_form(tidegate: Command, manifests: Path) -> 
 
 def test_explain_at_a_shared_ingress(tidegate: Command, manifests: Path) -> None:
     """`--parent Ingress/...` finds the frontend that it shares."""
-    tidegate(
-        "explain", "-f", manifests, "GET", "http://web.example.com/shop/1", "--parent", "Ingress/default/shop", "-o", "json"
-    )  # fmt: skip
+    url, parent = "http://web.example.com/shop/1", "Ingress/default/shop"
+    tidegate("explain", "-f", manifests, "GET", url, "--parent", parent, "-o", "json")
 
     [result] = tidegate.json["results"]
     assert ("Ingress/default/shop", "route", "shop") == (result["parent"], result["outcome"], result["route"]["name"])

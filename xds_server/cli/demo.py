@@ -46,8 +46,12 @@ class Silent:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--envoy", default="", metavar="PATH", help="the Envoy binary")
-    parser.add_argument("--port-offset", type=int, metavar="N",
-                        help=f"add N to every port (default: 0, or {_OFFSET} for users who may not bind port 80)")  # fmt: skip
+    parser.add_argument(
+        "--port-offset",
+        type=int,
+        metavar="N",
+        help=f"add N to every port (default: 0, or {_OFFSET} for users who may not bind port 80)",
+    )
 
 
 def run(flags: argparse.Namespace) -> int:
@@ -57,7 +61,8 @@ def run(flags: argparse.Namespace) -> int:
         manifests = state / "bookinfo"
         shutil.copytree(EXAMPLE, manifests)  # the walk-through edits it
         log.configure("info", "json", (state / "tidegate.log").open("a"))
-        settings = _ports(Config(manifests=(manifests,), state=state, admin="", envoy=flags.envoy), flags.port_offset)
+        told = Config(manifests=(manifests,), state=state, admin="", envoy=flags.envoy, ingress_mode="shared")
+        settings = _ports(told, flags.port_offset)
 
         async def walk() -> None:
             async with AsyncExitStack() as stack:

@@ -78,15 +78,18 @@ def _lines(result: Result) -> list[str]:
         ("match", result.match),
         *(("filter", text) for text in result.filters),
         *(
-            ("backend", f"{each.service}:{each.port} weight {each.weight}: {', '.join(each.endpoints) or 'no endpoint'}")
+            (
+                "backend",
+                f"{each.service}:{each.port} weight {each.weight}: {', '.join(each.endpoints) or 'no endpoint'}",
+            )
             for each in result.backends
         ),
         ("why", result.reason),
         *(("passed over", text) for text in result.considered),
         *(("share", f"{each.share:.4%} {each.outcome} {each.status or each.cluster}") for each in result.alternatives),
     ]
+    place = f"[bold]{escape(result.parent or '-')}[/] at {result.address or '-'}"
     return [
-        f"[bold]{escape(result.parent or '-')}[/] at {result.address or '-'}: "
-        f"[bold]{result.outcome}{said}[/]{escape(target)}",
+        f"{place}: [bold]{result.outcome}{said}[/]{escape(target)}",
         *(f"  {label:<12} {escape(text)}" for label, text in facts if text),
     ]
