@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from xds_server.graph import Collection, Fetch, Graph, Group, Index
+from xds_server.graph import Collection, Fetch, Graph, Group
 from xds_server.ingestion import backends, certificates
 from xds_server.ingestion.addresses import WantedFrontend, assigned
 from xds_server.ingestion.attachment import Parent, Parents, outcomes
@@ -23,10 +23,19 @@ from xds_server.ingestion.grants import Grants, grants, permitted
 from xds_server.ingestion.grpc_route import grpc_routes
 from xds_server.ingestion.http_route import http_routes
 from xds_server.ingestion.ingress import ingest_ingresses
+from xds_server.ingestion.precedence import Ranking, ranking
 from xds_server.ingestion.route_result import Findings, RouteResult, route_result
 from xds_server.ingestion.sources import Settings, Sources
 from xds_server.ingestion.tls_route import tls_rules
-from xds_server.ingestion.virtual_hosts import AttachmentKey, attachment_key, hosts_of, tls_route, virtual_host
+from xds_server.ingestion.virtual_hosts import (
+    AttachmentKey,
+    AttachmentsByHost,
+    Rankings,
+    attachment_key,
+    hosts_of,
+    tls_route,
+    virtual_host,
+)
 from xds_server.model.backend import Certificate, Cluster, Endpoints, InvalidBackend
 from xds_server.model.listener import Attachment, Frontend, Listener
 from xds_server.model.refs import ClusterRef, HostRef, ListenerRef, ObjectRef, Protocol, RouteRef
@@ -71,16 +80,18 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
     by_host = attachments.index(hosts_of)
     gateway_routes = graph.derive("routes/http", results, routes_of)
     tls_rules = graph.derive("routes/tls", results, tls_rules_of)
+    rankings = graph.derive("routes/rankings", results, ranking_of)
     listeners = graph.union("listeners", gateway_listeners, ingresses.listeners)
     routes = graph.union("routes", gateway_routes, ingresses.routes)
-    tls_routes = graph.union("tls_routes/served", declare_tls_routes(graph, by_host, tls_rules), ingresses.tls_routes)
+    own_tls_routes = declare_tls_routes(graph, by_host, rankings, tls_rules)
+    tls_routes = graph.union("tls_routes/served", own_tls_routes, ingresses.tls_routes)
     clusters = declare_clusters(graph, routes, tls_routes)
     return Ingested(
         declare_frontends(graph, sources, settings, gateways, ingresses.frontends),
         listeners,
         attachments,
         routes,
-        graph.union("virtual_hosts", declare_virtual_hosts(graph, by_host, gateway_routes), ingresses.virtual_hosts),
+        graph.union("virtual_hosts", declare_virtual_hosts(graph, by_host, rankings), ingresses.virtual_hosts),
         tls_routes,
         clusters,
         declare_endpoints(graph, sources, settings, clusters),
@@ -231,30 +242,27 @@ def is_served(result: RouteResult) -> bool:
     return any(attachment.hostnames for attachment in result.attachments)
 
 
-def declare_virtual_hosts(
-    graph: Graph,
-    by_host: Index[HostRef, AttachmentKey, Attachment],
-    routes: Collection[RouteRef, Route],
-) -> Collection[HostRef, VirtualHost]:
-    by_source = routes.index(lambda route: (route.ref.source,))
+def ranking_of(_: Fetch, ref: ObjectRef, result: RouteResult) -> Iterator[tuple[ObjectRef, Ranking]]:
+    if result.routes and is_served(result):
+        yield ref, ranking(result.routes)
 
+
+def declare_virtual_hosts(
+    graph: Graph, by_host: AttachmentsByHost, rankings: Rankings
+) -> Collection[HostRef, VirtualHost]:
     def host(fetch: Fetch, ref: HostRef, own: Group[Attachment]) -> Iterator[tuple[HostRef, VirtualHost]]:
         if any(attachment.source is None or attachment.source.kind != "TLSRoute" for attachment in own):
-            yield ref, virtual_host(fetch, by_host, by_source, ref, own)
+            yield ref, virtual_host(fetch, by_host, rankings, ref, own)
 
     return graph.derive("virtual_hosts/gateways", by_host, host)
 
 
 def declare_tls_routes(
-    graph: Graph,
-    by_host: Index[HostRef, AttachmentKey, Attachment],
-    rules: Collection[RouteRef, Route],
+    graph: Graph, by_host: AttachmentsByHost, rankings: Rankings, rules: Collection[RouteRef, Route]
 ) -> Collection[HostRef, TlsRoute]:
-    by_source = rules.index(lambda route: (route.ref.source,))
-
     def route(fetch: Fetch, ref: HostRef, own: Group[Attachment]) -> Iterator[tuple[HostRef, TlsRoute]]:
         if any(attachment.source is not None and attachment.source.kind == "TLSRoute" for attachment in own):
-            found = tls_route(fetch, by_host, by_source, ref, own)
+            found = tls_route(fetch, by_host, rankings, rules, ref, own)
             if found is not None:
                 yield ref, found
 

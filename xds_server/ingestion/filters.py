@@ -62,8 +62,10 @@ def filter_outcome(
     field: str, filters: Sequence[HTTPRouteFilter], resolve: Resolve, *, prefixed: bool
 ) -> FilterOutcome:
     """`prefixed` tells whether every match of the rule is a path prefix, which alone can be replaced."""
-    check_combination(field, filters)
     outcome = FilterOutcome()
+    if not filters:
+        return outcome
+    check_combination(field, filters)
     for position, entry in enumerate(filters):
         given = [name for name in FIELD_BY_TYPE.values() if getattr(entry, name) is not None]
         wanted = FIELD_BY_TYPE[entry.type]

@@ -194,6 +194,8 @@ def weighted_backend(
 
 
 def with_policies(field: str, route: Route, rule: HTTPRouteRule) -> Route:
+    if rule.timeouts is None and rule.retry is None and rule.session_persistence is None:
+        return route
     request, backend = timeouts(f"{field}.timeouts", rule.timeouts)
     return replace(
         route,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from xds_server.ingestion.hostnames import most_specific, specificity
+from xds_server.model.refs import RouteRef
 from xds_server.model.route import PathMatch, Route
 
-Rank = tuple[tuple[int, int], tuple[int, ...], bool, int, int, str, str, str, tuple[str, int, int]]
+Rank = tuple[tuple[int, ...], bool, int, int, str, str, str]
+"""Sort key of a match, the first to be tried first; ties are broken by the route's kind, rule and match."""
 
 _PATH_KINDS: Final = {"Exact": 0, "Regex": 1, "Prefix": 2}
 
@@ -15,20 +19,43 @@ ANY_SERVICE: Final = "/[^/]+/"
 """How the path of a gRPC match begins that names a method and no service."""
 
 
-def precedence(route: Route, hostname: str) -> Rank:
-    """Sort key of a route below a hostname, the first to be tried first.
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """All that decides on the order of one object's routes: a change of anything else leaves every order as it is."""
+
+    written_hostnames: tuple[str, ...]
+    routes: tuple[tuple[Rank, RouteRef], ...]
+
+
+def ranking(routes: tuple[Route, ...]) -> Ranking:
+    """Of the routes of one object, which share its hostnames."""
+    return Ranking(routes[0].written_hostnames, tuple((rank(route), route.ref) for route in routes))
+
+
+def in_order(hostname: str, rankings: Iterable[Ranking]) -> list[RouteRef]:
+    """The routes for a hostname, the first to be tried first.
 
     Gateway API: "precedence must be given to rules from the HTTPRoute with the largest number of characters in a
-    matching non-wildcard hostname", then "in a matching hostname", as the author wrote it; then to the match with an
-    exact path, the longest prefix, a method, the most headers, the most query parameters; then to the oldest route,
-    then by namespace and name; then to the first rule.
+    matching non-wildcard hostname", then "in a matching hostname", as the author wrote it; then to the better match.
+    """
+    ordered = [
+        (specificity(most_specific(found.written_hostnames, hostname)), *entry)
+        for found in rankings
+        for entry in found.routes
+    ]
+    ordered.sort(key=lambda entry: (entry[0], entry[1], entry[2].source.kind, entry[2].rule, entry[2].match))
+    return [ref for _, _, ref in ordered]
+
+
+def rank(route: Route) -> Rank:
+    """Gateway API: an exact path, the longest prefix, a method, the most headers, the most query parameters; then the
+    oldest route, then the first by namespace and name, then the first rule.
+
     The place of regular expressions is left open: they come after exact paths and before prefixes, the longest first,
     which is also the order that Ingress asks for.
     """
-    match = route.match
-    source = route.ref.source
+    match, source = route.match, route.ref.source
     return (
-        specificity(most_specific(route.written_hostnames, hostname)),
         grpc_rank(match.path) if match.grpc else path_rank(match.path),
         not match.method,
         -len(match.headers),
@@ -37,7 +64,6 @@ def precedence(route: Route, hostname: str) -> Rank:
         route.created or "~",
         source.namespace,
         source.name,
-        (source.kind, route.ref.rule, route.ref.match),
     )
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from xds_server.graph import Fetch, Index
+from xds_server.graph import Collection, Fetch, Index
 from xds_server.ingestion.hostnames import wildcards
-from xds_server.ingestion.precedence import precedence
+from xds_server.ingestion.precedence import Ranking, in_order
 from xds_server.model.listener import Attachment
 from xds_server.model.refs import HostRef, ListenerRef, ObjectRef, RouteRef
 from xds_server.model.route import Forward, Route, TlsRoute, VirtualHost
 
 AttachmentKey = tuple[ObjectRef, ListenerRef]
 AttachmentsByHost = Index[HostRef, AttachmentKey, Attachment]
-RoutesBySource = Index[ObjectRef, RouteRef, Route]
+Rankings = Collection[ObjectRef, Ranking]
 
 
 def attachment_key(attachment: Attachment) -> AttachmentKey:
@@ -42,25 +42,30 @@ def sources_of(
 
 
 def routes_in_order(
-    fetch: Fetch, attachments: AttachmentsByHost, routes: RoutesBySource, ref: HostRef, own: Sequence[Attachment]
-) -> list[Route]:
+    fetch: Fetch, attachments: AttachmentsByHost, rankings: Rankings, ref: HostRef, own: Sequence[Attachment]
+) -> list[RouteRef]:
     """Every route for a hostname, the first to be tried first."""
-    found = [route for source in sources_of(fetch, attachments, ref, own) for route in fetch.by(routes, source)]
-    found.sort(key=lambda route: precedence(route, ref.hostname))
-    return found
+    found = (fetch.get(rankings, source) for source in sources_of(fetch, attachments, ref, own))
+    return in_order(ref.hostname, (ranking for ranking in found if ranking is not None))
 
 
 def virtual_host(
-    fetch: Fetch, attachments: AttachmentsByHost, routes: RoutesBySource, ref: HostRef, own: Sequence[Attachment]
+    fetch: Fetch, attachments: AttachmentsByHost, rankings: Rankings, ref: HostRef, own: Sequence[Attachment]
 ) -> VirtualHost:
-    return VirtualHost(ref, tuple(route.ref for route in routes_in_order(fetch, attachments, routes, ref, own)))
+    return VirtualHost(ref, tuple(routes_in_order(fetch, attachments, rankings, ref, own)))
 
 
 def tls_route(
-    fetch: Fetch, attachments: AttachmentsByHost, routes: RoutesBySource, ref: HostRef, own: Sequence[Attachment]
+    fetch: Fetch,
+    attachments: AttachmentsByHost,
+    rankings: Rankings,
+    rules: Collection[RouteRef, Route],
+    ref: HostRef,
+    own: Sequence[Attachment],
 ) -> TlsRoute | None:
     """The first TLSRoute of a hostname: nothing in a connection but its SNI could choose between two."""
-    for route in routes_in_order(fetch, attachments, routes, ref, own):
-        if isinstance(route.action, Forward):
-            return TlsRoute(ref, route.ref, route.action.backends)
+    for first in routes_in_order(fetch, attachments, rankings, ref, own):
+        route = fetch.get(rules, first)
+        if route is not None and isinstance(route.action, Forward):
+            return TlsRoute(ref, first, route.action.backends)
     return None
