@@ -28,7 +28,7 @@ _PROTOCOLS: Final[dict[str, Protocol]] = {"HTTP": "http", "HTTPS": "https", "GRP
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One row: the field that it sets ("" for none), its syntax, and a value that would do.
+    """One row: the field that it sets ("" for none), its syntax, and a value that would do ("" where none would).
 
     `guards` marks protection: a value that cannot be honoured closes the Ingress rather than leave it open.
     """
@@ -133,7 +133,7 @@ def canary_pattern(text: str) -> str:
 
 def unsupported(text: str) -> None:
     """The syntax of protection that is not given here: every value is refused."""
-    raise ValueError("asks for a protection that is not supported here")
+    raise ValueError("this protection is not given here; check requests in the backend and delete the annotation")
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
@@ -152,9 +152,7 @@ _SERVICE_TYPE = Annotation("", one_of("LoadBalancer", "NodePort", "ClusterIP"), 
 _TRAFFIC_POLICY = Annotation("", one_of("Cluster", "Local"), "Cluster")
 _PORT = Annotation("", syntax.port, "8080")
 _CLASS = Annotation("", syntax.object_class, "example.com/balancer")
-_AUTH = Annotation(
-    "", unsupported, "nothing: move the check into the application, or delete the annotation", guards=True
-)
+_AUTH = Annotation("", unsupported, "", guards=True)
 
 _OWN: Final = {
     "loadbalancer-mode": _MODE,
@@ -243,7 +241,7 @@ def annotations_of(given: Mapping[str, str]) -> tuple[Annotations, tuple[Problem
         try:
             value = row.parse(syntax.printable(text))
         except ValueError as problem:
-            message = f"{problem}; an example: {row.example}"
+            message = f"{problem}; an example: {row.example}" if row.example else str(problem)
             if row.guards:
                 closed.append(f"{name}: {message}")
             else:

@@ -19,7 +19,7 @@ from xds_server.graph import Collection, Graph
 from xds_server.ingestion.certificates import certificate
 from xds_server.ingestion.ingress_canary import share_keys
 from xds_server.ingestion.ingress_class import Claim, claim, default_classes
-from xds_server.ingestion.ingress_hosts import host_keys, virtual_hosts
+from xds_server.ingestion.ingress_hosts import bare_host, host_keys, virtual_hosts
 from xds_server.ingestion.ingress_plan import IngressPlan, ingress_plan
 from xds_server.ingestion.ingress_routes import Others, ingress_routes, oldest, path_keys, regex_host_keys
 from xds_server.ingestion.ingress_tls import (
@@ -95,17 +95,20 @@ def ingest_ingresses(graph: Graph, sources: Sources, settings: Settings) -> Ingr
         graph.derive("ingress_http_listeners", frontends, lambda _, frontend, __: http_listener(frontend)),
         graph.derive("ingress_tls_listeners", tls_hosts, lambda fetch, _, host: tls_listener(fetch, covered, host)),
     )
+    by_host = by_ingress.index(host_keys)
+    ruled_hosts = graph.derive(
+        "ingress_ruled_hosts",
+        by_host,
+        lambda fetch, key, group: virtual_hosts(fetch, tls_hosts, settings, key, group),
+    )
+    bare_hosts = graph.derive("ingress_bare_hosts", tls_hosts, lambda fetch, _, host: bare_host(fetch, by_host, host))
     return IngressParts(
         frontends=frontends,
         listeners=listeners,
         routes=graph.derive(
             "ingress_routes", by_ingress, lambda _, __, made: ((route.ref, route) for route in made.routes)
         ),
-        virtual_hosts=graph.derive(
-            "ingress_virtual_hosts",
-            by_ingress.index(host_keys),
-            lambda fetch, key, group: virtual_hosts(fetch, tls_hosts, settings, key, group),
-        ),
+        virtual_hosts=graph.union("ingress_virtual_hosts", ruled_hosts, bare_hosts),
         tls_routes=graph.derive(
             "ingress_tls_routes", tls_hosts, lambda fetch, _, host: tls_route(fetch, by_ingress, host)
         ),

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from xds_server.graph import Fetch
+from xds_server.graph import Fetch, Index
 from xds_server.ingestion.ingress_plan import HostKey
 from xds_server.ingestion.ingress_routes import IngressRoutes
 from xds_server.ingestion.ingress_tls import HTTP_PORT, TlsHost, TlsHosts, deciding
 from xds_server.ingestion.sources import Settings
-from xds_server.model.refs import HostRef, RouteRef, TableRef
+from xds_server.model.refs import HostRef, ObjectRef, RouteRef, TableRef
 from xds_server.model.route import PathKind, Route, RouteMatch, VirtualHost
 
 _RANK: Final[dict[PathKind, int]] = {"Exact": 0, "Regex": 1, "Prefix": 2}
@@ -52,6 +52,15 @@ def virtual_hosts(
     if tls is not None and tls.terminates:
         https = HostRef(tls.table, key.host)
         yield https, VirtualHost(https, routes, one_label=one_label)
+
+
+def bare_host(
+    fetch: Fetch, by_host: Index[HostKey, ObjectRef, IngressRoutes], host: TlsHost
+) -> Iterator[tuple[HostRef, VirtualHost]]:
+    """A TLS host without rules answers 404: its connections are not misdirected, there is just nothing."""
+    if host.terminates and not fetch.by(by_host, host.key):
+        ref = HostRef(host.table, host.key.host)
+        yield ref, VirtualHost(ref, ())
 
 
 def route_refs(key: HostKey, members: Sequence[IngressRoutes]) -> Iterator[RouteRef]:

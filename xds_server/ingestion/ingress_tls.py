@@ -59,7 +59,7 @@ def tls_host(fetch: Fetch, certificates: Certificates, key: HostKey, plans: Sequ
         if isinstance(found, Certificate):
             usable.append(secret)
         else:
-            problems.append(f"{tls.field}: {found.message if found else f'{secret} could not be checked'}")
+            problems.append(f"{tls.field}: {secret}: {found.message if found else 'could not be checked'}")
     return TlsHost(key, owner.ref, tls.passthrough, tuple(usable), tuple(problems))
 
 

@@ -496,7 +496,7 @@ def test_a_change_costs_its_own_ingress_only() -> None:
 
     assert {"ingress_frontends": 1} | dict.fromkeys(
         ["ingress_plans", "ingress_paths", "ingress_routes_by_ingress", "ingress_routes"], 1
-    ) | dict.fromkeys(["ingress_virtual_hosts", "ingress_verdicts", "ingress_warnings"], 1) == {
+    ) | dict.fromkeys(["ingress_ruled_hosts", "ingress_verdicts", "ingress_warnings"], 1) == {
         name: count for name, count in runs.items() if count
     }
 

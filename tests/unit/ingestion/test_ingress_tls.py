@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from functools import cache
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.unit.ingestion.ingress_world import DIRECTORY, SHOP, World, ingress, path_to, service
+from tests.unit.ingestion.tls import secret
 from xds_server.model.refs import SHARED_INGRESS, HostRef, ListenerRef, ObjectRef, TableRef
 from xds_server.model.verdict import Condition
 
 SHARED = replace(DIRECTORY, loadbalancer_mode="shared")
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
 PASSTHROUGH = {"ingress.cilium.io/tls-passthrough": "enabled"}
-
-
-@cache
-def key_pair() -> tuple[str, str]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name.from_rfc4514_string("CN=test")
-    now = datetime.now(UTC)
-    built = x509.CertificateBuilder(name, name, key.public_key(), 7, now, now + timedelta(days=9))
-    chain = built.sign(key, SHA256()).public_bytes(Encoding.PEM)
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return base64.b64encode(chain).decode(), base64.b64encode(private).decode()
-
-
-def secret(name: str, namespace: str = "default", chain: str = "") -> str:
-    own_chain, key = key_pair()
-    data = f"{{tls.crt: {chain or own_chain}, tls.key: {key}}}"
-    return f"kind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\ntype: kubernetes.io/tls\ndata: {data}\n"
 
 
 def tls(*entries: tuple[tuple[str, ...], str]) -> str:
@@ -115,8 +92,7 @@ def test_a_missing_secret_takes_https_only(world: World) -> None:
     assert "a:80" == world.served("http://a.example/")
     assert (condition := world.condition("shop", "ResolvedRefs"))
     assert ("False", "InvalidCertificateRef") == (condition.status, condition.reason)
-    assert condition.message.startswith("spec.tls[0]: ")
-    assert condition.message.endswith("HTTPS is not served for a.example")
+    assert "spec.tls[0]: Secret/default/gone: does not exist; HTTPS is not served for a.example" == condition.message
 
     world.apply(secret("gone"))
 
@@ -131,7 +107,7 @@ def test_a_missing_secret_takes_https_only(world: World) -> None:
 
 def test_an_invalid_secret_takes_its_own_hosts_only(world: World) -> None:
     """S15: junk for a certificate costs its host HTTPS; the other host of the same Ingress keeps it."""
-    world.apply(secret("junk", chain=base64.b64encode(b"CANARY junk").decode()))
+    world.apply(secret("junk", crt=b"CANARY junk"))
     entries = tls((("a.example",), "junk"), (("b.example",), "cert"))
     world.apply(ingress(("a.example", path_to("a")), ("b.example", path_to("b")), spec=entries))
 
