@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -23,7 +23,7 @@ class ResourceKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A serialised Envoy message and what it makes Envoy look up.
+    """A serialised Envoy message and what it makes Envoy look up. Its bytes, which may be a key, never show in a repr.
 
     `references` names the clusters of a route configuration, the route configurations, secrets and clusters of a
     listener, and the endpoints and secrets of a cluster.
@@ -33,10 +33,10 @@ class Resource:
 
     type_url: str
     name: str
-    body: bytes
+    body: bytes = field(repr=False)
     version: str
     references: tuple[ResourceKey, ...] = ()
-    stem: bytes | None = None
+    stem: bytes | None = field(default=None, repr=False)
 
     @property
     def key(self) -> ResourceKey:

@@ -141,6 +141,6 @@ def _parts(name: str, fewest: int, most: int) -> list[str]:
 
 
 def _number(name: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise ValueError(f"{name!r} is no name of ours: {text!r} is no number")
     return int(text)
