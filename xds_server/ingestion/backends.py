@@ -49,7 +49,7 @@ def service_backend(
     match = next((p for p in found.spec.ports if port in (p.port, p.name) and p.protocol == "TCP"), None)
     if match is None:
         return no_port(ref, port, found.spec.ports)
-    protocol = protocol or PROTOCOL_BY_APP_PROTOCOL.get(match.app_protocol)
+    protocol = protocol or PROTOCOL_BY_APP_PROTOCOL.get(match.app_protocol.lower())
     if protocol is None:
         message = f"{ref} port {match.port} has appProtocol {match.app_protocol!r}, which is not spoken here"
         return InvalidBackend("UnsupportedProtocol", message)

@@ -101,7 +101,7 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
             declare_verdicts(graph, sources, settings, gateways, attachments, results),
             ingresses.verdicts,
         ),
-        graph.union("warnings", declare_warnings(graph, sources), ingresses.warnings),
+        graph.union("warnings", declare_warnings(graph, sources, gateways), ingresses.warnings),
     )
 
 
@@ -365,8 +365,13 @@ def declare_verdicts(
     )
 
 
-def declare_warnings(graph: Graph, sources: Sources) -> Collection[tuple[ObjectRef, str], Remark]:
-    """What the specification leaves without a condition: a route whose parent is nowhere."""
+def declare_warnings(
+    graph: Graph, sources: Sources, gateways: Collection[ObjectRef, GatewayResult]
+) -> Collection[tuple[ObjectRef, str], Remark]:
+    """What the specification leaves without a condition, such as a route whose parent is nowhere."""
+
+    def of_gateway(_: Fetch, __: ObjectRef, result: GatewayResult) -> Iterator[tuple[tuple[ObjectRef, str], Remark]]:
+        return (((remark.object, remark.field), remark) for remark in result.remarks)
 
     def of_route(fetch: Fetch, ref: ObjectRef, route: Any) -> Iterator[tuple[tuple[ObjectRef, str], Remark]]:
         for position, parent in enumerate(route.spec.parent_refs):
@@ -375,8 +380,13 @@ def declare_warnings(graph: Graph, sources: Sources) -> Collection[tuple[ObjectR
                 field = f"spec.parentRefs[{position}]"
                 yield (ref, field), Remark(ref, field, f"{gateway} does not exist, so the route is not attached to it")
 
+        if route.spec.use_default_gateways == "All":
+            field = "spec.useDefaultGateways"
+            yield (ref, field), Remark(ref, field, "default Gateways are not implemented: name one in parentRefs")
+
     return graph.union(
-        "warnings/routes",
+        "warnings/gateways_and_routes",
+        graph.derive("warnings/gateways", gateways, of_gateway),
         *(
             graph.derive(f"warnings/{source.name}", source, of_route)
             for source in (sources.http_routes, sources.grpc_routes, sources.tls_routes)

@@ -29,6 +29,7 @@ from xds_server.ingestion.sources import Settings, Sources
 from xds_server.model.listener import Listener
 from xds_server.model.refs import ObjectRef
 from xds_server.model.verdict import Condition, ConditionStatus, Verdict, VerdictRef
+from xds_server.model.verdict import Warning as Remark
 from xds_server.objects import gateway as api
 from xds_server.objects.gateway import Gateway, GatewayClass, SecretObjectReference
 
@@ -41,6 +42,7 @@ class GatewayResult:
     listeners: tuple[Listener, ...]
     parent: Parent
     verdicts: tuple[Verdict, ...]
+    remarks: tuple[Remark, ...]
 
 
 def is_ours(fetch: Fetch, sources: Sources, settings: Settings, class_name: str) -> bool:
@@ -92,6 +94,7 @@ def gateway_result(
             Verdict(VerdictRef(ref), gateway.metadata.generation, (accepted, resolved)),
             *(listener_verdict(ref, gateway.metadata.generation, finding) for finding in findings),
         ),
+        tuple(gateway_remarks(ref, gateway)),
     )
 
 
@@ -154,6 +157,23 @@ def gateway_resolved(
         message = f"listeners with references that do not resolve: {', '.join(unresolved[:16])}"
         return Condition("ResolvedRefs", "False", "ListenersNotResolved", message)
     return Condition("ResolvedRefs", "True", "ResolvedRefs")
+
+
+def gateway_remarks(ref: ObjectRef, gateway: Gateway) -> Iterator[Remark]:
+    """What the specification lets an implementation leave out, and an author should not have to find out."""
+    spec = gateway.spec
+    backend, infrastructure = spec.tls.backend if spec.tls else None, spec.infrastructure
+    if spec.default_scope == "All":
+        yield Remark(ref, "spec.defaultScope", "default Gateways are not implemented: routes must name this one")
+    if spec.allowed_listeners is not None and spec.allowed_listeners.namespaces.from_ != "None":
+        yield Remark(ref, "spec.allowedListeners", "ListenerSets are not implemented: none is attached")
+    if backend is not None and backend.client_certificate_ref is not None:
+        text = "BackendTLSPolicy is not implemented: no backend is shown this certificate"
+        yield Remark(ref, "spec.tls.backend", text)
+    if infrastructure is not None and (infrastructure.labels or infrastructure.annotations):
+        yield Remark(ref, "spec.infrastructure", "nothing is created for a Gateway that could carry labels")
+    if any(address.routability for address in spec.addresses):
+        yield Remark(ref, "spec.addresses", "routability is not implemented: addresses come from the pool")
 
 
 def certificate_refs(gateway: Gateway) -> Iterator[SecretObjectReference]:

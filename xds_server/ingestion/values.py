@@ -26,7 +26,11 @@ _DURATION_PART: Final = re.compile(r"([0-9]+)(ms|h|m|s)")
 _UNIT_MS: Final = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _ORIGIN: Final = re.compile(r"(?:\*|https?://(?:\*|(?:\*\.)?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)(?::[0-9]{1,5})?)\Z")
 _COOKIE_PATH: Final = re.compile(r"/[!-:<-~]{0,1023}\Z")
-_UNCHANGEABLE: Final = frozenset({"host"})
+_UNCHANGEABLE: Final = {
+    "host": "use urlRewrite.hostname",
+    "content-length": "the proxy keeps it true to the body",
+    "transfer-encoding": "the proxy frames messages itself",
+}
 
 
 class Refusal(Exception):  # not an error of ours: an outcome that a condition tells
@@ -45,10 +49,10 @@ def header_name(field: str, name: str) -> str:
 
 
 def changeable_header_name(field: str, name: str) -> str:
-    """A header that a modifier may change; Envoy guards the host, which has a field of its own."""
+    """A header that a modifier may change: not the host, which Envoy guards, nor what frames a message (S7)."""
     lower = header_name(field, name)
-    if lower in _UNCHANGEABLE:
-        raise Refusal(f"{field}: header {name} is not changed by modifiers; use urlRewrite.hostname")
+    if reason := _UNCHANGEABLE.get(lower):
+        raise Refusal(f"{field}: header {lower} is not changed by modifiers: {reason}")
     return lower
 
 

@@ -365,6 +365,23 @@ def test_parameters_that_nobody_reads_are_refused() -> None:
     assert [] == sections(world)
 
 
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ("defaultScope: All", "spec.defaultScope"),
+        ("allowedListeners: {namespaces: {from: All}}", "spec.allowedListeners"),
+        ("tls: {backend: {clientCertificateRef: {name: pair}}}", "spec.tls.backend"),
+        ("infrastructure: {labels: {a: b}}", "spec.infrastructure"),
+        ("addresses: [{routability: Cluster}]", "spec.addresses"),
+    ],
+)
+def test_what_is_left_out_is_told(spec: str, field: str) -> None:
+    """Optional parts that are not implemented and have no condition of their own are warnings."""
+    world = World(gateway(spec=spec), tls.secret("pair"))
+
+    assert [(WEB, field)] == list(world.ingested.warnings)
+
+
 # --- work -------------------------------------------------------------------------------------------------------------
 
 

@@ -191,7 +191,7 @@ def test_a_rule_without_backends_answers_500() -> None:
         ("kubernetes.io/h2c", "h2c"),
         ("kubernetes.io/ws", "http"),
         ("kubernetes.io/wss", "https"),
-        ("https", "https"),
+        ("HTTPS", "https"),
         ("grpc", "h2c"),
     ],
 )
@@ -392,6 +392,8 @@ REFUSED = [
     ("filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: Host, value: evil.io}]}}]", "urlRewrite.hostname"),
     ("filters: [{type: RequestHeaderModifier, requestHeaderModifier: {remove: [host]}}]", "urlRewrite.hostname"),
     ("filters: [{type: RequestHeaderModifier, requestHeaderModifier: {remove: [':authority']}}]", "requestHeaderModifier.remove"),
+    ("filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: Content-Length, value: '0'}]}}]", "content-length"),
+    ("filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {remove: [transfer-encoding]}}]", "transfer-encoding"),
     ("filters: [{type: URLRewrite, urlRewrite: {hostname: 'a.io:80'}}]", "urlRewrite.hostname"),
     ("filters: [{type: URLRewrite, urlRewrite: {hostname: '*.a.io'}}]", "urlRewrite.hostname"),
     ('filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: "/a\\r\\nb"}}}]', "replaceFullPath"),

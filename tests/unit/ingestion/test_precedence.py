@@ -1,7 +1,5 @@
 """Precedence: which of several matching routes is tried first."""
 
-# ruff: noqa: E501  # a manifest on one line reads better than one broken by Python
-
 from __future__ import annotations
 
 from itertools import permutations
