@@ -184,11 +184,13 @@ def terminated(
     for number, rule in enumerate(ingress.spec.rules):
         field = f"spec.rules[{number}]"
         host = rule_host(rule, field, findings)
+        if host is not None:
+            by_host.setdefault(host, [])
         for path_number, path in enumerate(rule.http.paths if rule.http else ()):
             path_field = f"{field}.http.paths[{path_number}]"
             if host is not None:
                 plan = PathPlan(position, path_field, host, path.path_type, path.path or "/", path.backend)
-                by_host.setdefault(host, []).append(plan)
+                by_host[host].append(plan)
                 if path.path_type == "ImplementationSpecific" and (path.path == "/" or path.path.endswith("/*")):
                     findings.remark(f"{path_field}.path", f"{shown(path.path)} {_AMBIGUOUS}")
             position += 1
@@ -253,6 +255,8 @@ def rule_host(rule: IngressRule, field: str, findings: Findings) -> str | None:
 def checked_host(text: str) -> str | None:
     if not text:
         return "*"
+    if text != text.strip():
+        return None
     try:
         name = syntax.hostname(text.removeprefix("*."))
     except ValueError:

@@ -253,7 +253,7 @@ def test_hosts_are_compared_in_lower_case(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["*", "a*.example.com", "10.0.0.1", "a b", "x\\n.example", "-a.example", "a..b", "*.*.a"]
+    "host", ["*", "a*.example.com", "10.0.0.1", "a b", " a.b", "x\\n.example", "-a.example", "a..b", "*.*.a"]
 )
 def test_a_host_that_is_no_name_is_refused(world: World, host: str) -> None:
     """A rule with such a host is not served, the condition says so, and its neighbours are."""
@@ -405,6 +405,18 @@ def test_a_default_backend_takes_what_no_rule_matches(world: World) -> None:
     assert ["a:80", "c:80", "c:80"] == [
         world.served(url) for url in ("http://a.example/a", "http://a.example/other", "http://b.example/")
     ]
+
+
+def test_a_host_without_paths_is_the_default_backends(world: World) -> None:
+    """Kubernetes: a rule without http sends the host's requests to the default backend; without it they answer 404."""
+    rule = "{host: a.example}"
+    world.apply(ingress(path_to("a"), spec=DEFAULT).replace("rules: [", f"rules: [{rule}, "))
+
+    assert ["c:80", "a:80"] == [world.served("http://a.example/"), world.served("http://b.example/")]
+
+    world.apply(ingress(path_to("a")).replace("rules: [", f"rules: [{rule}, "))
+
+    assert ["404", "a:80"] == [world.served("http://a.example/"), world.served("http://b.example/")]
 
 
 def test_a_default_backend_of_others_never_takes_a_hosts_requests(world: World) -> None:
