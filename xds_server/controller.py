@@ -13,7 +13,7 @@ from xds_server.graph import Changes
 from xds_server.metrics import Metrics
 from xds_server.model.delivery import Acceptance, DeliveryRef, Rejection
 from xds_server.model.refs import ObjectRef
-from xds_server.model.resource import LISTENER, Resource, ResourceKey
+from xds_server.model.resource import LISTENER, ROUTE_CONFIGURATION, Resource, ResourceKey
 from xds_server.pipeline import Pipeline
 
 log = structlog.get_logger(__name__)
@@ -49,8 +49,9 @@ class Controller:
             if ref in feedback.rejections:
                 feedback.rejections.delete(ref)
                 self._changed.set()
-            if type_url == LISTENER:
-                feedback.acceptances.put(ref, Acceptance(version))
+            acceptance = _noted(type_url, version)
+            if acceptance is not None and feedback.acceptances.get(ref) != acceptance:
+                feedback.acceptances.put(ref, acceptance)
                 self._changed.set()
 
     def rejected(self, node: str, type_url: str, name: str, version: str, detail: str) -> None:
@@ -105,3 +106,10 @@ class Controller:
         if text is not None:
             self._metrics.faults.inc()
             log.error("transformation failed", collection=key[0], key=str(key[1]), error=text[:512])
+
+
+def _noted(type_url: str, version: str) -> Acceptance | None:
+    """What status reads: which version of a listener, and that a route configuration is there at all."""
+    if type_url == LISTENER:
+        return Acceptance(version)
+    return Acceptance("") if type_url == ROUTE_CONFIGURATION else None

@@ -47,6 +47,16 @@ class Target:
         return await asyncio.open_connection(self.address, self.port, ssl=self.tls, server_hostname=name)
 
 
+    async def patiently_connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Envoy's workers begin to listen a moment after it has said yes to everything."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while True:
+                try:
+                    return await self.connect()
+                except ConnectionRefusedError:
+                    await asyncio.sleep(0.01)
+
+
 async def answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
     """The status of one response whose body has a length, and whether the connection stays open."""
     head = await reader.readuntil(b"\r\n\r\n")

@@ -17,7 +17,7 @@ class DeliveryRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """The version that a node last acknowledged."""
+    """The version that a node last acknowledged; "" where only that it did is noted."""
 
     version: str
 

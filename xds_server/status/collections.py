@@ -10,7 +10,7 @@ from xds_server.graph import Collection, Derived, Fetch, Graph, Group, Index, So
 from xds_server.model.delivery import Acceptance, DeliveryRef, Rejection
 from xds_server.model.listener import Frontend
 from xds_server.model.refs import ObjectRef
-from xds_server.model.resource import LISTENER, Resource, ResourceKey
+from xds_server.model.resource import LISTENER, ROUTE_CONFIGURATION, Resource, ResourceKey
 from xds_server.model.verdict import Condition, Verdict, VerdictRef
 
 PROGRAMMED: Final = "Programmed"
@@ -76,13 +76,8 @@ def statuses(
     )
 
     def programmed(fetch: Fetch, frontend: ObjectRef, served: Group[Resource]) -> Iterator[tuple[ObjectRef, Condition]]:
-        yield (
-            frontend,
-            _programmed(
-                [(resource, [entry.version for _, entry in fetch.by(accepted, resource.key)]) for resource in served],
-                list(fetch.by(blames, frontend)),
-            ),
-        )
+        found = [_served(fetch, accepted, resource) for resource in served]
+        yield frontend, _programmed(found, list(fetch.by(blames, frontend)))
 
     programs = graph.derive("programs", listeners, programmed)
     faults = graph.derive("fault_verdicts", graph.faults, _fault_verdict)
@@ -135,7 +130,27 @@ def _sufferers(
     return found
 
 
-def _programmed(served: list[tuple[Resource, list[str]]], blames: list[Blame]) -> Condition:
+class _Served(NamedTuple):
+    """A listener, and by node the version that it has; None where a node still lacks a route table of it."""
+
+    resource: Resource
+    versions: dict[str, str | None]
+
+
+def _served(fetch: Fetch, accepted: Index[ResourceKey, DeliveryRef, Any], listener: Resource) -> _Served:
+    # Envoy accepts a listener before it listens: it waits for the route tables first.
+    tables = [key for key in listener.references if key.type_url == ROUTE_CONFIGURATION]
+    with_tables = [{ref.node for ref, _ in fetch.by(accepted, key)} for key in tables]
+    return _Served(
+        listener,
+        {
+            ref.node: entry.version if all(ref.node in nodes for nodes in with_tables) else None
+            for ref, entry in fetch.by(accepted, listener.key)
+        },
+    )
+
+
+def _programmed(served: list[_Served], blames: list[Blame]) -> Condition:
     # "Programmed: the configuration was accepted by the data plane": never True while the newest is refused.
     if blames:
         first = blames[0]
@@ -145,7 +160,7 @@ def _programmed(served: list[tuple[Resource, list[str]]], blames: list[Blame]) -
     for resource, versions in served:
         if not versions:
             return Condition(PROGRAMMED, "False", "Pending", f"No Envoy has accepted listener {resource.name} yet.")
-        if any(version != resource.version for version in versions):
+        if any(version != resource.version for version in versions.values()):
             return Condition(
                 PROGRAMMED, "False", "Pending", f"Not every Envoy has accepted the newest listener {resource.name} yet."
             )

@@ -43,7 +43,12 @@ class World:
         self.graph.commit()
 
     def accept(self, node: str = "n1") -> None:
+        self.accept_routes(node)
         self.feedback.acceptances.put(DeliveryRef(node, HTTP), Acceptance(self.resources[HTTP].version))
+        self.graph.commit()
+
+    def accept_routes(self, node: str = "n1") -> None:
+        self.feedback.acceptances.put(DeliveryRef(node, ROUTES), Acceptance(""))
         self.graph.commit()
 
     def refuse(self, key: ResourceKey) -> None:
@@ -69,6 +74,16 @@ def test_a_gateway_is_pending_until_an_envoy_accepts_its_listener(world: World) 
     """`Programmed` turns True with the first ACK of the newest listener, not before."""
     before = world.programmed()
     world.accept()
+
+    assert (("False", "Pending"), ("True", "Programmed")) == (before, world.programmed())
+
+
+def test_a_listener_without_its_routes_is_pending(world: World) -> None:
+    """Envoy accepts a listener before it has the route table that it waits for: until then nothing is served."""
+    world.feedback.acceptances.put(DeliveryRef("n1", HTTP), Acceptance(world.resources[HTTP].version))
+    world.graph.commit()
+    before = world.programmed()
+    world.accept_routes()
 
     assert (("False", "Pending"), ("True", "Programmed")) == (before, world.programmed())
 
