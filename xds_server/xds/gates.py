@@ -57,7 +57,11 @@ def unsent_clusters(subs: Subscriptions) -> set[str]:
 
 def removable(table: ResourceTable, subs: Subscriptions, sub: Subscription, name: str) -> bool:
     """Nothing that the client uses refers to the name any more."""
-    closed = name in sub.strangers and not _settled(subs)
+    closed = False
+    if name in sub.strangers and sub.type_url == CLUSTER:
+        if any(other.parked for other in subs.values() if other.type_url in REFERRING):
+            return False
+        closed = not _settled(subs)
     for key, revision in table.dropped(ResourceKey(sub.type_url, name)).items():
         referring, referrer = _subscription(subs, key, delta=sub.delta)
         if referring is None or not referring.wants(referrer):

@@ -76,7 +76,11 @@ class AdsStream:
         first = sub is None
         if sub is None:
             sub = self._subscribe(type_url)
-        return self._receive_delta(sub, request, first=first) if self.delta else self._receive_sotw(sub, request, first=first)
+        receive = self._receive_delta if self.delta else self._receive_sotw
+        events = receive(sub, request, first=first)
+        if self._expected and type_url == CLUSTER_LOAD_ASSIGNMENT:
+            self._expected = {name: times for name, times in self._expected.items() if not sub.wants(name)}
+        return events
 
     def pending(self) -> list[Push]:
         """Responses to be sent now, in this order; they count as sent."""
@@ -126,9 +130,10 @@ class AdsStream:
         sub = self._subs.get(type_url)
         if sub is None:
             return
-        names = sub.kind.live if sub.wildcard else sub.names
+        names = {*sub.kind.live, *sub.names} if sub.wildcard else set(sub.names)
         for name in sorted(names):
-            yield _status(sub, name)
+            if sub.wants(name):
+                yield _status(sub, name)
 
     def parked(self) -> dict[str, int]:
         """How many resources of each type the client has refused."""
@@ -180,8 +185,6 @@ class AdsStream:
             events.append(Stale(sub.type_url, nonce))
         # The wish counts in any request: stale, accepting or refusing.
         events += delta_wish(sub, request, first=first)
-        if sub.type_url == CLUSTER_LOAD_ASSIGNMENT and self._expected:
-            self._expected = {name: times for name, times in self._expected.items() if not sub.wants(name)}
         return events
 
     def _answered(self, sub: Subscription, request: Any) -> list[Event]:
@@ -207,14 +210,14 @@ class AdsStream:
         endpoints = self._subs.get(CLUSTER_LOAD_ASSIGNMENT)
         if endpoints is None or clusters.in_flight is None:
             return
-        for name in clusters.in_flight.response.sent:
+        for name, version in clusters.in_flight.response.sent.items():
             entry = clusters.kind.live.get(name)
-            if entry is None or clusters.holds(name):
+            if version is None or entry is None or clusters.holds(name):
                 continue
             for ref in entry.resource.references:
-                if ref.type_url == CLUSTER_LOAD_ASSIGNMENT and ref.name in endpoints.kind.live:
-                    if not endpoints.wants(ref.name):
-                        self._expected[ref.name] = 0
+                of_endpoints = ref.type_url == CLUSTER_LOAD_ASSIGNMENT and ref.name in endpoints.kind.live
+                if of_endpoints and not endpoints.wants(ref.name):
+                    self._expected[ref.name] = 0
 
     def _next(self, sub: Subscription, unready: set[str]) -> Response | None:
         selected = not sub.groups
@@ -236,7 +239,7 @@ class AdsStream:
         """Decide what is to be sent, held back or left out of all that has changed or is due, and in which groups."""
         since = sub.cursor
         present, absent = sub.kind.changes(since)
-        if not sub.wildcard:
+        if not sub.wants_all:
             present, absent = tuple(filter(sub.wants, present)), tuple(filter(sub.wants, absent))
         if sub.due or sub.waiting:
             more = sorted({*sub.due, *sub.waiting}.difference(present, absent))

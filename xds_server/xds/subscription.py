@@ -108,6 +108,10 @@ class Subscription:
             return self._wants_host(name)
         return self.wildcard or name in self.names
 
+    @property
+    def wants_all(self) -> bool:
+        return self.wildcard and (self.type_url != VIRTUAL_HOST or self.routes is None)
+
     def _wants_host(self, name: str) -> bool:
         """A wildcard means the virtual hosts of those route configurations that the client asks for."""
         route = route_configuration(name)
