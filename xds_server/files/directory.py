@@ -10,7 +10,8 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -30,6 +31,7 @@ _STEP_MS: Final = 10  # an edit is seen within two steps
 _DEBOUNCE_MS: Final = 50
 
 Signature = tuple[int, int, int, int]
+Identity = tuple[int, int]  # of a folder, however it is named
 
 
 class Scan(NamedTuple):
@@ -52,6 +54,21 @@ class Look(NamedTuple):
 class Entry(NamedTuple):
     signature: Signature
     linked: bool
+
+
+class Root(NamedTuple):
+    """A folder by the name it was given, and by the one that inotify uses for it."""
+
+    name: str
+    real: str
+    identity: Identity
+
+    def inside(self, event: str) -> tuple[str, tuple[str, ...]] | None:
+        """A path in this folder as the listing spells it, and its parts below the folder."""
+        if event != self.real and not event.startswith(self.real.rstrip(os.sep) + os.sep):
+            return None
+        below = event[len(self.real) :].strip(os.sep)
+        return (f"{self.name.rstrip(os.sep)}{os.sep}{below}" if below else self.name), tuple(Path(below).parts)
 
 
 class Directory:
@@ -80,16 +97,17 @@ class Directory:
             self._look(path, entry, now, loading=loading)
         return Scan(self._folder.commit(), self._problems(), self._folder.notices)
 
-    async def watch(self) -> AsyncIterator[Scan]:
+    async def watch(self) -> AsyncGenerator[Scan, None]:
         """A scan whenever an object, a problem or a notice has changed."""
         said = (self._problems(), self._folder.notices)
-        async for only in self._wakes():
-            if only is not None and not only:
-                continue
-            scan = await asyncio.to_thread(self.scan, only)
-            if scan.changes or (scan.problems, scan.notices) != said:
-                said = (scan.problems, scan.notices)
-                yield scan
+        async with aclosing(self._wakes()) as wakes:
+            async for only in wakes:
+                if only is not None and not only:
+                    continue
+                scan = await asyncio.to_thread(self.scan, only)
+                if scan.changes or (scan.problems, scan.notices) != said:
+                    said = (scan.problems, scan.notices)
+                    yield scan
 
     # --- the file system ---
 
@@ -100,62 +118,66 @@ class Directory:
         self._unlisted.clear()
         found: dict[str, Entry] = {}
         for root in self.paths:
-            self._list(root, found, frozenset(), linked=False, named=True)
+            self._root(root, found)
         yield from found.items()
         lost = self._looks.keys() - found.keys()
         yield from ((path, None) for path in sorted(lost) if not self._is_unlisted(path))
 
+    def _root(self, path: str, found: dict[str, Entry]) -> None:
+        """A file that is named is read whatever its suffix."""
+        try:
+            state = Path(path).stat()
+        except OSError as error:
+            self._unlist(path, f"cannot be read: {error.strerror}", "create it, or correct its permissions")
+            return
+        if stat.S_ISDIR(state.st_mode):
+            self._list(path, _identity(state), found, frozenset(), linked=False)
+        else:
+            found[path] = Entry(_signature(state), linked=True)
+
     def _list(
-        self,
-        path: str,
-        found: dict[str, Entry],
-        above: frozenset[tuple[int, int]],
-        *,
-        linked: bool,
-        named: bool = False,
+        self, path: str, identity: Identity, found: dict[str, Entry], above: frozenset[Identity], *, linked: bool
     ) -> None:
         """`above` are the folders that lead here: a link back to one of them is not followed."""
+        self._folders.add(path)
         try:
-            state = os.stat(path)
-            if stat.S_ISREG(state.st_mode):
-                if named or path.endswith(SUFFIXES):
-                    found[path] = Entry(_signature(state), linked or named)
-                return
-            identity = (state.st_dev, state.st_ino)
-            if not stat.S_ISDIR(state.st_mode) or identity in above:
-                return
-            self._folders.add(path)
-            with os.scandir(path) as entries:
-                inside = sorted((entry.name, entry.is_symlink()) for entry in entries)
+            with os.scandir(path) as scanned:
+                inside = [entry for entry in scanned if not entry.name.startswith(".")]
         except FileNotFoundError:
-            if named:
-                self._unlist(path, "there is no such file or folder", "create it; what it held stays")
             return
         except OSError as error:
-            self._unlist(path, f"cannot be read: {error.strerror}", "correct its permissions; what it held stays")
+            self._unlist(path, f"cannot be read: {error.strerror}", "correct its permissions")
             return
-        for name, link in inside:
-            if not name.startswith("."):
-                self._list(os.path.join(path, name), found, above | {identity}, linked=linked or link)
+        for entry in inside:
+            try:
+                state = entry.stat()
+            except OSError:  # gone since, or a link to nothing
+                continue
+            if stat.S_ISDIR(state.st_mode):
+                if _identity(state) not in above and _identity(state) != identity:
+                    beyond = linked or entry.is_symlink()
+                    self._list(entry.path, _identity(state), found, above | {identity}, linked=beyond)
+            elif stat.S_ISREG(state.st_mode) and entry.name.endswith(SUFFIXES):
+                found[entry.path] = Entry(_signature(state), linked or entry.is_symlink())
 
     def _unlist(self, path: str, message: str, hint: str) -> None:
-        self._unlisted[path] = Problem(path, 1, NOWHERE, "", message, hint)
+        self._unlisted[path] = Problem(path, 1, NOWHERE, "", message, f"{hint}; what it held stays")
 
     def _is_unlisted(self, path: str) -> bool:
-        return any(path == above or path.startswith(os.path.join(above, "")) for above in self._unlisted)
+        return any(path == above or path.startswith(above + os.sep) for above in self._unlisted)
 
     def _entries(self, paths: Iterable[str]) -> Iterator[tuple[str, Entry | None]]:
-        for path in sorted(paths):
-            look = self._looks.get(path)
+        for name in sorted(paths):
+            path, look = Path(name), self._looks.get(name)
             try:
-                state = os.stat(path)
-                regular = stat.S_ISREG(state.st_mode)
+                state = path.stat()
+                entry = Entry(_signature(state), look.linked if look else path.is_symlink())
             except OSError:
-                regular = False
-            if regular:
-                yield path, Entry(_signature(state), look.linked if look else os.path.islink(path))
+                entry = None
+            if entry is not None and stat.S_ISREG(state.st_mode):
+                yield name, entry
             elif look is not None:
-                yield path, None
+                yield name, None
 
     def _look(self, path: str, entry: Entry | None, now: float, *, loading: bool) -> None:
         look = self._looks.get(path)
@@ -173,7 +195,7 @@ class Directory:
                 self._pending.discard(path)
                 return
         else:
-            # Read again even when it only settles: a second write within a tick of the file system's clock looks the same.
+            # Read even when it only settles: a second write within a tick of the file system's clock looks the same.
             self._read(path, settled=settled)
         linked = entry.linked if entry else look is not None and look.linked
         self._looks[path] = Look(signature, since, settled, linked)
@@ -181,7 +203,7 @@ class Directory:
 
     def _read(self, path: str, *, settled: bool) -> None:
         try:
-            with open(path, "rb") as file:
+            with Path(path).open("rb") as file:
                 content = file.read(FILE_BYTES + 1)
         except OSError as error:
             self._folder.fail(path, f"cannot be read: {error.strerror}", "correct its permissions; what it held stays")
@@ -193,51 +215,66 @@ class Directory:
 
     # --- the time to look ---
 
-    async def _wakes(self) -> AsyncIterator[set[str] | None]:
+    async def _wakes(self) -> AsyncGenerator[set[str] | None, None]:
         """The files to look at, from event to event and from tick to tick; None for all."""
         while True:
-            roots = {os.path.abspath(path): path for path in self.paths if os.path.isdir(path)}
-            identities = _identities(roots)
-            yield None
-            if not roots:
-                await asyncio.sleep(_TICK_MS / 1000)
-                continue
+            roots = self._roots()
+            watched = False
             try:
-                async for events in watchfiles.awatch(
-                    *roots,
-                    watch_filter=None,
-                    debounce=_DEBOUNCE_MS,
-                    step=_STEP_MS,
-                    rust_timeout=_TICK_MS,
-                    yield_on_timeout=True,
-                    ignore_permission_denied=True,
-                ):
-                    if _identities(roots) != identities or self._unlisted:
-                        break
-                    yield self._concerned({path for _, path in events}, roots)
-            except (OSError, RuntimeError):
-                # No inotify here, or no watches left: look at everything, at every tick.
+                async with aclosing(self._events(roots)) as events:
+                    async for paths in events:
+                        if self._roots() != roots:
+                            break
+                        # What changed before inotify listened has no event: the first look is at everything.
+                        concerned = self._concerned(paths, roots) if watched else None
+                        watched = True
+                        yield concerned
+            except (OSError, RuntimeError):  # no inotify here, or no watches left: look at everything, at every tick
                 pass
+            yield None
             await asyncio.sleep(_TICK_MS / 1000)
 
-    def _concerned(self, events: set[str], roots: dict[str, str]) -> set[str] | None:
-        if time.monotonic() - self._swept > SWEEP_S:
+    async def _events(self, roots: list[Root]) -> AsyncGenerator[set[str], None]:
+        """The paths that inotify names, and none at every tick; ends at once when there is nothing to watch."""
+        if not roots:
+            return
+        changes = watchfiles.awatch(
+            *(root.real for root in roots),
+            watch_filter=None,
+            debounce=_DEBOUNCE_MS,
+            step=_STEP_MS,
+            rust_timeout=_TICK_MS,
+            yield_on_timeout=True,
+            ignore_permission_denied=True,
+        )
+        async with aclosing(changes):
+            async for events in changes:
+                yield {path for _, path in events}
+
+    def _roots(self) -> list[Root]:
+        found = []
+        for name in self.paths:
+            path = Path(name)
+            with suppress(OSError):
+                if stat.S_ISDIR((state := path.stat()).st_mode):
+                    found.append(Root(name, str(path.resolve()), _identity(state)))
+        return found
+
+    def _concerned(self, events: set[str], roots: list[Root]) -> set[str] | None:
+        """Which files events are about, beside those that are looked at anyway."""
+        if self._unlisted or time.monotonic() - self._swept > SWEEP_S:
             return None
         concerned = set(self._pending)
         for event in events:
-            root = next((each for each in roots if event == each or event.startswith(os.path.join(each, ""))), None)
-            if root is None:
+            inside = next((inside for root in roots if (inside := root.inside(event)) is not None), None)
+            if inside is None:
                 return None
-            parts = os.path.relpath(event, root).split(os.sep)
-            hidden = [part for part in parts if part.startswith(".") and part != "."]
-            if hidden:
-                if hidden[0].startswith(".."):
-                    return None
-                continue
-            path = os.path.normpath(os.path.join(roots[root], *parts))
-            if path in self._folders or os.path.isdir(event):
+            path, parts = inside
+            hidden = next((part for part in parts if part.startswith(".")), "")
+            # Kubernetes swaps the link `..data`; what else is hidden belongs to editors.
+            if hidden.startswith("..") or (not hidden and (path in self._folders or Path(event).is_dir())):
                 return None
-            if path.endswith(SUFFIXES):
+            if not hidden and path.endswith(SUFFIXES):
                 concerned.add(path)
         return concerned
 
@@ -246,13 +283,5 @@ def _signature(state: os.stat_result) -> Signature:
     return state.st_mtime_ns, state.st_size, state.st_ino, state.st_dev
 
 
-def _identities(paths: Iterable[str]) -> list[tuple[int, int] | None]:
-    return [_identity(path) for path in paths]
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        state = os.stat(path)
-    except OSError:
-        return None
+def _identity(state: os.stat_result) -> Identity:
     return state.st_dev, state.st_ino

@@ -22,7 +22,7 @@ class Document(NamedTuple):
     text: str
 
 
-class Unreadable(Exception):  # noqa: N818  it is what the file is
+class Unreadable(Exception):
     """A file that has no documents at all, and the way out."""
 
     def __init__(self, message: str, hint: str) -> None:
@@ -52,10 +52,15 @@ def split(text: str) -> list[Document]:
 
     :raises Unreadable: there are too many.
     """
-    found = [document for document in _pieces(text) if not _NOTHING.match(document.text)]
+    found = [_unmarked(piece) for piece in _pieces(text) if not _NOTHING.match(piece.text)]
     if len(found) > DOCUMENTS:
         raise Unreadable(f"{len(found)} documents are more than {DOCUMENTS}", "split the file")
     return found
+
+
+def _unmarked(piece: Document) -> Document:
+    """A document without the line that only begins it, so that the first one of a file may become the second."""
+    return Document(piece.line + 1, piece.text[4:]) if piece.text.startswith("---\n") else piece
 
 
 def _pieces(text: str) -> Iterator[Document]:
@@ -71,8 +76,8 @@ def _pieces(text: str) -> Iterator[Document]:
 
 
 def _parts(text: str) -> Iterator[str]:
-    """The text cut before each line that may be a marker; joined, the parts are the text."""
-    for number, rest in enumerate(text.split("\n---")):
+    """The text cut before each line that may be a marker; joined, the parts are the text, its last line ended."""
+    for number, rest in enumerate(text.removesuffix("\n").split("\n---")):
         first, *others = rest.split("\n...")
         whole = "---" + first if number else first
         for other in others:

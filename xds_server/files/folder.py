@@ -89,7 +89,8 @@ class Folder:
     def put(self, path: str, content: bytes, *, settled: bool) -> None:
         """A file's content; unless `settled`, it may be half of what is being written."""
         before = self._files.get(path)
-        known = before.kept | before.known if before else {}
+        whole = _whole(before) if before else {}
+        known = whole | before.known if before else {}
         try:
             text = text_of(content)
             documents = [Document(1, text)] if path.endswith(".json") and text.strip() else split(text)
@@ -98,11 +99,10 @@ class Folder:
             self._replace(path, File(settled=settled, broken=broken))
             return
         read = _reader(path, known)
-        readings = [read(document.text) for document in documents]
-        file = File(documents, readings, settled=settled)
-        file.known = {document.text: reading for document, reading in zip(documents, readings, strict=True)}
-        if not settled and documents and _is_tail_open(text, documents, known):
-            readings[-1] = _WAITING
+        is_open = not settled and bool(documents) and _is_tail_open(text, documents[-1], whole)
+        readings = [read(document.text) for document in documents[: len(documents) - is_open]]
+        file = File(documents, readings + [_WAITING] * is_open, settled=settled)
+        file.known = {document.text: reading for document, reading in zip(documents, readings, strict=False)}
         _index(file)
         self._replace(path, file)
 
@@ -126,7 +126,7 @@ class Folder:
     def _replace(self, path: str, file: File) -> None:
         before = self._files.get(path, File())
         if not file.settled or file.broken:
-            file.kept = before.known if before.settled and not before.broken else before.kept
+            file.kept = _whole(before)
         there = file.gives.keys() | file.claims
         gone = [ref for ref in (*before.gives, *before.claims, *before.held) if ref not in there]
         if not file.settled or file.broken or not all(reading.readable for reading in file.readings):
@@ -210,12 +210,16 @@ def _reader(path: str, known: dict[str, Reading]) -> Callable[[str], Reading]:
     return read
 
 
-def _is_tail_open(text: str, documents: list[Document], before: dict[str, Reading]) -> bool:
-    """Whether the last document looks cut: it does not end its line, or is the beginning of what it was."""
-    last = documents[-1].text.rstrip("\n")
-    if any(known.rstrip("\n") == last for known in before):
+def _whole(file: File) -> dict[str, Reading]:
+    """The documents of a file as it last was known to be whole."""
+    return file.known if file.settled and not file.broken else file.kept
+
+
+def _is_tail_open(text: str, last: Document, whole: dict[str, Reading]) -> bool:
+    """Whether the last document looks cut: it does not end its line, or is the beginning of one that was there."""
+    if last.text in whole:
         return False
-    return not text.endswith("\n") or any(known.startswith(last) for known in before)
+    return not text.endswith("\n") or any(known.startswith(last.text) for known in whole)
 
 
 def _index(file: File) -> None:
@@ -246,7 +250,7 @@ def _placed(said: Said, path: str, document: Document) -> Said:
 
 
 def _generated(read: Model, before: Current | None) -> Model:
-    """The object with its generation, which the API server would set: 1 at first, and one more with each change beside metadata.
+    """The object with the generation that the API server would set: 1, and one more with each change beside metadata.
 
     It counts from the start of this process, and again from 1 for an object that was gone.
     """

@@ -14,7 +14,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from xds_server.files import kinds, rules, syntax
+from xds_server.files.nodes import Malformed, line_of, tree
 from xds_server.files.problems import NOWHERE, Finding, Notice, Path, Problem, spelled
+from xds_server.files.rules import names
 from xds_server.files.schema import checks, kind_of, near
 from xds_server.model.refs import ObjectRef
 from xds_server.objects.core import Secret
@@ -61,7 +63,7 @@ def read(text: str, *, json: bool = False) -> Reading:
             return Reading(quick)
     try:
         value = syntax.json_value(text) if json else syntax.exact(text)
-    except syntax.Malformed as error:
+    except Malformed as error:
         problem = Problem("", error.line, NOWHERE, "", error.message, error.hint or "the objects that were there stay")
         return Reading(problems=(problem,), readable=False)
     return _judged(text, value)
@@ -70,8 +72,8 @@ def read(text: str, *, json: bool = False) -> Reading:
 def line(text: str, place: Path) -> int:
     """The line of a place within a document's text."""
     try:
-        return syntax.line_of(syntax.tree(text), place)
-    except syntax.Malformed:
+        return line_of(tree(text), place)
+    except Malformed:
         return 1
 
 
@@ -92,22 +94,22 @@ def _judged(text: str, value: Any) -> Reading:
     problems: list[Problem] = []
     notices: list[Notice] = []
     try:
-        root = syntax.tree(text)
-    except syntax.Malformed:  # JSON that is no YAML
+        root = tree(text)
+    except Malformed:  # JSON that is no YAML
         root = None
     for item in _items(Item(value, ())):
         match _object(item):
             case Found() as found:
                 objects.append(found)
             case Noted(ref, message):
-                notices.append(Notice("", syntax.line_of(root, item.place), ref, message))
+                notices.append(Notice("", line_of(root, item.place), ref, message))
             case Refused(ref, findings):
                 if ref is not NOWHERE:
                     claims.append(ref)
                 problems += (
                     Problem(
                         "",
-                        syntax.line_of(root, (*item.place, *finding.path)),
+                        line_of(root, (*item.place, *finding.path)),
                         ref,
                         spelled(finding.path),
                         finding.message,
@@ -144,9 +146,8 @@ def _items(item: Item) -> Iterator[Item]:
         return
     for at, each in enumerate(value["items"]):
         # The items of a list of one kind need not repeat it.
-        if isinstance(each, dict) and kind != "List":
-            each = {"apiVersion": version, "kind": kind.removesuffix("List"), **each}
-        yield from _items(Item(each, (*place, "items", at)))
+        whole = {"apiVersion": version, "kind": kind.removesuffix("List")} if kind != "List" else {}
+        yield from _items(Item({**whole, **each} if isinstance(each, dict) else each, (*place, "items", at)))
 
 
 def _object(item: Item) -> Found | Noted | Refused:
@@ -213,7 +214,7 @@ def _named(value: dict[str, Any], kind: str, served: kinds.Kind) -> tuple[Object
     ref = _reference(value, kind)
     if "metadata" not in value:
         return ref, [Finding(("metadata",), "is required", "add metadata with a name")]
-    allowed, most = (rules.LABEL, 63) if served.label else (rules.SUBDOMAIN, 253)
+    allowed, most = (names.LABEL, 63) if served.label else (names.SUBDOMAIN, 253)
     if not ref.name:
         found.append(Finding(("metadata", "name"), "is required", "name the object"))
     elif len(ref.name) > most or not allowed.fullmatch(ref.name):
@@ -224,7 +225,7 @@ def _named(value: dict[str, Any], kind: str, served: kinds.Kind) -> tuple[Object
     if not served.namespaced:
         return ref._replace(namespace=""), found
     ref = ref._replace(namespace=ref.namespace or _DEFAULT_NAMESPACE)
-    if len(ref.namespace) > 63 or not rules.LABEL.fullmatch(ref.namespace):
+    if len(ref.namespace) > 63 or not names.LABEL.fullmatch(ref.namespace):
         hint = "use up to 63 of a-z, 0-9 and -"
         found.append(Finding(("metadata", "namespace"), f"{ref.namespace!r} is no namespace", hint))
     return ref, found

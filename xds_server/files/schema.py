@@ -88,13 +88,20 @@ class _Compiler:
 
     def named(self, name: str) -> Check:
         if name not in self.done:
-            self.done[name] = lambda value, found: self.done[name](value, found)
+            # Definitions may contain themselves: until this one is compiled, others call it by name.
+            self.done[name] = self.later(name)
             definition = DEFINITIONS[name]
             if "$ref" in definition:
                 self.done[name] = self.named(definition["$ref"])
             else:
                 self.done[name] = self.compiled(definition | CORE.get(name, {}), name)
         return self.done[name]
+
+    def later(self, name: str) -> Check:
+        def check(value: Any, found: list[Finding]) -> None:
+            self.done[name](value, found)
+
+        return check
 
     def compiled(self, definition: Definition, name: str) -> Check:
         if "$ref" in definition:
@@ -124,6 +131,13 @@ class _Compiler:
 
     def wrong(self, value: object, wanted: str, hint: str) -> Finding:
         return Finding((), f"must be {wanted}, not {self.shown(value)}", hint)
+
+    def quoted(self, value: object) -> str:
+        if isinstance(value, bool):
+            return "quote it: to YAML, yes, no, on, off, y and n are true or false"
+        if self.private or not isinstance(value, int | float):
+            return "quote it"
+        return f'quote it: "{value}"'
 
     def record(self, definition: Definition, name: str) -> Check:
         fields = {
@@ -211,8 +225,7 @@ class _Compiler:
 
         def check(value: Any, found: list[Finding]) -> None:
             if type(value) is not str:
-                plain = not self.private and isinstance(value, bool | int | float)
-                found.append(self.wrong(value, "text", f'quote it: "{self.shown(value)}"' if plain else "quote it"))
+                found.append(self.wrong(value, "text", self.quoted(value)))
             elif enum is not None:
                 if value not in enum:
                     found.append(Finding((), f"unknown value {self.shown(value)}", f"use {spelled}"))
