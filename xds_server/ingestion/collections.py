@@ -130,7 +130,7 @@ def declare_gateways(
 
     def result(fetch: Fetch, ref: ObjectRef, gateway: Gateway) -> Iterator[tuple[ObjectRef, GatewayResult]]:
         if is_ours(fetch, sources, settings, gateway.spec.gateway_class_name):
-            yield ref, gateway_result(fetch, sources, allowed, checked, ref, gateway)
+            yield ref, gateway_result(fetch, sources, settings, allowed, checked, ref, gateway)
 
     return graph.derive("gateways/results", sources.gateways, result)
 
@@ -275,10 +275,15 @@ def declare_tls_routes(
 def declare_clusters(
     graph: Graph, routes: Collection[RouteRef, Route], tls_routes: Collection[HostRef, TlsRoute]
 ) -> Collection[ClusterRef, Cluster]:
-    """One cluster for each Service port that a route uses, however many do."""
+    """One cluster for each Service port that a route uses, however many do.
 
-    def cluster(_: Fetch, ref: ClusterRef, __: Group[Any]) -> Iterator[tuple[ClusterRef, Cluster]]:
-        yield ref, Cluster(ref)
+    A connection serves all of them, so the most patient of those that say how long to wait for one decides.
+    """
+    patient = routes.index(lambda route: clusters_of(route) if route.connect_timeout_ms else ())
+
+    def cluster(fetch: Fetch, ref: ClusterRef, _: Group[Any]) -> Iterator[tuple[ClusterRef, Cluster]]:
+        asked = [route.connect_timeout_ms or 0 for route in fetch.by(patient, ref)]
+        yield ref, Cluster(ref, max(asked)) if asked else Cluster(ref)
 
     return graph.union(
         "clusters",

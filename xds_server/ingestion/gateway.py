@@ -68,6 +68,7 @@ def gateway_class_verdict(ref: ObjectRef, found: GatewayClass) -> Verdict:
 def gateway_result(
     fetch: Fetch,
     sources: Sources,
+    settings: Settings,
     grants: Grants,
     checked: Checked,
     ref: ObjectRef,
@@ -75,7 +76,8 @@ def gateway_result(
 ) -> GatewayResult:
     """A Gateway of ours, its listeners and all verdicts on them."""
     findings = [
-        listener_finding(fetch, grants, checked, ref, gateway, spec) for spec in distinct(gateway.spec.listeners)
+        listener_finding(fetch, settings, grants, checked, ref, gateway, spec)
+        for spec in distinct(gateway.spec.listeners)
     ]
     findings = with_conflicts(findings)
     accepted = gateway_accepted(fetch, sources, gateway, findings)

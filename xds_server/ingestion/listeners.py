@@ -14,6 +14,7 @@ from xds_server.ingestion.attachment import ParentListener
 from xds_server.ingestion.certificates import Checked, usable_certificate
 from xds_server.ingestion.grants import Grants
 from xds_server.ingestion.hostnames import UNIVERSAL, covers, intersection, valid
+from xds_server.ingestion.sources import Settings
 from xds_server.model.listener import Listener, ListenerProtocol, TlsTermination
 from xds_server.model.refs import ListenerRef, ObjectRef, TableRef
 from xds_server.model.verdict import Condition, Verdict, VerdictRef
@@ -67,9 +68,15 @@ def distinct(listeners: Sequence[api.Listener]) -> Iterator[api.Listener]:
 
 
 def listener_finding(
-    fetch: Fetch, grants: Grants, checked: Checked, ref: ObjectRef, gateway: Gateway, spec: api.Listener
+    fetch: Fetch,
+    settings: Settings,
+    grants: Grants,
+    checked: Checked,
+    ref: ObjectRef,
+    gateway: Gateway,
+    spec: api.Listener,
 ) -> ListenerFinding:
-    problem = listener_problem(gateway, spec)
+    problem = listener_problem(settings, gateway, spec)
     kinds, invalid_kinds = route_kinds(spec)
     resolved = Condition("ResolvedRefs", "True", "ResolvedRefs")
     certificates: tuple[ObjectRef, ...] = ()
@@ -81,11 +88,14 @@ def listener_finding(
     return ListenerFinding(spec, spec.hostname or UNIVERSAL, problem, kinds, resolved, certificates)
 
 
-def listener_problem(gateway: Gateway, spec: api.Listener) -> Condition | None:  # one guard a problem
+def listener_problem(settings: Settings, gateway: Gateway, spec: api.Listener) -> Condition | None:
     """Why a listener on its own is not accepted; what cannot be done yet is refused, never left out."""
     if spec.protocol not in KINDS_BY_PROTOCOL:
         message = f"protocol {spec.protocol} is not served; use one of {', '.join(KINDS_BY_PROTOCOL)}"
         return Condition("Accepted", "False", "UnsupportedProtocol", message)
+    if spec.port > settings.highest_port:
+        message = f"port {spec.port} is not served: with the port offset, {settings.highest_port} is the highest"
+        return Condition("Accepted", "False", "PortUnavailable", message)
     if spec.hostname and not valid(spec.hostname):
         return unsupported(f"hostname {spec.hostname!r} is not a lower-case DNS name, with or without a first label *")
     if spec.filters is not None and spec.filters.requests:

@@ -65,12 +65,14 @@ class Settings:
 
     `undeclared_classes` are names of GatewayClasses and IngressClasses that are ours without an object that says so.
     `pool` are the networks from each of which every frontend gets an address.
+    `highest_port` is the last one that a listener may name: a port offset leaves fewer.
     `allow_local_endpoints` lets backends be on loopback, link-local and metadata addresses (S11).
     """
 
     controller_name: str = "tidegate.dev/controller"
     undeclared_classes: tuple[str, ...] = ()
     pool: tuple[str, ...] = ("127.64.0.0/12",)
+    highest_port: int = 65535
     allow_local_endpoints: bool = False
     loadbalancer_mode: Literal["dedicated", "shared"] = "dedicated"
     enforce_https: bool = True

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.ingestion import tls
@@ -164,6 +166,15 @@ def test_route_kinds_that_a_protocol_has_not_are_told_and_the_others_stay() -> N
     assert "False/InvalidRouteKinds" == world.reason("ResolvedRefs", "Gateway", "web", "http")
     assert ("HTTPRoute",) == world.verdict("Gateway", "web", "http").supported_kinds
     assert "False/ListenersNotResolved" == world.reason("ResolvedRefs", "Gateway", "web")
+
+
+def test_a_port_that_cannot_be_bound_is_told() -> None:
+    """PortUnavailable: an offset that a user without low ports needs leaves fewer ports at the top."""
+    listeners = f"{HTTP}, {{name: high, port: 65535, protocol: HTTP}}"
+    world = World(gateway(listeners), settings=replace(DIRECTORY, highest_port=55535))
+
+    assert "False/PortUnavailable" == world.reason("Accepted", "Gateway", "web", "high")
+    assert ["http"] == sections(world)
 
 
 # --- several listeners on a port --------------------------------------------------------------------------------------
