@@ -63,7 +63,7 @@ class ControlPlane:
     async def serving(self) -> AsyncIterator[None]:
         """Listen; streams are answered only with the manifests of `load`."""
         async with AsyncExitStack() as stack:
-            bound = await stack.enter_async_context(admin.serve(self.config.admin, self.metrics, self._probes()))
+            bound = await stack.enter_async_context(admin.serve(self.config.admin, self.metrics, self.probes()))
             try:
                 address = await stack.enter_async_context(serving(self.streams, listen(self.config)))
             except ListenError as error:
@@ -116,7 +116,7 @@ class ControlPlane:
         )
         return None if found is None else [str(key) for key in found]
 
-    def _probes(self) -> admin.Probes:
+    def probes(self) -> admin.Probes:
         return admin.Probes(
             ready=lambda: "" if self.streams.ready else "waiting for the manifests",
             collections=self._sizes,
