@@ -44,9 +44,6 @@ from xds_server.model.verdict import Verdict, VerdictRef
 from xds_server.model.verdict import Warning as Remark
 from xds_server.objects.gateway import GROUP, BackendObjectReference, Gateway, GatewayClass
 
-GRPC_PROTOCOL: dict[Protocol, Protocol] = {"http": "h2c", "https": "h2"}
-"""What a backend speaks to gRPC requests when its port does not say HTTP/2."""
-
 
 class Ingested(NamedTuple):
     """What is served, and the verdicts on what is not."""
@@ -197,7 +194,7 @@ def declare_routes(
                 return backends.resolve(fetch, sources, allowed, ref, backend, protocol)
 
             findings = Findings(len(route.spec.rules))
-            made = list(rules(ref, route, grpc_resolve(resolve) if name == "grpc_routes" else resolve, findings))
+            made = list(rules(ref, route, resolve, findings))
             yield ref, route_result(ref, route.metadata.generation, found, made, findings)
 
         return graph.derive(f"{name}/results", source, result)
@@ -208,20 +205,6 @@ def declare_routes(
         declare("grpc_routes", sources.grpc_routes, grpc_routes, None),
         declare("tls_routes", sources.tls_routes, tls_rules, "tcp"),
     )
-
-
-def grpc_resolve(
-    resolve: Callable[[BackendObjectReference], ClusterRef | InvalidBackend],
-) -> Callable[[BackendObjectReference], ClusterRef | InvalidBackend]:
-    """GRPC needs HTTP/2 towards the backend, which a port that says nothing is taken to speak."""
-
-    def resolved(backend: BackendObjectReference) -> ClusterRef | InvalidBackend:
-        found = resolve(backend)
-        if isinstance(found, InvalidBackend):
-            return found
-        return found._replace(protocol=GRPC_PROTOCOL.get(found.protocol, found.protocol))
-
-    return resolved
 
 
 def attachments_of(_: Fetch, __: ObjectRef, result: RouteResult) -> Iterator[tuple[AttachmentKey, Attachment]]:

@@ -13,18 +13,22 @@ from xds_server.ingestion.http_route import ANY_PATH, affinity, checked_matches,
 from xds_server.ingestion.precedence import ANY_SERVICE
 from xds_server.ingestion.route_result import ERROR, Findings
 from xds_server.ingestion.values import Refusal
-from xds_server.model.refs import ObjectRef, RouteRef
+from xds_server.model.backend import InvalidBackend
+from xds_server.model.refs import ClusterRef, ObjectRef, Protocol, RouteRef
 from xds_server.model.route import PathMatch, Route, RouteMatch
+from xds_server.objects.gateway import BackendObjectReference
 from xds_server.objects.meta import ObjectMeta
 from xds_server.objects.routes import GRPCMethodMatch, GRPCRoute, GRPCRouteMatch, GRPCRouteRule
 
 _NOT_FOR_GRPC: Final = frozenset({"RequestRedirect", "URLRewrite", "CORS", "ExternalAuth"})
+_HTTP2: Final[dict[Protocol, Protocol]] = {"http": "h2c", "https": "h2"}
 _SERVICE: Final = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(?:\.[A-Za-z_][A-Za-z_0-9]*)*\Z")
 _METHOD: Final = re.compile(r"[A-Za-z_][A-Za-z_0-9]*\Z")
 
 
 def grpc_routes(ref: ObjectRef, route: GRPCRoute, resolve: Resolve, findings: Findings) -> Iterator[Route]:
     """Every match of every rule; only gRPC requests match."""
+    resolve = over_http2(resolve)
     for position, rule in enumerate(route.spec.rules):
         yield from rule_routes(ref, route.metadata, route.spec.hostnames, position, rule, resolve, findings)
 
@@ -59,6 +63,18 @@ def rule_routes(
         template = replace(template, action=ERROR)
     for number, match in matches:
         yield replace(template, ref=RouteRef(ref, position, number), match=match)
+
+
+def over_http2(resolve: Resolve) -> Resolve:
+    """Calls need HTTP/2 towards the backend, which a port that says nothing is taken to speak."""
+
+    def resolved(backend: BackendObjectReference) -> ClusterRef | InvalidBackend:
+        found = resolve(backend)
+        if isinstance(found, InvalidBackend):
+            return found
+        return found._replace(protocol=_HTTP2.get(found.protocol, found.protocol))
+
+    return resolved
 
 
 def check_filters(field: str, rule: GRPCRouteRule) -> None:

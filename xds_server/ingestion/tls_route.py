@@ -9,7 +9,7 @@ from xds_server.ingestion.http_route import ANY_PATH
 from xds_server.ingestion.route_result import Findings
 from xds_server.ingestion.values import Refusal
 from xds_server.model.backend import InvalidBackend
-from xds_server.model.refs import ObjectRef, RouteRef
+from xds_server.model.refs import ClusterRef, ObjectRef, RouteRef
 from xds_server.model.route import Forward, Route, RouteMatch, WeightedBackend
 from xds_server.objects.routes import TLSRoute
 
@@ -32,8 +32,8 @@ def tls_rules(ref: ObjectRef, route: TLSRoute, resolve: Resolve, findings: Findi
     )
 
 
-def weighted_backend(cluster: object, weight: int, findings: Findings) -> WeightedBackend:
+def weighted_backend(cluster: ClusterRef | InvalidBackend, weight: int, findings: Findings) -> WeightedBackend:
     if isinstance(cluster, InvalidBackend):
         findings.unresolved.append(cluster)
         return WeightedBackend(None, weight)
-    return WeightedBackend(cluster, weight)  # type: ignore[arg-type]
+    return WeightedBackend(cluster, weight)

@@ -7,9 +7,10 @@ from __future__ import annotations
 from base64 import b64encode
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.unit.ingestion import tls
-from xds_server.ingestion.certificates import MAX_CHAIN, MAX_PEM, certificate
+from xds_server.ingestion.certificates import MAX_CHAIN, MAX_PEM, certificate, is_consistent
 from xds_server.model.backend import Certificate, InvalidCertificate
 from xds_server.model.refs import ObjectRef
 from xds_server.objects.core import Secret
@@ -61,6 +62,20 @@ def test_key_pairs_that_envoy_takes_pass(kind: str) -> None:
 def test_bad_key_pairs_are_told(crt: bytes | None, key: bytes | None, expected: str) -> None:
     """S15: what Envoy would refuse is refused here, and the message says why."""
     assert expected in message(made(crt, key))
+
+
+@pytest.mark.parametrize("part", ["d", "dmp1", "dmq1", "iqmp", "p"])
+def test_an_rsa_key_whose_parts_do_not_fit_is_told(part: str) -> None:
+    """S15: a key that somebody put together from two is refused here, not by Envoy."""
+    key = tls.key("rsa2048")
+    assert isinstance(key, rsa.RSAPrivateKey)
+    numbers = key.private_numbers()
+    parts = {name: getattr(numbers, name) for name in ("p", "q", "d", "dmp1", "dmq1", "iqmp")}
+    parts[part] += 2
+    broken = rsa.RSAPrivateNumbers(**parts, public_numbers=numbers.public_numbers)
+
+    assert not is_consistent(broken)
+    assert is_consistent(numbers)
 
 
 def test_a_secret_of_another_type_is_not_a_certificate() -> None:
