@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from xds_server.model.refs import ClusterRef, HostRef, TableRef
-from xds_server.model.resource import CLUSTER, ROUTE_CONFIGURATION, VIRTUAL_HOST, Resource, ResourceKey, resource
+from xds_server.model.refs import HostRef, TableRef
+from xds_server.model.resource import ROUTE_CONFIGURATION, VIRTUAL_HOST, Resource, ResourceKey, resource
 from xds_server.translation import envoy, names
 from xds_server.translation.virtual_host import EncodedHost, misdirected
 
-_VIRTUAL_HOSTS: Final = 2
 _VHDS: Final = envoy.serialised(envoy.RouteConfiguration(vhds=envoy.Vhds(config_source=envoy.ADS)))
 
 # Envoy would name its own address in place of a loopback client's; backends see the client itself, whoever it is.
@@ -26,23 +25,25 @@ _CLIENT_ADDRESS: Final = envoy.HeaderValueOption(
 
 def route_configuration(table: TableRef, hosts: Iterable[EncodedHost]) -> Resource:
     """All virtual hosts of a table; they come sorted, since Envoy compares what it gets bytewise."""
-    hosts = list(hosts)
-    body = _stem(names.route_configuration(table)) + b"".join(_joined(hosts, vhds=False))
-    clusters = {cluster for host in hosts for cluster in host.clusters}
-    return resource(ROUTE_CONFIGURATION, names.route_configuration(table), body, references(clusters))
+    name = names.route_configuration(table)
+    parts, references = [_stem(name)], set[ResourceKey]()
+    for host in hosts:
+        parts.append(host.entry)
+        references.update(host.references)
+    return resource(ROUTE_CONFIGURATION, name, b"".join(parts), tuple(sorted(references)))
 
 
 def vhds_route_configuration(table: TableRef, own: Sequence[EncodedHost]) -> Resource:
     """A table that names only the virtual hosts that no object wrote; the others are resources of their own."""
     name = names.route_configuration(table, vhds=True)
-    stem = _stem(name) + b"".join(_joined(own, vhds=True))
+    stem = b"".join((_stem(name), *(host.entry for host in own)))
     return resource(ROUTE_CONFIGURATION, name, stem + _VHDS, stem=stem)
 
 
 def virtual_host(host: EncodedHost) -> Resource:
     """The message has the resource's name: by it Envoy removes the host again."""
     name = names.virtual_host(*host.ref, vhds=True)
-    return resource(VIRTUAL_HOST, name, host.named(vhds=True), references(host.clusters))
+    return resource(VIRTUAL_HOST, name, host.named(vhds=True), host.references)
 
 
 def misdirected_hosts(table: TableRef, others: Iterable[str]) -> list[EncodedHost]:
@@ -58,10 +59,6 @@ def misdirected_hosts(table: TableRef, others: Iterable[str]) -> list[EncodedHos
     return [misdirected(HostRef(table, hostname)) for hostname in sorted((*outside, *within))]
 
 
-def references(clusters: Iterable[ClusterRef]) -> tuple[ResourceKey, ...]:
-    return tuple(ResourceKey(CLUSTER, names.cluster(ref)) for ref in sorted(clusters))
-
-
 def _covers(hostname: str, other: str) -> bool:
     return hostname == "*" or (hostname.startswith("*.") and other.endswith(hostname[1:]))
 
@@ -74,7 +71,3 @@ def _stem(name: str) -> bytes:
             ignore_port_in_host_matching=True,
         )
     )
-
-
-def _joined(hosts: Iterable[EncodedHost], *, vhds: bool) -> list[bytes]:
-    return [envoy.framed(_VIRTUAL_HOSTS, host.named(vhds=vhds)) for host in hosts]

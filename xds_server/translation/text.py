@@ -70,7 +70,7 @@ def _compiled(pattern: str) -> Any:
     if not pattern:
         raise ValueError("a regular expression is empty")
     try:
-        compiled = re2.compile(pattern, _quiet())
+        compiled = re2.compile(pattern.encode(), _options())
     except re2.error as fault:
         raise ValueError(f"{pattern[:64]!r} is no RE2 expression: {_reason(fault)}") from None
     if compiled.programsize > MAX_REGEX_PROGRAM_SIZE:
@@ -86,7 +86,9 @@ def _reason(fault: Any) -> str:
     return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
 
 
-def _quiet() -> Any:
+def _options() -> Any:
+    r"""Those of Envoy, whose regular expressions are of bytes: `\x{100}` is an error, and `.` one byte."""
     options = re2.Options()
     options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1
     return options

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from xds_server.model.refs import ClusterRef, HostRef
+from xds_server.model.resource import CLUSTER, ResourceKey
 from xds_server.model.route import DirectResponse, PathMatch, Redirect, Route, VirtualHost
 from xds_server.translation import envoy, names
 from xds_server.translation.redirect import Place, host_has_port, redirects
 from xds_server.translation.route import EncodedRoute, direct_response, encoded, encoded_route, is_placed, refused
 from xds_server.translation.route_match import every_request, one_label_host
 
-_NAME: Final = 1
+_NAME: Final = 1  # of a VirtualHost
+_VIRTUAL_HOSTS: Final = 2  # of a RouteConfiguration
 MISDIRECTED: Final = DirectResponse(421)
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedHost:
-    """A virtual host without its name, which depends on how its table is served, and the clusters that it names."""
+    """A virtual host without its name, which depends on how its table is served, and the clusters that it names.
+
+    `entry` is the host as one field of its route configuration: joining a table copies bytes and does nothing else.
+    """
 
     ref: HostRef
     body: bytes
-    clusters: tuple[ClusterRef, ...] = ()
+    entry: bytes
+    references: tuple[ResourceKey, ...]
 
     def named(self, *, vhds: bool) -> bytes:
         return envoy.framed(_NAME, names.virtual_host(*self.ref, vhds=vhds).encode()) + self.body
+
+
+def _encoded(ref: HostRef, body: bytes, clusters: Iterable[ClusterRef] = ()) -> EncodedHost:
+    named = envoy.framed(_NAME, names.virtual_host(*ref).encode()) + body
+    references = tuple(ResourceKey(CLUSTER, name) for name in sorted({names.cluster(cluster) for cluster in clusters}))
+    return EncodedHost(ref, body, envoy.framed(_VIRTUAL_HOSTS, named), references)
 
 
 def encoded_host(host: VirtualHost, routes: Sequence[EncodedRoute], port_offset: int = 0) -> EncodedHost:
@@ -35,15 +47,14 @@ def encoded_host(host: VirtualHost, routes: Sequence[EncodedRoute], port_offset:
     parts = [envoy.serialised(envoy.VirtualHost(domains=[host.ref.hostname]))]
     if host.force_https:
         parts.append(encoded(_force_https(place, one_label_of(host))))
-        return EncodedHost(host.ref, b"".join(parts))
+        return _encoded(host.ref, b"".join(parts))
     parts += [route.body for route in routes]
     if host.fallback:
         fallback = envoy.Route(
             name=names.FALLBACK, match=every_request(), direct_response=direct_response(host.fallback)
         )
         parts.append(encoded([fallback]))
-    clusters = tuple(sorted({cluster for route in routes for cluster in route.clusters}))
-    return EncodedHost(host.ref, b"".join(parts), clusters)
+    return _encoded(host.ref, b"".join(parts), (cluster for route in routes for cluster in route.clusters))
 
 
 def placed_route(route: Route, host: VirtualHost, port_offset: int = 0) -> EncodedRoute:
@@ -68,7 +79,7 @@ def one_label_of(host: VirtualHost) -> str:
 def misdirected(ref: HostRef) -> EncodedHost:
     """RFC 9110: a request for a host that this connection was not made for is answered 421, and may be sent anew."""
     route = envoy.Route(name=names.MISDIRECTED, match=every_request(), direct_response=direct_response(MISDIRECTED))
-    return EncodedHost(ref, envoy.serialised(envoy.VirtualHost(domains=[ref.hostname], routes=[route])))
+    return _encoded(ref, envoy.serialised(envoy.VirtualHost(domains=[ref.hostname], routes=[route])))
 
 
 def _force_https(place: Place, domain: str) -> list[envoy.Route]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.translation.written import GATEWAY, PLAIN, SECURE, cluster, route, share, to
+from tests.unit.translation.written import GATEWAY, PLAIN, SECURE, route, share, to
 from xds_server.model.refs import HostRef, TableRef
 from xds_server.model.resource import CLUSTER, ResourceKey
 from xds_server.model.route import DirectResponse, Redirect, VirtualHost
@@ -39,7 +39,7 @@ def test_a_virtual_host_is_its_routes_joined() -> None:
     assert ["shop.example"] == list(message(made).domains)
     assert "gateway/default/web/80/shop.example" == message(made).name
     assert ["default/one/80/http", "default/two/80/http"] == [each.route.cluster for each in message(made).routes]
-    assert (cluster("one"), cluster("two")) == made.clusters
+    assert ["default/one/80/http", "default/two/80/http"] == [key.name for key in made.references]
     assert message(made).SerializeToString(deterministic=True) == made.named(vhds=False)
 
 
@@ -65,7 +65,7 @@ def test_forced_https_leaves_one_redirect() -> None:
         only.redirect.host_redirect,
         only.redirect.response_code,
     )
-    assert () == made.clusters
+    assert () == made.references
 
 
 def test_one_label_narrows_the_routes_that_were_written_for_the_wildcard() -> None:
