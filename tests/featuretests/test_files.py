@@ -24,6 +24,11 @@ def service(name: str, port: object = 80) -> str:
     return f"apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n  ports:\n  - port: {port}\n"
 
 
+def put(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
 class Follower:
     """What a watch has told so far, applied: the port of each Service by name."""
 
@@ -69,8 +74,7 @@ async def test_edits_renames_and_deletes_apply_while_it_runs(tmp_path: Path, fol
     (tmp_path / "a.yaml").write_text(service("a", 81) + "---\n" + service("b"))
     assert [{"a": True}] == await follower.until(lambda: follower.world == {"a": 81, "b": 80})
 
-    (tmp_path / "x/y").mkdir(parents=True)
-    (tmp_path / "x/y/c.yml").write_text(service("c"))
+    put(tmp_path / "x/y/c.yml", service("c"))
     await follower.until(lambda: follower.world == {"a": 81, "b": 80, "c": 80})
     (tmp_path / "x/y/c.yml").write_text(service("c", 82))
     await follower.until(lambda: follower.world["c"] == 82)
@@ -123,8 +127,7 @@ async def test_a_mounted_config_map_is_followed(tmp_path: Path) -> None:
     """The swap of `..data` is seen, and so is an edit behind a link that leads out of the folder."""
     folder, outside = tmp_path, tmp_path.with_name(f"{tmp_path.name}-outside.yaml")
     for version in (1, 2):
-        (folder / f"..{version}").mkdir(parents=True)
-        (folder / f"..{version}/a.yaml").write_text(service("a", version))
+        put(folder / f"..{version}/a.yaml", service("a", version))
     (folder / "..data").symlink_to("..1")
     (folder / "a.yaml").symlink_to("..data/a.yaml")
     outside.write_text(service("o"))
@@ -146,8 +149,7 @@ async def test_a_folder_that_is_made_anew_is_followed_again(tmp_path: Path, foll
     await follower.until(lambda: bool(follower.scan.problems))
     assert {"a": 80, "b": 80} == follower.world
 
-    tmp_path.mkdir()
-    (tmp_path / "z.yaml").write_text(service("z"))
+    put(tmp_path / "z.yaml", service("z"))
     await follower.until(lambda: follower.world == {"z": 80})
     (tmp_path / "z.yaml").write_text(service("z", 81))
     await follower.until(lambda: follower.world == {"z": 81})

@@ -17,12 +17,13 @@ from xds_server.files import kinds, rules, syntax
 from xds_server.files.nodes import Malformed, line_of, tree
 from xds_server.files.problems import NOWHERE, Finding, Notice, Path, Problem, spelled
 from xds_server.files.rules import names
-from xds_server.files.schema import checks, kind_of, near
+from xds_server.files.schema import MOST, checks, kind_of, near
 from xds_server.model.refs import ObjectRef
 from xds_server.objects.core import Secret
 from xds_server.objects.meta import Model, ObjectMeta
 
 _DEFAULT_NAMESPACE: Final = "default"
+_LISTS_IN_LISTS: Final = 10
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _LOCATED: Final = re.compile(r"(?P<message>.*?)(?: - at `(?:key in )?\$(?P<path>.*)`)?", re.DOTALL)
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
@@ -137,7 +138,7 @@ def _items(item: Item) -> Iterator[Item]:
     value, place = item
     if value is None:
         return
-    if not (isinstance(value, dict) and isinstance(value.get("items"), list)):
+    if not (isinstance(value, dict) and isinstance(value.get("items"), list)) or len(place) > _LISTS_IN_LISTS:
         yield item
         return
     kind, version = value.get("kind"), value.get("apiVersion")
@@ -170,10 +171,10 @@ def _object(item: Item) -> Found | Noted | Refused:
     private = served.struct is Secret
     found: list[Finding] = []
     checks(served.definition, private=private)(value, found)
-    ref, names = _named(value, kind, served)
-    found += names
+    ref, unnamed = _named(value, kind, served)
+    found += (each for each in unnamed if each.path not in {other.path for other in found})
     if found:
-        return Refused(ref, found)
+        return Refused(ref, _worth_reading(found))
     try:
         obj = msgspec.convert(value, served.struct)
     except msgspec.ValidationError as error:
@@ -181,8 +182,14 @@ def _object(item: Item) -> Found | Noted | Refused:
     obj, found = _settled(obj, ref)
     found += rules.findings(obj)
     if found:
-        return Refused(ref, found)
+        return Refused(ref, _worth_reading(found))
     return Found(ref, _encoded(obj) if isinstance(obj, Secret) else obj, item.place)
+
+
+def _worth_reading(found: list[Finding]) -> list[Finding]:
+    if len(found) <= MOST:
+        return found
+    return [*found[:MOST], Finding((), f"has {len(found) - MOST} more problems", "correct those above first")]
 
 
 def _not_served(value: dict[str, Any], version: str, kind: str) -> Noted | Refused:

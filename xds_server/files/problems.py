@@ -61,7 +61,12 @@ class Problem:
         kind, namespace, name = self.object
         subject = " ".join(filter(None, (kind, "/".join(filter(None, (namespace, name))))))
         where = ": ".join(filter(None, (f"{self.file}:{self.line}", subject, self.field)))
-        return one_line(f"{where}: {self.message}" + (f"; {self.hint}" if self.hint else ""))
+        return one_line(f"{where}: {self.advice}")
+
+    @property
+    def advice(self) -> str:
+        """What is wrong, and the way out."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -69,8 +74,7 @@ class Problem:
             "line": self.line,
             **self.object._asdict(),
             "field": self.field,
-            "message": self.message,
-            "hint": self.hint,
+            "message": one_line(self.advice),
             "text": self.text,
         }
 

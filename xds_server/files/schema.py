@@ -56,6 +56,7 @@ CORE: Final[dict[str, Definition]] = {
     "V1IngressSpec.ingressClassName": _SUBDOMAIN,
     "V1IngressClassParametersReference": {"required": ["kind", "name"]},
 }
+MOST: Final = 20  # findings of one object that anybody reads
 _UNREAD: Final = frozenset({"status"})
 
 
@@ -157,7 +158,7 @@ class _Compiler:
             for field, item in value.items():
                 of = fields.get(field)
                 if of is None:
-                    hint = near(str(field), known)
+                    hint = near(str(field), known) if len(found) < MOST else ""
                     found.append(Finding((str(field),), "unknown field", hint))
                 elif item is None:
                     unset = [*(unset or ()), field]

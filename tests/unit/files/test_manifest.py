@@ -329,6 +329,23 @@ def test_a_list_gives_its_items() -> None:
     ]
 
 
+def test_a_hostile_object_is_not_told_at_length() -> None:
+    """S13: a thousand wrong fields are twenty problems and a count, and lists in lists end somewhere."""
+    wrong = "\n".join(f"  port{n}: 1" for n in range(1000))
+    nested = '{"apiVersion":"v1","kind":"List","items":[' * 200 + "]}" * 200
+
+    problems = read(SERVICE + wrong).problems
+
+    assert 21 == len(problems)
+    assert "has 980 more problems" == problems[-1].message
+    assert 1 == len(read(nested, json=True).problems)
+
+
+def test_a_kind_of_another_type_is_said_once() -> None:
+    """One mistake is one problem."""
+    assert ["metadata.name"] == [problem.field for problem in read(SERVICE.replace("web", "n")).problems]
+
+
 def test_json_is_a_manifest_too() -> None:
     """A JSON document says the same, and its problems have lines."""
     text = '{\n "apiVersion": "v1", "kind": "Service",\n "metadata": {"name": "web"},\n "spec": {"ports": [{"port": %s}]}\n}\n'

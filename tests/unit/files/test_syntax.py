@@ -100,6 +100,7 @@ def test_depth_is_bounded(text: str) -> None:
 JSON_REFUSED = {
     '{"a": 1, "a": 2}': "duplicate key 'a'",
     '{"a": NaN}': "NaN",
+    r'{"a": "\ud800"}': "half of a character",
     '{"a": 1': "no JSON",
     "[" * 100_000: "nested too deeply",
     '{"a": 1} {"b": 2}': "Extra data",
