@@ -17,7 +17,7 @@ def with_backends(
     resources: Mapping[ResourceKey, Resource], result: Result, weighted: Iterable[tuple[str, int]]
 ) -> Result:
     """Clusters by name and weight; a weight of 0 gets nothing, so it is left out."""
-    return _with(result, [_backend(resources, name, weight) for name, weight in weighted if weight])
+    return only(result, [_backend(resources, name, weight) for name, weight in weighted if weight])
 
 
 def with_all_backends(result: Result, shares: Sequence[tuple[Fraction, Result]]) -> Result:
@@ -30,13 +30,14 @@ def with_all_backends(result: Result, shares: Sequence[tuple[Fraction, Result]])
     whole = lcm(*(weight.denominator for _, weight in weighted))
     integers = [int(weight * whole) for _, weight in weighted]
     divisor = gcd(*integers) or 1
-    return _with(
+    return only(
         result,
         [replace(each, weight=integer // divisor) for (each, _), integer in zip(weighted, integers, strict=True)],
     )
 
 
-def _with(result: Result, backends: Sequence[Backend]) -> Result:
+def only(result: Result, backends: Sequence[Backend]) -> Result:
+    """The result with some of its backends."""
     reached = dict.fromkeys(endpoint for each in backends for endpoint in each.endpoints)
     names = {each.cluster for each in backends}
     return replace(

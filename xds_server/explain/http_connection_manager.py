@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
@@ -126,27 +127,30 @@ def _headers(manager: Any, request: Request, head: Head, scheme: str) -> tuple[t
     kept = [pair for pair in head.headers if pair[0] not in removed]
     if manager.common_http_protocol_options.headers_with_underscores_action == _DROP_UNDERSCORES:
         kept = [pair for pair in kept if "_" not in pair[0]]
-    for extension in manager.early_header_mutation_extensions:
-        kept = [pair for pair in kept if not _removes(extension, pair[0])]
+    early = _removed_early(manager, kept)
+    kept = [pair for pair in kept if pair[0] not in early]
     if not _is_internal(manager, request.client):
         private = _INTERNAL | _EDGE if manager.use_remote_address.value else _INTERNAL
         kept = [pair for pair in kept if pair[0] not in private]
     return (*(pair for pair in kept if pair[0] != "x-forwarded-proto"), ("x-forwarded-proto", scheme))
 
 
-def _removes(extension: Any, name: str) -> bool:
-    """Whether an early mutation takes a header away, before anything else looks at it."""
-    if not extension.typed_config.Is(EarlyHeaderMutation.DESCRIPTOR):
-        raise UnmodelledError(f"early header mutation {extension.name}")
-    for each in EarlyHeaderMutation.FromString(extension.typed_config.value).mutations:
-        match each.WhichOneof("action"):
-            case "remove" if each.remove.lower() == name:
-                return True
-            case "remove_on_match" if string_matches(each.remove_on_match.key_matcher, name):
-                return True
-            case "append":
-                raise UnmodelledError(f"early header mutation {extension.name} that adds headers")
-    return False
+def _removed_early(manager: Any, headers: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Names that early mutations take away, before anything else looks at them."""
+    removed: set[str] = set()
+    for extension in manager.early_header_mutation_extensions:
+        if not extension.typed_config.Is(EarlyHeaderMutation.DESCRIPTOR):
+            raise UnmodelledError(f"early header mutation {extension.name}")
+        for each in EarlyHeaderMutation.FromString(extension.typed_config.value).mutations:
+            match each.WhichOneof("action"):
+                case "remove":
+                    removed.add(each.remove.lower())
+                case "remove_on_match":
+                    matcher = each.remove_on_match.key_matcher
+                    removed.update(name for name, _ in headers if string_matches(matcher, name))
+                case kind:
+                    raise UnmodelledError(f"early header mutation {extension.name} ({kind})")
+    return frozenset(removed)
 
 
 def _is_internal(manager: Any, client: str) -> bool:

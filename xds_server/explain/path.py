@@ -57,5 +57,9 @@ def _settle(segment: str) -> str:
 
 
 def merge_slashes(path: str) -> str:
+    """Envoy keeps the slashes at both ends, so a path of slashes alone becomes two."""
     bare, query = split_query(path)
-    return re.sub("/{2,}", "/", bare) + query
+    if "//" not in bare:
+        return path
+    ending = "/" if bare.endswith("/") else ""
+    return "/" + "/".join(filter(None, bare.split("/"))) + ending + query

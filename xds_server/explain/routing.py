@@ -11,7 +11,7 @@ from xds_server.explain import action as actions
 from xds_server.explain import http_connection_manager as managers
 from xds_server.explain import http_filter, match, origin, words
 from xds_server.explain.answer import Answer, answered, cannot_tell, described, no_route, with_reason
-from xds_server.explain.backend import with_all_backends, with_backends
+from xds_server.explain.backend import only, with_all_backends, with_backends
 from xds_server.explain.cluster import endpoints
 from xds_server.explain.match import UnmodelledError
 from xds_server.explain.request import Head, Request
@@ -62,7 +62,7 @@ def routed(scene: Scene) -> Result:
     except UnmodelledError as limit:
         return replace(with_reason(description, cannot_tell(limit)), considered=_bounded(considered))
     shares = [(each.share, _shared(scene, host, each, description)) for each in taken]
-    return replace(_combined(shares), considered=_bounded(considered))
+    return replace(_combined(shares, 1.0), considered=_bounded(considered))
 
 
 def _taken(scene: Scene, host: Any, considered: list[str]) -> Iterator[Taken]:
@@ -178,28 +178,41 @@ def _weighted(action: Any) -> list[tuple[str, int]]:
 
 
 def _unavailable(scene: Scene, action: Any, result: Result) -> Result:
-    """Envoy answers in the place of backends that cannot."""
-    empty = [each.cluster for each in result.backends if not each.endpoints]
-    if not empty:
-        return result
-    if len(empty) < len(result.backends):
-        return with_reason(result, f"503 for the share of {', '.join(empty)}: no endpoints")
-    if any(endpoints(scene.resources, name) is None for name in empty):
+    """Envoy answers in the place of backends that cannot: each has a share of its own beside those that can."""
+    whole = sum(each.weight for each in result.backends)
+    usable = [each for each in result.backends if each.endpoints]
+    shares = [(usable, result)] if usable else []
+    for each in result.backends:
+        if not each.endpoints:
+            answer = answered(_no_endpoint(scene, action, each.cluster), scene.head)
+            shares.append(([each], replace(described(result, answer), outcome="route")))
+    if len(shares) == 1:
+        return shares[0][1]
+    parts = [(Fraction(sum(each.weight for each in backends), whole), backends, part) for backends, part in shares]
+    return _combined(
+        [
+            (part_of_whole, replace(only(part, backends), share=result.share * float(part_of_whole)))
+            for part_of_whole, backends, part in parts
+        ],
+        result.share,
+    )
+
+
+def _no_endpoint(scene: Scene, action: Any, cluster: str) -> Answer:
+    if endpoints(scene.resources, cluster) is None:
         status = actions.CLUSTER_NOT_FOUND_STATUS[action.cluster_not_found_response_code]
-        answer = Answer(status, f"there is no cluster {', '.join(empty)}")
-    else:
-        answer = Answer(503, f"no endpoints of {', '.join(empty)}")
-    return replace(described(result, answered(answer, scene.head)), outcome="route")
+        return Answer(status, f"there is no cluster {cluster}")
+    return Answer(503, f"{cluster} has no endpoints")
 
 
-def _combined(shares: list[tuple[Fraction, Result]]) -> Result:
+def _combined(shares: list[tuple[Fraction, Result]], share: float) -> Result:
     """The likeliest result, the first of equals, with the backends of all and every one as an alternative."""
     if len(shares) == 1:
         return shares[0][1]
     _, likeliest = max(shares, key=lambda each: each[0])
-    alternatives = tuple(result for _, result in shares)
+    alternatives = tuple(leaf for _, result in shares for leaf in result.alternatives or (result,))
     with_some = [(share, result) for share, result in shares if result.backends]
-    combined = replace(likeliest, alternatives=alternatives)
+    combined = replace(likeliest, share=share, alternatives=alternatives)
     return with_all_backends(combined, with_some) if likeliest.outcome == "route" else combined
 
 

@@ -82,7 +82,8 @@ def _timeouts(action: Any) -> tuple[str, ...]:
     elif action.timeout.seconds or action.timeout.nanos:
         words.append(f"timeout: {seconds(action.timeout)} for the whole request")
     if action.HasField("idle_timeout"):
-        words.append(f"timeout: {seconds(action.idle_timeout)} without a byte")
+        idle = action.idle_timeout
+        words.append(f"timeout: {seconds(idle) if idle.seconds or idle.nanos else 'none'} without a byte")
     per_try = action.retry_policy.per_try_timeout
     if per_try.seconds or per_try.nanos:
         words.append(f"timeout: {seconds(per_try)} for each try")
