@@ -37,7 +37,9 @@ class Graph:
         return self._add(Union(name, len(self.collections), parts))
 
     @overload
-    def derive(self, name: str, parent: Index[G, Any, V], transform: Transform[G, Group[V], OK, OV]) -> Derived[OK, OV]: ...
+    def derive(
+        self, name: str, parent: Index[G, Any, V], transform: Transform[G, Group[V], OK, OV]
+    ) -> Derived[OK, OV]: ...
     @overload
     def derive(self, name: str, parent: Collection[K, V], transform: Transform[K, V, OK, OV]) -> Derived[OK, OV]: ...
     def derive(self, name: str, parent: Any, transform: Transform[Any, Any, OK, OV]) -> Derived[OK, OV]:

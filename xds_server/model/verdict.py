@@ -33,7 +33,7 @@ class VerdictRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Conditions in the order of the specification, and what else the status of a listener or a GatewayClass carries."""
+    """Conditions in the order of the specification, and what else a status carries of listeners and classes."""
 
     ref: VerdictRef
     generation: int
