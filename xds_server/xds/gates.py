@@ -8,6 +8,7 @@ Must not know how responses are phrased, nor time: a gate that stays closed is o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from enum import IntEnum
 from typing import Final
 
 from xds_server.model.resource import (
@@ -55,24 +56,51 @@ def unsent_clusters(subs: Subscriptions) -> set[str]:
     return {name for name in unsent if not clusters.holds(name)}
 
 
+class Gate(IntEnum):
+    """Of a removal: LOCKED does not open with time, because the client refused what would let it."""
+
+    OPEN = 0
+    CLOSED = 1
+    LOCKED = 2
+
+
 def removable(table: ResourceTable, subs: Subscriptions, sub: Subscription, name: str) -> bool:
-    """Nothing that the client uses refers to the name any more."""
-    closed = False
-    if name in sub.strangers and sub.type_url == CLUSTER:
-        if any(other.parked for other in subs.values() if other.type_url in REFERRING):
-            return False
-        closed = not _settled(subs)
+    """Nothing that the client uses refers to the name any more, or that was waited for long enough."""
+    gate = _removal(table, subs, sub, name)
+    return gate is Gate.OPEN or (gate is Gate.CLOSED and name in sub.opened)
+
+
+def _removal(table: ResourceTable, subs: Subscriptions, sub: Subscription, name: str) -> Gate:
+    gate = _stranger(subs, sub, name)
     for key, revision in table.dropped(ResourceKey(sub.type_url, name)).items():
         referring, referrer = _subscription(subs, key, delta=sub.delta)
         if referring is None or not referring.wants(referrer):
             continue
         if referring.known(referrer) < revision:
-            if referrer in referring.parked:
-                return False  # the client goes on with the version before the refused one, and so with the name
-            closed = True
+            gate = max(gate, _replacement(table, subs, referring, referrer))
         elif key.type_url == ROUTE_CONFIGURATION and referrer not in referring.kind.live:
-            closed = True  # a listener that drains still asks for its routes
-    return not closed or name in sub.opened
+            gate = max(gate, Gate.CLOSED)  # a listener that drains still asks for its routes
+    return gate
+
+
+def _replacement(table: ResourceTable, subs: Subscriptions, sub: Subscription, name: str) -> Gate:
+    """What the client uses is to be replaced or removed, and is not yet."""
+    if name in sub.parked:
+        return Gate.LOCKED  # the client goes on with the version before the refused one, and with what that names
+    if name in sub.kind.live:
+        return Gate.CLOSED
+    return max(Gate.CLOSED, _removal(table, subs, sub, name))
+
+
+def _stranger(subs: Subscriptions, sub: Subscription, name: str) -> Gate:
+    """A cluster that only the client knows may be used by all that the client brought along."""
+    if name not in sub.strangers or sub.type_url != CLUSTER:
+        return Gate.OPEN
+    referring = [other for other in subs.values() if other.type_url in REFERRING]
+    if any(other.parked for other in referring):
+        return Gate.LOCKED
+    asked = LISTENER in subs and ROUTE_CONFIGURATION in subs
+    return Gate.OPEN if asked and all(other.quiet() for other in referring) else Gate.CLOSED
 
 
 def _subscription(subs: Subscriptions, key: ResourceKey, *, delta: bool) -> tuple[Subscription | None, str]:
@@ -81,9 +109,3 @@ def _subscription(subs: Subscriptions, key: ResourceKey, *, delta: bool) -> tupl
         return subs.get(ROUTE_CONFIGURATION), route_configuration(key.name)
     return subs.get(key.type_url), key.name
 
-
-def _settled(subs: Subscriptions) -> bool:
-    """All that could refer to a name that only the client knows has been replaced."""
-    if LISTENER not in subs or ROUTE_CONFIGURATION not in subs:
-        return False
-    return all(sub.quiet() for sub in subs.values() if sub.type_url in REFERRING)

@@ -15,6 +15,7 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf.message import DecodeError
 
 from xds_server.xds import csds, health, reflection
 from xds_server.xds.credentials import Authenticated, Listen, UnixSocket, bind
@@ -105,9 +106,9 @@ class _Discovery:
         connection = self._streams.connect(delta=delta, peer=context.peer())
         try:
             async with asyncio.TaskGroup() as group:
-                writer = group.create_task(self._write(connection, context))
+                group.create_task(self._write(connection, context))
                 refusal = await self._read(connection, context, parse)
-                writer.cancel()
+                connection.end()
         finally:
             self._streams.disconnect(connection)
         if refusal:
@@ -118,7 +119,7 @@ class _Discovery:
         while (message := await context.read()) is not grpc.aio.EOF:
             try:
                 request = parse(message)
-            except ValueError:  # protobuf's DecodeError is one
+            except DecodeError:
                 return "the request is not a discovery request"
             try:
                 self._streams.receive(connection, request)
@@ -133,9 +134,12 @@ class _Discovery:
             await load.begin(self._settings.load_s)
             while True:
                 connection.wake.clear()
+                ended = connection.ended
                 for type_url, payload in connection.stream.pending():
                     await context.write(payload)
                     self._streams.stats.wrote(type_url, len(payload))
+                if ended:
+                    return  # what the last request asked for has been sent
                 if not connection.stream.in_flight:
                     load.end()
                 await connection.wake.wait()

@@ -34,6 +34,12 @@ class Connection:
     stream: AdsStream
     peer: str
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: bool = False
+
+    def end(self) -> None:
+        """The client has no more requests."""
+        self.ended = True
+        self.wake.set()
 
 
 @dataclass(slots=True, eq=False)

