@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +70,13 @@ def test_a_class_that_names_this_controller_is_accepted_with_its_features() -> N
     assert ["True/Accepted", "True/SupportedVersion"] == [f"{c.status}/{c.reason}" for c in found.conditions]
     assert (2, SUPPORTED_FEATURES) == (found.generation, found.supported_features)
     assert sorted(SUPPORTED_FEATURES) == list(SUPPORTED_FEATURES)
+
+
+def test_the_documented_features_are_those_that_are_announced(project: Path) -> None:
+    """docs/gateway-api.md ends with the list that the GatewayClass carries."""
+    listed = (project / "docs/gateway-api.md").read_text().partition("## Features")[2]
+
+    assert list(SUPPORTED_FEATURES) == re.findall(r"`([A-Za-z0-9]+)`", listed)
 
 
 def test_a_class_with_parameters_is_not_accepted_and_neither_are_its_gateways() -> None:
