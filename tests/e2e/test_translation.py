@@ -148,6 +148,7 @@ def routes(served: Served) -> list[Any]:
         prefix(27, "/zero", to(share(one, 0))),
         prefix(28, "/open", to(one)),
         rule_for(29, RouteMatch(PathMatch("Exact", "/exact")), to(one)),
+        rule_for(30, RouteMatch(PathMatch("Prefix", "/grpc"), grpc=True), Forward((WeightedBackend(None),))),
     ]
 
 
@@ -352,6 +353,13 @@ def test_a_cookie_keeps_a_client_at_its_endpoint(served: Served) -> None:
 def test_a_rule_without_a_usable_backend_answers_500(served: Served) -> None:
     """No reference that resolves, or no weight: 500, and not the next rule."""
     assert (500, 500) == (ask("/nobody").status, ask("/zero").status)
+
+
+def test_a_grpc_rule_without_a_usable_backend_is_unavailable(served: Served) -> None:
+    """A gRPC client reads its status in a header: 14 here, and 12, unimplemented, where no rule matches."""
+    asked = [ask(path, {"content-type": "application/grpc"}, method="POST", body=b"") for path in ("/grpc", "/unknown")]
+
+    assert [(200, "14"), (200, "12")] == [(answer.status, answer.headers["grpc-status"]) for answer in asked]
 
 
 def test_clients_say_nothing_in_the_name_of_envoy(served: Served) -> None:

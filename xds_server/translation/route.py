@@ -29,8 +29,10 @@ from xds_server.translation.redirect import Place, host_has_port, redirects
 from xds_server.translation.route_action import header_mutations, mirrors, route_action
 from xds_server.translation.route_match import MILLION, route_match
 
-UNUSABLE: Final = DirectResponse(500)
-"""What a rule without a usable backend answers, and one that Envoy would refuse."""
+# HTTPRoute: such requests "MUST receive a 500 status code". GRPCRoute: they "MUST receive an UNAVAILABLE status",
+# which is what Envoy makes of a 503 for a gRPC client.
+_UNUSABLE: Final = DirectResponse(500)
+_UNAVAILABLE: Final = DirectResponse(503)
 
 _NO_CONTENT: Final = 204
 _LONGEST_BODY: Final = 4096  # Envoy refuses a route configuration with a longer one
@@ -66,8 +68,13 @@ def is_placed(route: Route) -> bool:
 
 
 def refused(route: Route) -> EncodedRoute:
-    """The same match answers 500: a rule that cannot work must not let its requests fall to another rule."""
-    return encoded_route(Route(route.ref, route.created, route.match, UNUSABLE))
+    """The same match answers an error: a rule that cannot work must not let its requests fall to another rule."""
+    return encoded_route(Route(route.ref, route.created, route.match, unusable(route)))
+
+
+def unusable(route: Route) -> DirectResponse:
+    """What a rule without a usable backend answers, and one that Envoy would refuse."""
+    return _UNAVAILABLE if route.match.grpc else _UNUSABLE
 
 
 def direct_response(answer: DirectResponse) -> envoy.DirectResponseAction:
@@ -103,7 +110,7 @@ def _forwards(route: Route, action: Forward, context: _Context) -> Iterator[envo
         raise ValueError("the weight of a backend is negative")
     shares = [(position, backend) for position, backend in enumerate(action.backends) if backend.weight]
     if not any(backend.cluster or backend.redirect for _, backend in shares):
-        yield from _answers(route, UNUSABLE, context)
+        yield from _answers(route, unusable(route), context)
         return
     if len(shares) == 1 or not any(_needs_own_route(backend) for _, backend in shares):
         yield from _share(route, [backend for _, backend in shares], context)
@@ -132,7 +139,7 @@ def _share(route: Route, shares: Sequence[WeightedBackend], context: _Context) -
         (share,) = shares
         if share.filters.cors:
             route = replace(route, filters=replace(route.filters, cors=share.filters.cors))
-        if answer := share.redirect or (UNUSABLE if share.cluster is None else None):
+        if answer := share.redirect or (unusable(route) if share.cluster is None else None):
             yield from _answers(route, answer, context)
             return
     forwarded = envoy.Route(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.translation.written import PLAIN, cluster, route, routes, share, single, to
+from tests.unit.translation.written import PLAIN, PREFIX, cluster, route, routes, share, single, to
 from xds_server.model.route import (
     CookieAffinity,
     Cors,
@@ -18,6 +18,7 @@ from xds_server.model.route import (
     Retry,
     Rewrite,
     Route,
+    RouteMatch,
     SourceRanges,
     WeightedBackend,
 )
@@ -50,6 +51,13 @@ def test_backends_share_by_weight_and_zero_is_left_out() -> None:
 def test_no_usable_backend_answers_500(action: Forward) -> None:
     """S16: a rule that cannot work fails closed."""
     assert 500 == single(route(action)).direct_response.status
+
+
+def test_no_usable_backend_is_unavailable_to_grpc() -> None:
+    """GRPCRoute: "MUST receive an UNAVAILABLE status", which Envoy makes of 503."""
+    made = single(route(Forward((UNRESOLVED,)), RouteMatch(PREFIX.path, grpc=True)))
+
+    assert 503 == made.direct_response.status
 
 
 def test_an_unresolved_share_is_a_route_of_its_own() -> None:
