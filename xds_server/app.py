@@ -40,7 +40,7 @@ class ControlPlane:
         self.streams = Streams(on_accepted=self._accepted, on_rejected=self._rejected, on_gone=self._gone)
         self.controller = Controller(self.pipeline, self.metrics, self.streams.publish, self._committed)
         self.directory = Directory(config.manifests)
-        self.scan: Scan
+        self.scan = Scan({}, (), ())
         self.metrics.watch(collection_sizes(self._sizes))
         self.metrics.watch(stream_counters(self.streams))
 
@@ -98,10 +98,12 @@ class ControlPlane:
             observe(changes)
 
     def _take(self, scan: Scan) -> None:
+        known = set(self.scan.problems)
         self.scan = scan
         self.metrics.problems.set(len(scan.problems))
         for problem in scan.problems:
-            log.warning("manifest problem", problem=problem.text)
+            if problem not in known:
+                log.warning("manifest problem", problem=problem.text)
         self.controller.apply(scan.changes)
 
     def _sizes(self) -> dict[str, int]:
