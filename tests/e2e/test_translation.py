@@ -313,11 +313,17 @@ def test_a_mirror_sees_the_request_and_its_host(served: Served) -> None:
     """The mirror gets the request as the backend does; its answer goes nowhere."""
     for number in range(20):
         assert "one" == ask(f"/mirrored/{number}", host="mirrored.example").headers["x-backend"]
-    # Mirrored requests overtake no answer; a request through the same backend's queue waits for them.
-    while len([path for _, path in served.mirror.seen if path.startswith("/mirrored")]) < 20:
+    # Mirrors are sent aside: they arrive when they arrive, while other requests keep Envoy busy.
+    for _ in range(1000):
+        if len(mirrored(served)) == 20:
+            break
         ask("/open")
 
-    assert {"mirrored.example"} == {host for host, path in served.mirror.seen if path.startswith("/mirrored")}
+    assert ["mirrored.example"] * 20 == mirrored(served)
+
+
+def mirrored(served: Served) -> list[str]:
+    return [host for host, path in served.mirror.seen if path.startswith("/mirrored")]
 
 
 def test_source_ranges_decide_by_the_connections_address(served: Served) -> None:
@@ -328,10 +334,11 @@ def test_source_ranges_decide_by_the_connections_address(served: Served) -> None
 
 def test_a_client_that_is_too_fast_is_told_so(served: Served) -> None:
     """Five seconds' worth may come at once; then 429."""
-    answers = Counter(ask("/rate").status for _ in range(20))
+    first = [ask("/rate").status for _ in range(5)]
+    later = {ask("/rate").status for _ in range(100)}
 
-    assert {200, 429} == set(answers)
-    assert 5 <= answers[200] <= 8
+    assert [200] * 5 == first
+    assert 429 in later
 
 
 def test_a_body_that_is_too_long_is_refused(served: Served) -> None:

@@ -161,4 +161,4 @@ def test_an_unresolved_share_of_connections_is_closed(served: Served) -> None:
     answers = Counter(served.get("half.pass.org", "half.pass.org").status for _ in range(60))
 
     assert {b"200", CLOSED} == set(answers)
-    assert 15 < answers[CLOSED] < 45
+    assert 10 < answers[CLOSED] < 50
