@@ -192,14 +192,14 @@ class Union(Collection[K, V]):
 
     def __init__(self, name: str, order: int, parts: Sequence[Collection[K, V]]) -> None:
         super().__init__(name, order)
-        self._parts = parts
+        self.parts = parts
 
     def refresh(self) -> None:
-        for part in self._parts:
+        for part in self.parts:
             for key in part.changed:
-                if part.value(key) is MISSING and not any(key in other for other in self._parts):
+                if part.value(key) is MISSING and not any(key in other for other in self.parts):
                     self._set(key, MISSING)
-        for part in self._parts:
+        for part in self.parts:
             for key in part.changed:
                 value = part.value(key)
                 if value is not MISSING:
