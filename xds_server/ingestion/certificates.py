@@ -91,13 +91,14 @@ def leaf_of(chain: bytes) -> x509.Certificate:
 
 
 def named(leaf: x509.Certificate) -> bool:
-    """Whether Envoy can tell what the certificate is for."""
+    """Whether the certificate has a name of a kind that Envoy reads; it refuses those that have none."""
     if leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME):
         return True
     try:
-        return bool(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-    except (x509.ExtensionNotFound, ValueError):
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         return False
+    return any(isinstance(name, x509.DNSName | x509.IPAddress | x509.UniformResourceIdentifier) for name in names)
 
 
 def strong_key(key: bytes) -> bytes:

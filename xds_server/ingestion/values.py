@@ -99,8 +99,9 @@ def regex_problem(pattern: str) -> str:
         return f"must have 1 to {MAX_REGEX_LENGTH} characters"
     options = re2.Options()
     options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1  # as Envoy does: its regular expressions are of bytes
     try:
-        compiled = re2.compile(pattern, options)
+        compiled = re2.compile(pattern.encode(), options)
     except (re2.error, UnicodeEncodeError) as error:
         return f"is not a regular expression of RE2: {shown(str(error))}"
     if compiled.programsize > MAX_REGEX_PROGRAM:
