@@ -169,12 +169,7 @@ def _in_place(
 ) -> EncodedRoute | None:
     if depends_on_host(route, host):
         return placed_route(route, host, settings.port_offset)
-    if (ready := fetch.get(encoded, route.ref)) is not None:
-        return ready
-    try:
-        return refused(route)
-    except ValueError:  # not even its match can be told to Envoy, so no request is its own
-        return None
+    return fetch.get(encoded, route.ref) or refused(route)
 
 
 def _misdirected(fetch: Fetch, table: TableRef, listeners: Group[Listener], model: Model) -> tuple[EncodedHost, ...]:

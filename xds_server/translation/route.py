@@ -67,9 +67,16 @@ def is_placed(route: Route) -> bool:
     )
 
 
-def refused(route: Route) -> EncodedRoute:
-    """The same match answers an error: a rule that cannot work must not let its requests fall to another rule."""
-    return encoded_route(Route(route.ref, route.created, route.match, unusable(route)))
+def refused(route: Route, *, one_label_of: str = "") -> EncodedRoute | None:
+    """The same match answers an error: a rule that cannot work must not let its requests fall to another rule.
+
+    None when not even the match can be told to Envoy, so that no request is its own.
+    """
+    answering = Route(route.ref, route.created, route.match, unusable(route))
+    try:
+        return encoded_route(answering, one_label_of=one_label_of)
+    except ValueError:
+        return None
 
 
 def unusable(route: Route) -> DirectResponse:

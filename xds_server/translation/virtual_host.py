@@ -57,15 +57,15 @@ def encoded_host(host: VirtualHost, routes: Sequence[EncodedRoute], port_offset:
     return _encoded(host.ref, b"".join(parts), (cluster for route in routes for cluster in route.clusters))
 
 
-def placed_route(route: Route, host: VirtualHost, port_offset: int = 0) -> EncodedRoute:
-    """A route whose bytes depend on its virtual host; one that cannot be made answers 500."""
+def placed_route(route: Route, host: VirtualHost, port_offset: int = 0) -> EncodedRoute | None:
+    """A route whose bytes depend on its virtual host; one that cannot be made is refused."""
     place = Place(host.ref.table, host.ref.hostname, port_offset)
     # Ingress: "a wildcard covers one label"; a route that was written for every host is not narrowed by it.
     narrowed = one_label_of(host) if host.ref.hostname in route.written_hostnames else ""
     try:
         return encoded_route(route, place, one_label_of=narrowed)
     except ValueError:  # a fault of the route itself, which its own transformation has reported
-        return refused(route)
+        return refused(route, one_label_of=narrowed)
 
 
 def depends_on_host(route: Route, host: VirtualHost) -> bool:

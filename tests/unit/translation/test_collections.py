@@ -211,8 +211,8 @@ def test_a_route_that_turns_bad_keeps_its_last_good_form() -> None:
 def test_a_match_that_envoy_cannot_be_told_takes_no_request() -> None:
     """A prefix with a query matches no path at all; the other routes of the host stay."""
     made = world(0)
-    bad, good = numbered(0, path="/a?b"), numbered(1)
-    made.put(bad, good, VirtualHost(HostRef(PLAIN, "*"), (bad.ref, good.ref)))
+    bad, worse, good = numbered(0, path="/a?b"), numbered(2, Redirect(302), "/a?b"), numbered(1)
+    made.put(bad, worse, good, VirtualHost(HostRef(PLAIN, "*"), (bad.ref, worse.ref, good.ref)))
     made.graph.commit()
     [host] = made.message(ROUTE_CONFIGURATION, TABLE).virtual_hosts
 

@@ -290,7 +290,10 @@ def test_a_refused_route_keeps_its_match() -> None:
     """Its requests answer 500; they do not fall to the next rule."""
     [made] = routes(Route(route().ref, "", route().match, DirectResponse(500)))
 
-    assert refused(route(DirectResponse(99))).body.endswith(made.SerializeToString(deterministic=True))
+    answer = refused(route(DirectResponse(99)))
+
+    assert answer is not None
+    assert answer.body.endswith(made.SerializeToString(deterministic=True))
 
 
 @pytest.mark.parametrize(

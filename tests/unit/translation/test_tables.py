@@ -74,12 +74,16 @@ def test_one_label_narrows_the_routes_that_were_written_for_the_wildcard() -> No
     narrow, wide = route(written_hostnames=("*.example",)), route(written_hostnames=("*",))
 
     assert (True, False) == (depends_on_host(narrow, wildcard), depends_on_host(wide, wildcard))
-    assert b"(?i)[^.:]+" in placed_route(narrow, wildcard).body
+    placed = placed_route(narrow, wildcard)
+    assert placed is not None
+    assert b"(?i)[^.:]+" in placed.body
 
 
 def test_a_redirect_that_cannot_be_made_answers_500() -> None:
     """S14: its fault is reported by its own transformation; the rest of the host is served."""
-    made = EnvoyVirtualHost.FromString(placed_route(route(Redirect(200)), host()).body)
+    answer = placed_route(route(Redirect(200)), host())
+    assert answer is not None
+    made = EnvoyVirtualHost.FromString(answer.body)
 
     assert 500 == made.routes[0].direct_response.status
 
