@@ -18,7 +18,7 @@ MAX_REGEX_PROGRAM: Final = 1000
 """The limit that the bootstrap sets as `re2.max_program_size.error_level`."""
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}\Z")
-_FIELD_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]{0,4096}\Z")
+_FIELD_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]{0,4096}\Z")
 _PATH: Final = re.compile(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+\Z")
 _PATH_TRICK: Final = re.compile(r"//|/\.{1,2}(?:/|\Z)|%2[fF]|%5[cC]|%00")
 _DURATION: Final = re.compile(r"(?:[0-9]{1,5}(?:h|m|s|ms)){1,4}\Z")
