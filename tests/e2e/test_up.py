@@ -46,6 +46,7 @@ ports: [{port: 18392}]
 endpoints: [{addresses: [127.91.8.1]}]
 """
 Report = dict[str, Any]
+pytestmark = pytest.mark.xdist_group("up")  # they bind the same addresses
 
 
 class Up:
