@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from xds_server.model.resource import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION, SECRET, VIRTUAL_HOST
+from xds_server.model.resource import (
+    CLUSTER,
+    CLUSTER_LOAD_ASSIGNMENT,
+    LISTENER,
+    ROUTE_CONFIGURATION,
+    SECRET,
+    VIRTUAL_HOST,
+)
 from xds_server.xds.detail import readable
 from xds_server.xds.events import Accepted, Event, Ignored, ProtocolError, Stale
 from xds_server.xds.gates import REFERRING, removable, unready_clusters, unsent_clusters
@@ -363,7 +370,9 @@ def _groups(sub: Subscription, present: tuple[str, ...], absent: tuple[str, ...]
     one_by_one = 1 < len(present) <= FEW and not sub.whole and not sub.empty_due
     if one_by_one and sub.type_url != CLUSTER_LOAD_ASSIGNMENT:
         groups = [Group((name,), (), since) for name in present]
-        groups += [Group((), absent, since)] if absent else []
+        gone = [Group((), absent, since)] if absent else []
+        # An address may move from a listener that goes to one that comes: Envoy refuses two that have the same.
+        groups = [*gone, *groups] if sub.type_url == LISTENER else [*groups, *gone]
     else:
         groups = [Group(present, absent, since)] if present or absent or sub.empty_due else []
     return [*groups, *(Group((name,), (), since) for name in suspects)]
