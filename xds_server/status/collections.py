@@ -170,7 +170,7 @@ def _programmed(served: list[_Served], blames: list[Blame]) -> Condition:
 def _addressed(frontend: Frontend | None) -> Condition | None:
     if frontend is None or not frontend.unusable:
         return None
-    return Condition(PROGRAMMED, "False", "AddressNotUsable", frontend.unusable)
+    return Condition(PROGRAMMED, "False", frontend.reason, frontend.unusable)
 
 
 def _with_programmed(verdict: Verdict, programmed: Condition) -> Verdict:
