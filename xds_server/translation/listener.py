@@ -14,6 +14,7 @@ from xds_server.translation.http_connection_manager import http_connection_manag
 
 _BUFFER_BYTES: Final = 32 * 1024
 _BACKLOG: Final = 4096
+_LAST_PORT: Final = 65_535
 _Socket: Final = envoy.SocketOption
 _SOL_SOCKET, _SO_KEEPALIVE = 1, 9
 _IPPROTO_TCP, _KEEPIDLE, _KEEPINTVL, _KEEPCNT = 6, 4, 5, 6
@@ -63,7 +64,10 @@ def listener(
     protocols = {"HTTP" if each.protocol == "HTTP" else "TLS" for each in listeners}
     if len(protocols) > 1:
         raise ValueError(f"{port.frontend} port {port.port}: HTTP and TLS cannot share a port")
-    first, *others = [_address(address, port.port + port_offset) for address in frontend.addresses]
+    number = port.port + port_offset
+    if not 0 < number <= _LAST_PORT:
+        raise ValueError(f"{port.frontend} port {port.port}: {number} is no port; choose a smaller port offset")
+    first, *others = [_address(address, number) for address in frontend.addresses]
     name = names.listener(port)
     message = envoy.Listener(
         name=name,
@@ -156,6 +160,4 @@ def _matched(hostname: str, chain: envoy.FilterChain) -> tuple[envoy.FilterChain
 
 
 def _address(address: str, port: int) -> envoy.Address:
-    if not 0 < port < 65536:
-        raise ValueError(f"port {port} is not between 1 and 65535: choose a smaller port offset")
     return envoy.Address(socket_address=envoy.SocketAddress(address=address, port_value=port))

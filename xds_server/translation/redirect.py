@@ -28,6 +28,7 @@ _CODES: Final = {
     308: _Code.PERMANENT_REDIRECT,
 }
 _WELL_KNOWN: Final = {"http": 80, "https": 443}
+_LAST_PORT: Final = 65_535
 _HAS_PORT: Final = r".*:[0-9]+"
 
 
@@ -98,9 +99,9 @@ def _port(redirect: Redirect, place: Place) -> int:
         port = _WELL_KNOWN[redirect.scheme]
     else:
         port = place.table.port
-    if not redirect.hostname:
+    if not redirect.hostname and port + place.port_offset <= _LAST_PORT:  # beyond it nothing of ours listens
         port += place.port_offset
-    if not 0 < port < 65536:
+    if not 0 < port <= _LAST_PORT:
         raise ValueError(f"port {port} of a redirect is not between 1 and 65535")
     return port
 

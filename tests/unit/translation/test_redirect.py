@@ -35,6 +35,7 @@ def answers(redirect: Redirect, place: Place) -> list[Any]:
         (Redirect(hostname="a.example"), ODD, "http", "a.example", 8080),
         (Redirect(), SHIFTED, "http", "shop.example", 20_080),
         (Redirect(scheme="https"), SHIFTED, "https", "shop.example", 20_443),
+        (Redirect(port=65_530), SHIFTED, "http", "shop.example", 65_530),
         (Redirect(scheme="https", hostname="a.example"), SHIFTED, "https", "a.example", 0),
     ],
 )
@@ -97,7 +98,8 @@ def test_a_location_is_answered_as_it_stands(url: str, host: str, path: str) -> 
         (Redirect(scheme="ftp"), "neither http nor https"),
         (Redirect(location="javascript:alert(1)"), "no http or https URL"),
         (Redirect(location="/relative"), "no http or https URL"),
-        (Redirect(port=65_530, hostname=""), "is not between 1 and 65535"),
+        (Redirect(port=65_536), "is not between 1 and 65535"),
+        (Redirect(port=0, hostname="a.example"), "is not between 1 and 65535"),
         (Redirect(hostname="a\r\nset-cookie: b"), "control character"),
     ],
 )
