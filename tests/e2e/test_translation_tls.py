@@ -17,11 +17,12 @@ from tests.envoy_validate import World, endpoints, running
 from xds_server.model.backend import Certificate
 from xds_server.model.listener import Frontend, Listener, TlsTermination
 from xds_server.model.refs import ClusterRef, HostRef, ListenerRef, ObjectRef, RouteRef, TableRef
-from xds_server.model.route import TlsRoute, WeightedBackend
+from xds_server.model.route import Forward, TlsRoute, WeightedBackend
 from xds_server.translation.settings import TranslationSettings
 
 CERTIFICATE = ObjectRef("Secret", "default", "web")
 PASSED = ClusterRef("default", "tls", 443, "tcp")
+HTTPS_BACKEND = ClusterRef("default", "tls", 443, "https")
 PLAIN = ClusterRef("default", "one", 80, "tcp")
 SOURCE = ObjectRef("TLSRoute", "default", "tls")
 CLOSED = b""
@@ -67,9 +68,12 @@ def served(envoy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
         world = World(TranslationSettings(port_offset=OFFSET))
         listeners(world, authority)
         backed(world, one, two)
-        world.put(endpoints(PASSED, ("127.0.0.1", tls.server_port)), endpoints(PLAIN, ("127.0.0.1", one.server_port)))
+        for cluster in (PASSED, HTTPS_BACKEND):
+            world.put(endpoints(cluster, ("127.0.0.1", tls.server_port)))
+        world.put(endpoints(PLAIN, ("127.0.0.1", one.server_port)))
         serve(world, table("*"), "*")
         serve(world, table("*"), "example.org", prefix(0, "/shop", to(one)))
+        serve(world, table("*"), "tls.example.org", prefix(4, "/shop", Forward((WeightedBackend(HTTPS_BACKEND),))))
         serve(world, table("second-example.org"), "second-example.org", prefix(1, "/shop", to(two)))
         serve(world, table("*.wildcard.org"), "*.wildcard.org", prefix(2, "/shop", to(one)))
         serve(world, table("fourth-example.wildcard.org"), "fourth-example.wildcard.org", prefix(3, "/shop", to(two)))
@@ -148,6 +152,11 @@ def test_bytes_pass_to_the_backend_that_ends_tls(served: Served) -> None:
 def test_a_terminated_route_carries_plain_bytes(served: Served) -> None:
     """TLS ends here and HTTP is nobody's business: any Host header passes."""
     assert Seen(b"200", "web.example.org") == served.get("ended.org", "whatever")
+
+
+def test_a_backend_may_want_tls_itself(served: Served) -> None:
+    """`backend-protocol: HTTPS`: TLS ends here and begins anew, whoever signed the backend's certificate."""
+    assert Seen(b"200", "web.example.org") == served.get("tls.example.org", "tls.example.org")
 
 
 @pytest.mark.parametrize("sni", ["none.pass.org", "other.pass.org", "closed.org"])
