@@ -107,11 +107,15 @@ class Client:
 
 
 @asynccontextmanager
-async def running(streams: Streams, directory: Path, settings: ServerSettings = QUICK) -> AsyncIterator[grpc.aio.Channel]:
+async def running(
+    streams: Streams, directory: Path, settings: ServerSettings = QUICK
+) -> AsyncIterator[grpc.aio.Channel]:
     streams.open()
-    async with serving(streams, UnixSocket(directory / "xds.sock"), settings) as address:
-        async with grpc.aio.insecure_channel(address, options=UNLIMITED) as channel:
-            yield channel
+    async with (
+        serving(streams, UnixSocket(directory / "xds.sock"), settings) as address,
+        grpc.aio.insecure_channel(address, options=UNLIMITED) as channel,
+    ):
+        yield channel
 
 
 @BOTH
@@ -133,7 +137,8 @@ async def test_a_stream_is_served_and_updated(tmp_path: Path, delta: bool) -> No
     assert [("node-1", CLUSTER, "a", cluster("a", 2).version, "no such thing")] == heard.rejected
     assert ["node-1"] == heard.gone
     assert (2, 1, 1, 1) == tuple(
-        count[CLUSTER] for count in (streams.stats.pushes, streams.stats.acks, streams.stats.nacks, streams.stats.rejected)
+        count[CLUSTER]
+        for count in (streams.stats.pushes, streams.stats.acks, streams.stats.nacks, streams.stats.rejected)
     )
     assert {"delta": 0, "sotw": 0} | dict(streams.stats.streams) == {"delta": 0, "sotw": 0}
 
@@ -171,23 +176,27 @@ async def test_a_stream_is_resumed(tmp_path: Path) -> None:
 async def test_nobody_is_answered_before_the_sources_are_there(tmp_path: Path, delta: bool) -> None:
     """X15: an empty answer would delete everything; health says so meanwhile."""
     streams = Heard().streams()
-    async with serving(streams, UnixSocket(tmp_path / "xds.sock"), QUICK) as address:
-        async with grpc.aio.insecure_channel(address, options=UNLIMITED) as channel:
-            client = Client(channel, delta=delta)
-            await client.request()
-            before = json.loads(await grpcurl(tmp_path, "grpc.health.v1.Health/Check"))
-            assert 0 == streams.stats.pushes[CLUSTER]
-            streams.publish(changes(cluster("a")))
-            streams.open()
+    async with (
+        serving(streams, UnixSocket(tmp_path / "xds.sock"), QUICK) as address,
+        grpc.aio.insecure_channel(address, options=UNLIMITED) as channel,
+    ):
+        client = Client(channel, delta=delta)
+        await client.request()
+        before = json.loads(await grpcurl(tmp_path, "grpc.health.v1.Health/Check"))
+        assert 0 == streams.stats.pushes[CLUSTER]
+        streams.publish(changes(cluster("a")))
+        streams.open()
 
-            assert 1 == len((await client.read()).resources)
-            after = json.loads(await grpcurl(tmp_path, "grpc.health.v1.Health/Check"))
+        assert 1 == len((await client.read()).resources)
+        after = json.loads(await grpcurl(tmp_path, "grpc.health.v1.Health/Check"))
     assert ("NOT_SERVING", "SERVING") == (before["status"], after["status"])
 
 
 @BOTH
 @pytest.mark.parametrize(
-    "message", [discovery.DiscoveryRequest(type_url=CLUSTER).SerializeToString(), b"\xff\xff\xff"], ids=["node", "bytes"]
+    "message",
+    [discovery.DiscoveryRequest(type_url=CLUSTER).SerializeToString(), b"\xff\xff\xff"],
+    ids=["node", "bytes"],
 )
 async def test_what_cannot_be_understood_ends_the_stream(tmp_path: Path, delta: bool, message: bytes) -> None:
     """X1: a stream without a node, or of something else, is told so."""
@@ -502,9 +511,11 @@ async def test_plaintext_on_loopback_works(host: str) -> None:
     """When it is asked for."""
     streams = Heard().streams(cluster("a"))
     streams.open()
-    async with serving(streams, InsecureLoopback(host, 0), QUICK) as address:
-        async with grpc.aio.insecure_channel(address, options=UNLIMITED) as channel:
-            assert 1 == len((await Client(channel, delta=True).load()).resources)
+    async with (
+        serving(streams, InsecureLoopback(host, 0), QUICK) as address,
+        grpc.aio.insecure_channel(address, options=UNLIMITED) as channel,
+    ):
+        assert 1 == len((await Client(channel, delta=True).load()).resources)
 
 
 async def test_what_cannot_be_listened_on_is_said(tmp_path: Path) -> None:
@@ -524,5 +535,7 @@ async def test_what_cannot_be_listened_on_is_said(tmp_path: Path) -> None:
                 pass
     async with serving(Heard().streams(), InsecureLoopback("127.0.0.1", 0), QUICK) as address:
         with pytest.raises(ListenError, match="cannot listen"):
-            async with serving(Heard().streams(), InsecureLoopback("127.0.0.1", int(address.rpartition(":")[2])), QUICK):
+            async with serving(
+                Heard().streams(), InsecureLoopback("127.0.0.1", int(address.rpartition(":")[2])), QUICK
+            ):
                 pass

@@ -118,7 +118,11 @@ class _CertificateFiles:
         self._seen = self._stamps()
 
     def credentials(self) -> grpc.ServerCredentials:
-        return grpc.dynamic_ssl_server_credentials(self._configuration(), self._changed, require_client_authentication=True)
+        return grpc.dynamic_ssl_server_credentials(
+            self._configuration(),
+            self._changed,  # type: ignore[arg-type]  # the stub does not know that None is "no change"
+            require_client_authentication=True,
+        )
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
         """Called by gRPC at each handshake; None keeps what it has."""
@@ -167,12 +171,12 @@ class Authenticated(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler: Any = await continuation(handler_call_details)
         if handler is None:
-            return handler  # unknown method: refused by gRPC
+            return None  # unknown method: refused by gRPC
         if handler.response_streaming:
             guarded: Any = self._stream(handler.stream_stream or handler.unary_stream)
             make: Any = (
@@ -187,7 +191,9 @@ class Authenticated(grpc.aio.ServerInterceptor):
                 if handler.request_streaming
                 else grpc.unary_unary_rpc_method_handler
             )
-        wrapped: grpc.RpcMethodHandler = make(guarded, handler.request_deserializer, handler.response_serializer)
+        wrapped: grpc.RpcMethodHandler[Any, Any] = make(
+            guarded, handler.request_deserializer, handler.response_serializer
+        )
         return wrapped
 
     def _unary(self, behaviour: Any) -> Any:

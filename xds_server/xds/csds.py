@@ -30,7 +30,7 @@ _MATCHES: Final[dict[str, Callable[[str, str], bool]]] = {
 }
 
 
-def handlers(streams: Streams) -> dict[str, grpc.RpcMethodHandler]:
+def handlers(streams: Streams) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     async def fetch(request: Any, context: Any) -> Any:
         unsupported = _unsupported(request.node_matchers)
         if unsupported:

@@ -108,4 +108,3 @@ def _subscription(subs: Subscriptions, key: ResourceKey, *, delta: bool) -> tupl
     if key.type_url == VIRTUAL_HOST and not delta:
         return subs.get(ROUTE_CONFIGURATION), route_configuration(key.name)
     return subs.get(key.type_url), key.name
-

@@ -13,17 +13,21 @@ from xds_server.xds.streams import Streams
 SERVICE: Final = "grpc.health.v1.Health"
 
 
-def handlers(streams: Streams, services: frozenset[str]) -> dict[str, grpc.RpcMethodHandler]:
+def handlers(streams: Streams, services: frozenset[str]) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """The server as a whole, by the empty name, and each of its services."""
 
     def status(service: str) -> int:
         if service and service not in services:
             return int(health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
-        serving = health_pb2.HealthCheckResponse.SERVING if streams.ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        serving = (
+            health_pb2.HealthCheckResponse.SERVING if streams.ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
         return int(serving)
 
     def response(service: str) -> health_pb2.HealthCheckResponse:
-        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.ServingStatus.ValueType(status(service)))
+        return health_pb2.HealthCheckResponse(
+            status=health_pb2.HealthCheckResponse.ServingStatus.ValueType(status(service))
+        )
 
     async def check(request: Any, context: Any) -> health_pb2.HealthCheckResponse:
         if request.service and request.service not in services:

@@ -37,7 +37,7 @@ _DESCRIBED: Final = (
 )
 
 
-def handlers(services: Iterable[str]) -> dict[str, grpc.RpcMethodHandler]:
+def handlers(services: Iterable[str]) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """The one method; its messages are the same on the wire in both versions."""
     for module in _DESCRIBED:
         import_module(module)

@@ -421,9 +421,7 @@ class ResourceTable:
     def _put(self, key: ResourceKey, new: Resource | None, revision: int) -> bool:
         kind = self.types.get(key.type_url)
         if kind is None:
-            kind = self.types[key.type_url] = ResourceType(
-                key.type_url, self._numbers, self.ttl_s.get(key.type_url, 0)
-            )
+            kind = self.types[key.type_url] = ResourceType(key.type_url, self._numbers, self.ttl_s.get(key.type_url, 0))
         entry = kind.live.get(key.name)
         old = entry.resource if entry else None
         if (old is None and new is None) or (old is not None and new is not None and _same(old, new)):
@@ -499,5 +497,3 @@ def _discard(index: dict[str, set[str]], group: str, member: str) -> None:
     members.discard(member)
     if not members:
         del index[group]
-
-

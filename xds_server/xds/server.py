@@ -7,7 +7,7 @@ waiting and nobody else: what it misses is not queued, it is found when it reads
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -43,9 +43,6 @@ class ServerSettings:
     """How long streams may take to end when the server stops."""
 
 
-Handlers = Mapping[str, Mapping[str, grpc.RpcMethodHandler]]
-
-
 @asynccontextmanager
 async def serving(streams: Streams, listen: Listen, settings: ServerSettings | None = None) -> AsyncIterator[str]:
     """Serve while the block runs; gives the address that clients dial."""
@@ -70,7 +67,7 @@ async def serving(streams: Streams, listen: Listen, settings: ServerSettings | N
             listen.path.unlink(missing_ok=True)
 
 
-def handlers(streams: Streams, settings: ServerSettings) -> Handlers:
+def handlers(streams: Streams, settings: ServerSettings) -> dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]]:
     """Every method of the server, by service."""
     discovery = _Discovery(streams, settings)
     services = frozenset({ADS, csds.SERVICE, health.SERVICE, reflection.V1, reflection.V1ALPHA})
@@ -95,10 +92,10 @@ class _Discovery:
         self._settings = settings
         self._loads = asyncio.Semaphore(settings.loads)
 
-    async def sotw(self, requests: Any, context: Any) -> None:
+    async def sotw(self, _: Any, context: Any) -> None:
         await self._serve(context, discovery_pb2.DiscoveryRequest.FromString, delta=False)
 
-    async def delta(self, requests: Any, context: Any) -> None:
+    async def delta(self, _: Any, context: Any) -> None:
         await self._serve(context, discovery_pb2.DeltaDiscoveryRequest.FromString, delta=True)
 
     async def _serve(self, context: Any, parse: Callable[[bytes], Any], *, delta: bool) -> None:

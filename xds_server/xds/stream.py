@@ -163,8 +163,8 @@ class AdsStream:
             return
         if not node.id:
             raise ProtocolError("node.id is empty: the first request of a stream says which node it is from")
-        if len(node.id) > _LONGEST_NODE_ID:
-            raise ProtocolError(f"node.id is longer than {_LONGEST_NODE_ID} characters")
+        if len(node.id) > _LONGEST_NODE_ID or not node.id.isprintable():
+            raise ProtocolError(f"node.id is to be at most {_LONGEST_NODE_ID} printable characters")
         self.node_id = node.id
         feature = DELTA_TTL_FEATURE if self.delta else SOTW_TTL_FEATURE
         self._form = Form(self.delta, ttl=feature in node.client_features)
@@ -323,8 +323,11 @@ class AdsStream:
     def _fill_again(self, routes: Subscription, hosts: Subscription, response: Response) -> None:
         """A route configuration that the client has not had, or has had with its hosts inside, begins without hosts."""
         for name, version in response.sent.items():
-            if version is None or routes.kind.live[name].resource.stem is None:
+            if version is None:
                 continue
+            entry = routes.kind.live[name]
+            if entry.resource.stem is None or routes.known(name) >= entry.changed:
+                continue  # what is the same clears nothing
             found = self._table.hosts(name)
             hosts.due.update(found or [f"{name}/*"])
             for host in found:

@@ -15,7 +15,15 @@ from typing import Final, NamedTuple, Protocol
 from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, VIRTUAL_HOST
 from xds_server.xds.events import Accepted, Divided, Event, Rejected, Subscribed
 from xds_server.xds.names import Names
-from xds_server.xds.resources import NOTHING, Contents, Entry, ResourceTable, ResourceType, Response, route_configuration
+from xds_server.xds.resources import (
+    NOTHING,
+    Contents,
+    Entry,
+    ResourceTable,
+    ResourceType,
+    Response,
+    route_configuration,
+)
 
 WILDCARD: Final = "*"
 
@@ -185,6 +193,8 @@ class Subscription:
                 del self.parked[name]
             if version is None:
                 self.strangers.discard(name)
+        if not self.lagging:
+            self.lagging = {}  # a dictionary keeps the room that it once needed
         if response.contents is not None:
             self.accepted = response.contents
             if not all(map(self.wants, response.contents.entries)):
@@ -220,18 +230,13 @@ class Subscription:
             self.due.discard(name)
             self.opened.discard(name)
             self.strangers.discard(name)
-            for notes in (self.lagging, self.waiting, self.parked):
-                notes.pop(name, None)  # type: ignore[attr-defined]
+            self.lagging.pop(name, None)
+            self.waiting.pop(name, None)
+            self.parked.pop(name, None)
 
     def forget_unwanted(self) -> None:
         noted = {*self.due, *self.lagging, *self.waiting, *self.parked, *self.opened}
         self.forget([name for name in noted if not self.wants(name)])
-
-    def want_again(self, names: Iterable[str]) -> None:
-        """Make names due that the client does not have any more, or asks for explicitly."""
-        for name in names:
-            self.due.add(name)
-            self.parked.pop(name, None)
 
 
 def sotw_wish(sub: Subscription, request: SotwRequest, *, first: bool) -> list[Event]:
@@ -325,7 +330,7 @@ def _resume(sub: Subscription, versions: Mapping[str, str], added: Mapping[str, 
         sub.cursor = sub.kind.last
     elif versions:
         sub.cursor = sub.kind.last
-        for name in live:
+        for name in filter(sub.wants, live):
             _compare(sub, name, versions, had, skip=name not in added)
         sub.strangers = {name for name in versions if name not in live}
         sub.due.update(sub.strangers)
@@ -344,9 +349,7 @@ def _resume(sub: Subscription, versions: Mapping[str, str], added: Mapping[str, 
     return had
 
 
-def _compare(
-    sub: Subscription, name: str, versions: Mapping[str, str], had: dict[str, str], *, skip: bool
-) -> None:
+def _compare(sub: Subscription, name: str, versions: Mapping[str, str], had: dict[str, str], *, skip: bool) -> None:
     entry = sub.kind.get(name)
     version = versions.get(name)
     same = entry is not None and entry.resource.version == version

@@ -184,7 +184,9 @@ class Client:
             found = {body.partition("=")[0]: body for body in bodies}
             assert len(bodies) == len(found)
             removed = []
-        return Reply(message.type_url, message.nonce, {n: b.partition("=")[2] for n, b in found.items()}, removed, message)
+        return Reply(
+            message.type_url, message.nonce, {n: b.partition("=")[2] for n, b in found.items()}, removed, message
+        )
 
 
 def _unwrapped(resource: Any) -> str:

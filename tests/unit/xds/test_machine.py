@@ -59,7 +59,8 @@ def resources(world: Any) -> dict[ResourceKey, Resource]:
 @dataclass
 class Proxy:
     """Wants all clusters and listeners, the endpoints of its clusters and the routes of its listeners; takes a
-    response as a whole or not at all."""
+    response as a whole or not at all.
+    """
 
     delta: bool
     have: dict[str, dict[str, Resource]] = field(default_factory=lambda: {type_url: {} for type_url in TYPES})
@@ -262,7 +263,11 @@ class SotwConversation(Conversation):
     delta = False
 
 
-Conversation.TestCase.settings = settings(max_examples=100, stateful_step_count=40, report_multiple_bugs=False, phases=[Phase.generate, Phase.shrink])
-SotwConversation.TestCase.settings = settings(max_examples=100, stateful_step_count=40, report_multiple_bugs=False, phases=[Phase.generate, Phase.shrink])
+Conversation.TestCase.settings = settings(
+    max_examples=100, stateful_step_count=40, report_multiple_bugs=False, phases=[Phase.generate, Phase.shrink]
+)
+SotwConversation.TestCase.settings = settings(
+    max_examples=100, stateful_step_count=40, report_multiple_bugs=False, phases=[Phase.generate, Phase.shrink]
+)
 TestDelta = Conversation.TestCase
 TestSotw = SotwConversation.TestCase

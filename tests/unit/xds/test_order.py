@@ -39,8 +39,8 @@ def of(type_url: str, replies: list[Reply]) -> list[Reply]:
     return [reply for reply in replies if reply.type_url == type_url]
 
 
-def proxy(delta: bool, *extra: object) -> Client:
-    """Has cluster a with its endpoints, and a route to it; asks for the endpoints of b already, like a warming Envoy."""
+def proxy(delta: bool) -> Client:
+    """Has cluster a with its endpoints, a listener and a route to the cluster."""
     client = Client(table(cluster("a"), endpoints("a"), routes("r", to=["a"]), thing(LISTENER, "web")), delta)
     client.load(CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, names=["a"])
     client.load(ROUTE_CONFIGURATION, names=["r"])
@@ -144,7 +144,12 @@ def test_a_client_that_asks_in_the_other_order_does_not_lock(delta: bool) -> Non
     """X40: listeners and routes first, and the clusters by the names found there, as gRPC does."""
     served = table(cluster("a"), endpoints("a"), thing(LISTENER, "web"), routes("r", to=["a"]))
     client = Client(served, delta)
-    for type_url, name in ((LISTENER, "web"), (ROUTE_CONFIGURATION, "r"), (CLUSTER, "a"), (CLUSTER_LOAD_ASSIGNMENT, "a")):
+    for type_url, name in (
+        (LISTENER, "web"),
+        (ROUTE_CONFIGURATION, "r"),
+        (CLUSTER, "a"),
+        (CLUSTER_LOAD_ASSIGNMENT, "a"),
+    ):
         assert [[name]] == [reply.names for reply in client.finish(client.ask(type_url, name))]
 
     put(served, cluster("b"), routes("r", "2", to=["b"]))
@@ -299,7 +304,9 @@ def test_a_response_is_made_for_the_wish_of_the_moment(delta: bool) -> None:
     [first] = client.ask(SECRET, "a")
     put(served, thing(SECRET, "a", "2"))
     client.wishes[SECRET] = ["b"]
-    fields = {"resource_names_subscribe": ["b"], "resource_names_unsubscribe": ["a"]} if delta else {"resource_names": "b"}
+    fields = (
+        {"resource_names_subscribe": ["b"], "resource_names_unsubscribe": ["a"]} if delta else {"resource_names": "b"}
+    )
     client.request(SECRET, nonce=first.nonce, **fields)
 
     assert [["b"]] == [reply.names for reply in client.read()]
@@ -358,7 +365,9 @@ def test_a_bad_resource_does_not_hold_up_its_neighbours(delta: bool, type_url: s
         changed = {name: text for name, text in reply.resources.items() if text != "1"}
         if "bad" in changed.values():
             refusals += 1
-            alone += sum(1 for text in changed.values() if have.get("n1") != text and text == "bad" and _news(changed, have) == 1)
+            alone += sum(
+                1 for text in changed.values() if have.get("n1") != text and text == "bad" and _news(changed, have) == 1
+            )
             todo += client.nack(reply, "bad proto")
         else:
             have.update(changed)

@@ -12,7 +12,9 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 bodies = st.binary(max_size=300)
 
 
-@given(st.lists(st.tuples(texts, texts, bodies), max_size=5), st.lists(texts, max_size=5), texts, texts, st.integers(0, 9))
+@given(
+    st.lists(st.tuples(texts, texts, bodies), max_size=5), st.lists(texts, max_size=5), texts, texts, st.integers(0, 9)
+)
 def test_a_delta_response_is_what_protobuf_reads(
     resources: list[tuple[str, str, bytes]], removed: list[str], type_url: str, nonce: str, ttl_s: int
 ) -> None:
@@ -27,7 +29,9 @@ def test_a_delta_response_is_what_protobuf_reads(
 
 
 @given(st.lists(bodies, max_size=5), texts, texts, texts)
-def test_a_state_of_the_world_is_what_protobuf_reads(bodies: list[bytes], type_url: str, nonce: str, version: str) -> None:
+def test_a_state_of_the_world_is_what_protobuf_reads(
+    bodies: list[bytes], type_url: str, nonce: str, version: str
+) -> None:
     """As for delta."""
     elements = [wire.sotw_element(type_url, body) for body in bodies]
 
