@@ -71,7 +71,7 @@ class Oracle:
         self.accepted |= {ResourceKey(type_url, name): version for name, version in versions.items()}
         self.heard.set()
 
-    def on_rejected(self, _: str, type_url: str, name: str, version: str, detail: str) -> None:  # noqa: PLR0913, PLR0917
+    def on_rejected(self, _: str, type_url: str, name: str, _version: str, detail: str) -> None:
         self.refused[ResourceKey(type_url, name)] = detail
         self.heard.set()
 
@@ -82,7 +82,8 @@ class Oracle:
         return {
             key
             for key in wanted
-            if key not in self.refused and (key not in self.wanted or self.accepted.get(key) != self.wanted[key].version)
+            if key not in self.refused
+            and (key not in self.wanted or self.accepted.get(key) != self.wanted[key].version)
         }
 
     async def judge(

@@ -28,9 +28,7 @@ PHASES: Final = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
 def pipeline() -> Pipeline:
-    return Pipeline.declare(
-        Settings(undeclared_classes=("tidegate", "cilium")), TranslationSettings(port_offset=1, vhds_threshold=3)
-    )
+    return Pipeline.declare(Settings(undeclared_classes=("tidegate", "cilium")), TranslationSettings(vhds_threshold=3))
 
 
 def content(found: Pipeline) -> dict[str, dict[Any, Any]]:

@@ -1,4 +1,4 @@
-"""Key pairs for Secrets, good and bad, made once per session: the data of a Secret by the name of what is odd about it."""
+"""Key pairs for Secrets, good and bad, made once per session: the data of each by what is odd about it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """`loose` also draws text that only CustomResourceDefinitions of older releases let through: CR, LF, NUL in values."""
+    """`loose` also draws text that only older definitions let through, such as CR, LF and NUL in values."""
 
     random: Random
     loose: bool = False

@@ -12,7 +12,13 @@ V1: Final = f"{pools.GATEWAY_API}/v1"
 SECTIONS: Final = ("http", "https", "a", "b", "tls")
 
 _METHODS: Final = ("GET", "POST", "CONNECT", "OPTIONS", "TRACE", "HEAD")
-_ORIGINS: Final = ("*", "https://example.com", "https://*.example.com", "http://a.example.com:8080", "https://192.0.2.1")
+_ORIGINS: Final = (
+    "*",
+    "https://example.com",
+    "https://*.example.com",
+    "http://a.example.com:8080",
+    "https://192.0.2.1",
+)
 
 
 def gateway_class(draw: Draw) -> Manifest:
@@ -37,9 +43,7 @@ def gateway(draw: Draw) -> Manifest:
     return {
         "apiVersion": draw.one((V1, f"{pools.GATEWAY_API}/v1beta1")),
         "kind": "Gateway",
-        "metadata": metadata(
-            draw, name_of(draw), namespace_of(draw)
-        ),
+        "metadata": metadata(draw, name_of(draw), namespace_of(draw)),
         "spec": spec,
     }
 
@@ -121,9 +125,7 @@ def _route(draw: Draw, kind: str, spec: Manifest, version: str = V1) -> Manifest
     return {
         "apiVersion": version,
         "kind": kind,
-        "metadata": metadata(
-            draw, name_of(draw), namespace_of(draw)
-        ),
+        "metadata": metadata(draw, name_of(draw), namespace_of(draw)),
         "spec": {"parentRefs": _parent_refs(draw)} | spec,
     }
 
@@ -210,7 +212,9 @@ def _value_match(draw: Draw, *, schema_checked: bool) -> Manifest:
     """`schema_checked` values are printable ASCII unless the draw is loose."""
     loose = draw.loose or not schema_checked
     regex = draw.chance(0.3)
-    value = _regex(draw, 1024) if regex else draw.usual(pools.TEXTS, pools.ODD_TEXTS + (pools.LOOSE_TEXTS if loose else ()))
+    value = (
+        _regex(draw, 1024) if regex else draw.usual(pools.TEXTS, pools.ODD_TEXTS + (pools.LOOSE_TEXTS if loose else ()))
+    )
     if not draw.loose:
         value = value or "v"
         if schema_checked and not value.isascii():
@@ -249,7 +253,9 @@ def _filters(draw: Draw) -> list[Manifest]:
 
 
 def _hostname(draw: Draw) -> str:
-    return draw.one([host for host in pools.HOSTS + pools.ODD_HOSTS if not host.startswith("*") and host != "a-.example"])
+    return draw.one(
+        [host for host in pools.HOSTS + pools.ODD_HOSTS if not host.startswith("*") and host != "a-.example"]
+    )
 
 
 def _filter(draw: Draw) -> Manifest:
@@ -280,8 +286,10 @@ def _filter_body(draw: Draw, kind: str) -> Manifest:
                 percent=(0.4, lambda: draw.one((0, 1, 50, 100))),
                 fraction=(
                     0.2,
-                    lambda: {"numerator": draw.one((0, 1, 3, 2**31 - 1))}
-                    | draw.fields(denominator=(0.7, lambda: draw.one((1, 3, 7, 100, 1000, 10_000, 2**31 - 1)))),
+                    lambda: (
+                        {"numerator": draw.one((0, 1, 3, 2**31 - 1))}
+                        | draw.fields(denominator=(0.7, lambda: draw.one((1, 3, 7, 100, 1000, 10_000, 2**31 - 1))))
+                    ),
                 ),
             )
         case "RequestRedirect":
