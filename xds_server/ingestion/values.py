@@ -103,7 +103,9 @@ def regex_problem(pattern: str) -> str:
     try:
         compiled = re2.compile(pattern.encode(), options)
     except (re2.error, UnicodeEncodeError) as error:
-        return f"is not a regular expression of RE2: {shown(str(error))}"
+        detail = error.args[0] if error.args else ""
+        text = detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)
+        return f"is not a regular expression of RE2: {shown(text)}"
     if compiled.programsize > MAX_REGEX_PROGRAM:
         return f"is too large a regular expression: {compiled.programsize} steps, {MAX_REGEX_PROGRAM} are allowed"
     return ""
