@@ -176,6 +176,19 @@ def test_explain_at_a_shared_ingress(tidegate: Command, manifests: Path) -> None
     assert ("Ingress/default/shop", "route", "shop") == (result["parent"], result["outcome"], result["route"]["name"])
 
 
+def test_explain_names_the_route_that_passes_bytes_on(tidegate: Command, project: Path) -> None:
+    """A TLS connection that Envoy does not end has a route and backends too."""
+    example, parent = project / "examples" / "bookinfo", "Gateway/default/passthrough-gateway"
+    tidegate("explain", "-f", example, "GET", "https://nginx.cilium.rocks/", "--parent", parent, "-o", "json")
+
+    [result] = tidegate.json["results"]
+    assert ("passthrough", {"kind": "TLSRoute", "namespace": "default", "name": "nginx"}, "default/my-nginx") == (
+        result["outcome"],
+        result["route"],
+        result["backends"][0]["service"],
+    )
+
+
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [

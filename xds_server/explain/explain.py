@@ -117,7 +117,8 @@ def _connected(
         return replace(result, reason="the listener speaks TLS: plain HTTP is not understood")
     if config.type_url == _TCP:
         ending = "Envoy ends TLS, and passes on what is inside" if terminates else "bytes are passed on as they come"
-        return _passed_through(resources, TcpProxy.FromString(config.value), replace(result, reason=ending))
+        result = replace(result, route=origin.route(network_filter.name), reason=ending)
+        return _passed_through(resources, TcpProxy.FromString(config.value), result)
     if asked.tls and not terminates:
         return replace(result, reason="the listener speaks plain HTTP: a TLS handshake fails")
     if config.type_url == _HTTP:

@@ -8,7 +8,7 @@ from typing import Final
 from xds_server.model.listener import Frontend, Listener, TlsTermination
 from xds_server.model.refs import PortRef, TableRef
 from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, SECRET, Resource, ResourceKey, resource
-from xds_server.model.route import TlsRoute, WeightedBackend
+from xds_server.model.route import TlsRoute
 from xds_server.translation import envoy, names
 from xds_server.translation.http_connection_manager import http_connection_manager
 
@@ -33,7 +33,6 @@ _TLS_INSPECTOR: Final = envoy.ListenerFilter(
     name="envoy.filters.listener.tls_inspector", typed_config=envoy.any_of(envoy.TlsInspector())
 )
 _TLS: Final = "envoy.transport_sockets.tls"
-_TCP_PROXY: Final = "envoy.filters.network.tcp_proxy"
 
 
 def listener(
@@ -90,7 +89,7 @@ Chain = tuple[str, envoy.FilterChain, set[ResourceKey]]
 
 def _chains(each: Listener, tables: Mapping[TableRef, str], tls_routes: Iterable[TlsRoute]) -> Iterable[Chain]:
     if each.protocol == "TLS":
-        yield from _tls(each, {route.ref.hostname: route.backends for route in tls_routes})
+        yield from _tls(each, {route.ref.hostname: route for route in tls_routes})
         return
     table = tables[each.table]
     chain = envoy.FilterChain(filters=[http_connection_manager(table, each.frontend.kind.lower())])
@@ -103,21 +102,24 @@ def _chains(each: Listener, tables: Mapping[TableRef, str], tls_routes: Iterable
     yield each.hostname, *_terminated(each.hostname, chain, each.tls, named, ("h2", "http/1.1"))
 
 
-def _tls(each: Listener, routes: Mapping[str, Sequence[WeightedBackend]]) -> Iterable[Chain]:
+def _tls(each: Listener, routes: Mapping[str, TlsRoute]) -> Iterable[Chain]:
     """A listener's own hostname has a chain in any case, so that its connections do not fall to a wider one."""
-    for hostname, backends in sorted({each.hostname: (), **routes}.items()):
-        chain, named = _tcp(each, backends)
+    for hostname in sorted({each.hostname, *routes}):
+        chain, named = _tcp(each, routes.get(hostname))
         if each.tls:
             yield hostname, *_terminated(hostname, chain, each.tls, named, ())
         else:
             yield hostname, *_matched(hostname, chain), named
 
 
-def _tcp(each: Listener, backends: Sequence[WeightedBackend]) -> tuple[envoy.FilterChain, set[ResourceKey]]:
-    """A chain without filters closes the connection; so does a share without a cluster."""
-    shares = [backend for backend in backends if backend.weight]
+def _tcp(each: Listener, route: TlsRoute | None) -> tuple[envoy.FilterChain, set[ResourceKey]]:
+    """A chain without filters closes the connection; so does a share without a cluster.
+
+    The filter is named after the route, for who reads the configuration: Envoy goes by the type of its message.
+    """
+    shares = [backend for backend in route.backends if backend.weight] if route else []
     clusters = [backend.cluster for backend in shares if backend.cluster]
-    if not clusters:
+    if route is None or not clusters:
         return envoy.FilterChain(), set()
     named = {ResourceKey(CLUSTER, names.cluster(ref)) for ref in clusters}
     proxy = envoy.TcpProxy(stat_prefix=each.frontend.kind.lower())
@@ -127,7 +129,8 @@ def _tcp(each: Listener, backends: Sequence[WeightedBackend]) -> tuple[envoy.Fil
         proxy.weighted_clusters.clusters.add(
             name=names.cluster(backend.cluster) if backend.cluster else names.NOWHERE, weight=backend.weight
         )
-    return envoy.FilterChain(filters=[envoy.Filter(name=_TCP_PROXY, typed_config=envoy.any_of(proxy))]), named
+    tcp_proxy = envoy.Filter(name=names.route(route.source), typed_config=envoy.any_of(proxy))
+    return envoy.FilterChain(filters=[tcp_proxy]), named
 
 
 def _terminated(
