@@ -25,7 +25,7 @@ from tests.e2e.pki import Authority
 from xds_server.model.resource import CLUSTER, SECRET, Resource, ResourceKey, resource
 from xds_server.xds.credentials import InsecureLoopback, ListenError, MutualTls, UnixSocket, permitted
 from xds_server.xds.resources import ResourceTable
-from xds_server.xds.server import ADS, ServerSettings, handlers, serving
+from xds_server.xds.server import ADS, ServerSettings, channel_options, handlers, serving
 from xds_server.xds.streams import Streams
 
 METHODS = {True: f"/{ADS}/DeltaAggregatedResources", False: f"/{ADS}/StreamAggregatedResources"}
@@ -303,12 +303,25 @@ async def test_a_canary_key_is_nowhere_to_be_seen(tmp_path: Path) -> None:
             await client.request(SECRET, response_nonce=response.nonce, error=f"bad\x1b[31m key {pem}" + "x" * 9999)
             await heard.until(lambda: heard.rejected)
             status = await grpcurl(tmp_path, "envoy.service.status.v3.ClientStatusDiscoveryService/FetchClientStatus")
-            shown = f"{streams.debug()}{status}{heard.rejected}{logs}{streams}{streams.stats}"
+            entry = streams.table.type(SECRET).live["cert"]
+            shown = f"{streams.debug()}{status}{heard.rejected}{logs}{streams}{streams.stats}{entry}"
     assert "CANARY" not in shown
     assert "\x1b" not in shown
     assert "PEM redacted" in shown
     assert len(heard.rejected[0][4]) <= 512
     assert '"client_status": "NACKED"' in status
+
+
+def test_connections_have_an_age_where_replicas_share_them(tmp_path: Path) -> None:
+    """X10: clients of TCP are asked to reconnect when that is set; a socket has one server for ever."""
+    settings = ServerSettings(max_connection_age_s=60)
+    ages = [
+        dict(channel_options(listen, settings)).get("grpc.max_connection_age_ms")
+        for listen in (InsecureLoopback("127.0.0.1", 0), UnixSocket(tmp_path / "xds.sock"))
+    ]
+
+    assert [60_000, None] == ages
+    assert 30_000 == dict(channel_options(UnixSocket(tmp_path / "s"), settings))["grpc.keepalive_time_ms"]
 
 
 # With grpcurl, as people do.

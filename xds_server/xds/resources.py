@@ -41,13 +41,13 @@ _CACHED_RESPONSES: Final = 64
 class Entry:
     """One version of one resource; it has existed without a break since revision `created`."""
 
-    resource: Resource
+    resource: Resource = field(repr=False)  # a body may be a key
     created: int
     changed: int
-    _delta: bytes | None = None
-    _sotw: bytes | None = None
-    _embedded: bytes | None = None
-    _clusters: frozenset[str] | None = None
+    _delta: bytes | None = field(default=None, repr=False)
+    _sotw: bytes | None = field(default=None, repr=False)
+    _embedded: bytes | None = field(default=None, repr=False)
+    _clusters: frozenset[str] | None = field(default=None, repr=False)
 
     @property
     def clusters(self) -> frozenset[str]:
@@ -109,7 +109,7 @@ class Response:
     """A numbered message; `sent` has the version of each resource in it, None where it removes one."""
 
     number: int
-    payload: bytes
+    payload: bytes = field(repr=False)
     sent: Mapping[str, str | None]
     contents: Contents | None = None
 

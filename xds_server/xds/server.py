@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -48,12 +48,13 @@ async def serving(streams: Streams, listen: Listen, settings: ServerSettings | N
     """Serve while the block runs; gives the address that clients dial."""
     settings = settings or ServerSettings()
     server = grpc.aio.server(
-        interceptors=[Authenticated(listen, on_refused=_counter(streams))], options=_options(listen, settings)
+        interceptors=[Authenticated(listen, on_refused=_counter(streams))], options=channel_options(listen, settings)
     )
     for service, methods in handlers(streams, settings).items():
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
     address = bind(server, listen)
     await server.start()
+    # Not a task group: its errors would reach the caller of the block in a group, and his own too.
     clocks = [asyncio.ensure_future(_gates(streams, settings)), asyncio.ensure_future(_heartbeats(streams))]
     try:
         yield address
@@ -62,7 +63,9 @@ async def serving(streams: Streams, listen: Listen, settings: ServerSettings | N
             clock.cancel()
         streams.close()
         await server.stop(settings.stop_s)
-        await asyncio.gather(*clocks, return_exceptions=True)
+        for clock in clocks:
+            with suppress(asyncio.CancelledError):
+                await clock
         if isinstance(listen, UnixSocket):
             listen.path.unlink(missing_ok=True)
 
@@ -183,7 +186,7 @@ def _counter(streams: Streams) -> Callable[[], None]:
     return refused
 
 
-def _options(listen: Listen, settings: ServerSettings) -> list[tuple[str, int]]:
+def channel_options(listen: Listen, settings: ServerSettings) -> list[tuple[str, int]]:
     options = [
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", _LONGEST_REQUEST),

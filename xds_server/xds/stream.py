@@ -52,6 +52,9 @@ class Push(NamedTuple):
     type_url: str
     payload: bytes
 
+    def __repr__(self) -> str:
+        return f"Push({self.type_url}, {len(self.payload)} bytes)"
+
 
 class AdsStream:
     """One client, from its first request on, in one of the two variants."""

@@ -12,12 +12,13 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.unit.xds.conversation import cluster, endpoints, routes, thing
+from tests.unit.xds.conversation import cluster, endpoints, host, routes, thing, vhds_routes
 from xds_server.model.resource import (
     CLUSTER,
     CLUSTER_LOAD_ASSIGNMENT,
     LISTENER,
     ROUTE_CONFIGURATION,
+    VIRTUAL_HOST,
     Resource,
     ResourceKey,
 )
@@ -26,7 +27,7 @@ from xds_server.xds.stream import AdsStream
 
 CLUSTERS = ("c0", "c1", "c2", "c3")
 ROUTES = ("r0", "r1", "r2")
-TYPES = (CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION)
+TYPES = (CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION, VIRTUAL_HOST)
 
 contents = st.sampled_from(["1", "2", "3", "bad"])
 targets = st.frozensets(st.sampled_from(CLUSTERS), max_size=3)
@@ -35,6 +36,7 @@ worlds = st.fixed_dictionaries({
     "routes": st.dictionaries(st.sampled_from(ROUTES), st.tuples(contents, targets)),
     "listened": st.frozensets(st.sampled_from(ROUTES)),
     "listener": contents,
+    "by_host": st.frozensets(st.sampled_from(ROUTES)),
 })  # fmt: skip
 
 
@@ -42,18 +44,26 @@ def refused(resource: Resource) -> bool:
     return resource.body.endswith(b"=bad")
 
 
-def resources(world: Any) -> dict[ResourceKey, Resource]:
-    """A world without dangling references: what is named exists."""
+def resources(world: Any, *, delta: bool) -> dict[ResourceKey, Resource]:
+    """A world without dangling references: what is named exists. Some routes are discovered host by host."""
     found = [cluster(name, content) for name, content in world["clusters"].items()]
     found += [endpoints(name, "1") for name in world["clusters"]]
     for name, (content, to) in world["routes"].items():
         there = sorted(to.intersection(world["clusters"]))
+        if delta and name in world["by_host"]:
+            found.append(vhds_routes(name, world["listener"]))
+            found += [host(f"{name}/{c}", f"={content}", [c]) for c in there]
+            continue
         found.append(routes(name, f"{'+'.join(there)}={content}", there))
     named = sorted(world["listened"].intersection(world["routes"]))
     if named:
         refs = [ResourceKey(ROUTE_CONFIGURATION, name) for name in named]
         found.append(thing(LISTENER, "web", f"{'+'.join(named)}={world['listener']}", *refs))
     return {resource.key: resource for resource in found}
+
+
+def is_by_host(routes: Resource | None) -> bool:
+    return routes is not None and routes.stem is not None
 
 
 @dataclass
@@ -74,7 +84,8 @@ class Proxy:
         self.nonces.clear()
         for type_url in TYPES:
             names = self.wanted(type_url)
-            if names or type_url in (CLUSTER, LISTENER):
+            by_host = type_url == VIRTUAL_HOST and any(map(is_by_host, self.have[ROUTE_CONFIGURATION].values()))
+            if names or by_host or type_url in (CLUSTER, LISTENER):
                 self.ask(type_url, names, first=True)
 
     def wanted(self, type_url: str) -> list[str]:
@@ -133,6 +144,10 @@ class Proxy:
                     have.pop(name, None)
         elif message.type_url in (CLUSTER, LISTENER):
             have.clear()
+        if message.type_url == VIRTUAL_HOST:
+            self.apply_hosts(found, message.removed_resources)
+            return
+        before = dict(self.have[ROUTE_CONFIGURATION])
         everything = message.type_url in (CLUSTER, LISTENER)
         have.update((r.name, r) for r in found if everything or r.name in self.asked[message.type_url])
         for parent, child in ((CLUSTER, CLUSTER_LOAD_ASSIGNMENT), (LISTENER, ROUTE_CONFIGURATION)):
@@ -140,6 +155,23 @@ class Proxy:
             if message.type_url == parent and names != self.asked.get(child, []):
                 self.have[child] = {name: r for name, r in self.have[child].items() if name in names}
                 self.ask(child, names, first=child not in self.asked)
+        self.clear_hosts(before)
+
+    def apply_hosts(self, found: list[Resource], removed: list[str]) -> None:
+        for resource in found:
+            if is_by_host(self.have[ROUTE_CONFIGURATION].get(resource.name.partition("/")[0])):
+                self.have[VIRTUAL_HOST][resource.name] = resource
+        for name in removed:
+            self.have[VIRTUAL_HOST].pop(name, None)
+
+    def clear_hosts(self, before: dict[str, Resource]) -> None:
+        """A route configuration that has changed begins without hosts."""
+        after = self.have[ROUTE_CONFIGURATION]
+        same = {name for name, resource in after.items() if resource == before.get(name)}
+        hosts = self.have[VIRTUAL_HOST]
+        self.have[VIRTUAL_HOST] = {name: r for name, r in hosts.items() if name.partition("/")[0] in same}
+        if any(map(is_by_host, after.values())) and VIRTUAL_HOST not in self.asked:
+            self.ask(VIRTUAL_HOST, [], first=True)
 
 
 class Conversation(RuleBasedStateMachine):
@@ -162,7 +194,7 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(world=worlds)
     def change(self, world: Any) -> None:
-        new = resources(world)
+        new = resources(world, delta=self.delta)
         self.table.apply({key: new.get(key) for key in {*self.now, *new}})
         self.now = new
         self.known.update({(r.type_url, r.body.decode()): r for r in new.values()})
@@ -182,7 +214,7 @@ class Conversation(RuleBasedStateMachine):
             return
         found = self.proxy.take(self.inbox.popleft(), self.known)
         for resource in found or ():
-            if resource.type_url == ROUTE_CONFIGURATION:
+            if resource.type_url in (ROUTE_CONFIGURATION, VIRTUAL_HOST):
                 self.check_references(resource)
 
     @precondition(lambda self: self.delta)
@@ -229,16 +261,22 @@ class Conversation(RuleBasedStateMachine):
     @invariant()
     def what_is_used_is_there(self) -> None:
         """X41: no cluster is taken away from a route that names it."""
-        for held in self.proxy.have[ROUTE_CONFIGURATION].values():
+        for held in self.referring():
             for ref in held.references:
                 assert ref.name in self.proxy.have[CLUSTER] or self.is_refused(ref), f"{ref.name} of {held.name}"
 
+    def referring(self) -> list[Resource]:
+        return [*self.proxy.have[ROUTE_CONFIGURATION].values(), *self.proxy.have[VIRTUAL_HOST].values()]
+
     def check_rest(self) -> None:
-        used = {ref for held in self.proxy.have[ROUTE_CONFIGURATION].values() for ref in held.references}
+        used = {ref for held in self.referring() for ref in held.references}
         for type_url in TYPES:
             have = self.proxy.have[type_url]
             served = {r.name: r for r in self.now.values() if r.type_url == type_url}
-            if type_url not in (CLUSTER, LISTENER):
+            if type_url == VIRTUAL_HOST:
+                by_host = {name for name, r in self.proxy.have[ROUTE_CONFIGURATION].items() if is_by_host(r)}
+                served = {name: r for name, r in served.items() if name.partition("/")[0] in by_host}
+            elif type_url not in (CLUSTER, LISTENER):
                 wanted = self.proxy.wanted(type_url)
                 served = {name: r for name, r in served.items() if name in wanted}
             for name, resource in served.items():
@@ -255,7 +293,9 @@ class Conversation(RuleBasedStateMachine):
         """What is gone is kept for those who use it because they refused to change."""
         if type_url in (ROUTE_CONFIGURATION, CLUSTER_LOAD_ASSIGNMENT):
             return name in self.proxy.wanted(type_url)
-        refusing = any(refused(r) for r in self.now.values() if r.type_url in (ROUTE_CONFIGURATION, LISTENER))
+        refusing = any(
+            refused(r) for r in self.now.values() if r.type_url in (ROUTE_CONFIGURATION, VIRTUAL_HOST, LISTENER)
+        )
         return type_url == CLUSTER and (ResourceKey(type_url, name) in used or refusing)
 
 
