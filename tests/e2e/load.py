@@ -46,7 +46,6 @@ class Target:
         name = self.host if self.tls else None
         return await asyncio.open_connection(self.address, self.port, ssl=self.tls, server_hostname=name)
 
-
     async def patiently_connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Envoy's workers begin to listen a moment after it has said yes to everything."""
         async with asyncio.timeout(TIMEOUT_S):

@@ -38,6 +38,7 @@ from xds_server.model.route import (
     Forward,
     HeaderModifier,
     Mirror,
+    PathKind,
     PathMatch,
     PathModifier,
     Redirect,
@@ -75,7 +76,8 @@ def value_match(rng: random.Random, *wanted: str) -> ValueMatch:
 
 
 def path_match(rng: random.Random) -> PathMatch:
-    kind = rng.choice(("Exact", "Prefix", "Prefix", "Prefix", "Regex"))
+    kinds: tuple[PathKind, ...] = ("Exact", "Prefix", "Prefix", "Prefix", "Regex")
+    kind = rng.choice(kinds)
     if kind == "Regex":
         return PathMatch("Regex", rng.choice((r"/a/[0-9]+", r"/.*", r"/(a|b)/c?", "(?i)/A/b.*")))
     return PathMatch(kind, rng.choice(("/", "/", "/", "/a", "/a/", "/a/b", "/A", "/b", "/a/b/c", "/a%20b")))

@@ -29,6 +29,7 @@ from xds_server.explain.explain import explain
 from xds_server.explain.request import Request
 from xds_server.explain.result import CONSIDERED_LIMIT, document
 from xds_server.model.refs import ObjectRef, RouteRef
+from xds_server.model.resource import Resource, ResourceKey
 from xds_server.translation import envoy as e
 
 TCP = e.TcpProxy(stat_prefix="tcp", cluster=SHOP_NAME)
@@ -306,6 +307,6 @@ def test_a_route_knows_the_listener_that_redirects() -> None:
         served(to(match=e.RouteMatch(prefix="/", headers=[{"name": "x-request-id", "present_match": True}]))),
     ],
 )
-def test_what_is_not_modelled_is_said(resources: dict) -> None:
+def test_what_is_not_modelled_is_said(resources: dict[ResourceKey, Resource]) -> None:
     """Explain never leaves out in silence what might change its answer."""
     assert "explain cannot tell: " in asked(resources).reason

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,12 +149,16 @@ def test_what_may_not_be_read_keeps_what_it_held(tmp_path: Path, name: str, monk
     denied = str(tmp_path / name)
     scandir, opened = os.scandir, Path.open
 
-    def refuse(path: object) -> None:
-        if str(path) == denied:
-            raise PermissionError(13, "Permission denied")
+    def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: object, *args: object) -> Any:
+            if str(path) == denied:
+                raise PermissionError(13, "Permission denied")
+            return function(path, *args)
 
-    monkeypatch.setattr(os, "scandir", lambda path: refuse(path) or scandir(path))
-    monkeypatch.setattr(Path, "open", lambda self, *args: refuse(self) or opened(self, *args))
+        return call
+
+    monkeypatch.setattr(os, "scandir", guarded(scandir))
+    monkeypatch.setattr(Path, "open", guarded(opened))
     os.utime(tmp_path / "a.yaml", ns=(1, 1))
     scans = [directory.scan(now=now) for now in (0, 1, 2)]
 

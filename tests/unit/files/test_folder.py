@@ -55,7 +55,12 @@ def test_one_edit_costs_one_document(monkeypatch: pytest.MonkeyPatch) -> None:
     folder, texts = Folder(), []
     read = manifest.read
     put(folder, "x.yaml", *(service(f"s{n}") for n in range(50)))
-    monkeypatch.setattr(manifest, "read", lambda text, *, json: texts.append(text) or read(text, json=json))
+
+    def noted(text: str, *, json: bool) -> manifest.Reading:
+        texts.append(text)
+        return read(text, json=json)
+
+    monkeypatch.setattr(manifest, "read", noted)
 
     changes = put(folder, "x.yaml", "# new\n", *(service(f"s{n}", 80 + (n == 7)) for n in range(50)))
 

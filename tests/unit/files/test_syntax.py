@@ -154,5 +154,6 @@ def _numbers(value: object) -> object:
 
 
 def _whole(value: object) -> object:
-    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
-    return int(value) if whole else value  # type: ignore[arg-type]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
