@@ -127,8 +127,8 @@ def head(connection: socket.socket) -> Seen:
             break
         received += part
     first, *lines = received.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
-    headers = dict(line.split(": ", 1) if ": " in line else (line.rstrip(":"), "") for line in lines)
-    return Seen(int(first.split(" ")[1]), headers)
+    named = (line.partition(":") for line in lines)
+    return Seen(int(first.split(" ")[1]), {name: value.strip() for name, _, value in named})
 
 
 # Answering
