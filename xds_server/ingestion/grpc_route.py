@@ -104,5 +104,5 @@ def method_path(field: str, match: GRPCMethodMatch) -> PathMatch:
     if not match.method:
         return PathMatch("Prefix", f"/{match.service}")
     if not match.service:
-        return PathMatch("Regex", f"{ANY_SERVICE}{match.method}")
+        return PathMatch("Regex", values.regex(f"{field}.method", f"{ANY_SERVICE}{match.method}"))
     return PathMatch("Exact", f"/{match.service}/{match.method}")

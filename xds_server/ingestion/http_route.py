@@ -47,6 +47,9 @@ M = TypeVar("M")
 
 ANY_PATH: Final = PathMatch("Prefix", "/")
 
+_MAX_ATTEMPTS: Final = 2**32 - 1
+"""Envoy counts retries in 32 bits; the specification names no bound."""
+
 
 def http_routes(ref: ObjectRef, route: HTTPRoute, resolve: Resolve, findings: Findings) -> Iterator[Route]:
     """Every match of every rule; a rule that cannot work answers 500 where its matches can be told."""
@@ -132,7 +135,8 @@ def header_matches(field: str, headers: Sequence[HTTPHeaderMatch]) -> tuple[Valu
 def query_matches(field: str, params: Sequence[HTTPQueryParamMatch]) -> tuple[ValueMatch, ...]:
     found: dict[str, ValueMatch] = {}
     for param in params:
-        found.setdefault(param.name, value_match(f"{field} {values.shown(param.name)}", param.name, param))
+        name = values.header_value(field, param.name)
+        found.setdefault(name, value_match(f"{field} {values.shown(name)}", name, param))
     return tuple(found.values())
 
 
@@ -225,7 +229,7 @@ def retry(field: str, found: HTTPRouteRetry | None) -> Retry | None:
     backoff = None if found.backoff is None else values.duration_ms(f"{field}.backoff", found.backoff)
     if backoff == 0:
         raise Refusal(f"{field}.backoff: {found.backoff} is no interval; leave it out, or name 1ms or more")
-    return Retry(found.attempts, tuple(sorted(set(found.codes))), backoff)
+    return Retry(min(found.attempts, _MAX_ATTEMPTS), tuple(sorted(set(found.codes))), backoff)
 
 
 def affinity(field: str, ref: RouteRef, found: SessionPersistence | None) -> CookieAffinity | None:
