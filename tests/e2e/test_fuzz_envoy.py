@@ -17,7 +17,7 @@ from typing import Final
 from tests.worlds import pools
 from tests.worlds.certificates import key_pairs
 from tests.worlds.gateway_api import V1
-from tests.worlds.reading import from_server, objects
+from tests.worlds.reading import objects
 from tests.worlds.shrinking import minimal
 from tests.worlds.world import World, ref, text, world
 from xds_server.ingestion.sources import Settings
@@ -51,8 +51,7 @@ def resources(manifests: World, *, loose: bool) -> dict[ResourceKey, Resource]:
         Settings(undeclared_classes=("tidegate", "cilium"), allow_local_endpoints=True),
         TranslationSettings(port_offset=10_000, vhds_threshold=4),
     )
-    read = {ref: from_server(manifest) for ref, manifest in manifests.items()} if loose else objects(manifests)
-    found.apply(read.items())
+    found.apply(objects(manifests, loose=loose).items())
     return dict(found.resources)
 
 

@@ -20,14 +20,17 @@ def from_file(manifest: Manifest) -> Any | None:
     return reading.objects[0].object if reading.objects else None
 
 
-def from_server(manifest: Manifest) -> Any:
-    """The object as an API server would give it whose definitions have fewer rules than ours: nothing is refused."""
+def from_server(manifest: Manifest) -> Any | None:
+    """The object as an API server would give it whose definitions have few rules; None for what is no such object."""
     kind = SERVED[manifest["apiVersion"], manifest["kind"]]
     metadata = manifest["metadata"] | {"namespace": ref(manifest).namespace}
-    return msgspec.convert(manifest | {"metadata": metadata}, kind.struct)
+    try:
+        return msgspec.convert(manifest | {"metadata": metadata}, kind.struct)
+    except msgspec.ValidationError:
+        return None
 
 
-def objects(world: dict[ObjectRef, Manifest]) -> dict[ObjectRef, Any]:
-    """What is left of a world when it is read from files."""
-    read = {name: from_file(manifest) for name, manifest in world.items()}
+def objects(world: dict[ObjectRef, Manifest], *, loose: bool = False) -> dict[ObjectRef, Any]:
+    """What is left of a world when it is read."""
+    read = {name: (from_server if loose else from_file)(manifest) for name, manifest in world.items()}
     return {name: found for name, found in read.items() if found is not None}
