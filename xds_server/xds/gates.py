@@ -67,13 +67,15 @@ class Gate(IntEnum):
 def removable(table: ResourceTable, subs: Subscriptions, sub: Subscription, name: str) -> bool:
     """Nothing that the client uses refers to the name any more, or that was waited for long enough."""
     gate = _removal(table, subs, sub, name)
-    return gate is Gate.OPEN or (gate is Gate.CLOSED and name in sub.opened)
+    return gate is Gate.OPEN or (gate is Gate.CLOSED and sub.is_open(name))
 
 
 def _removal(table: ResourceTable, subs: Subscriptions, sub: Subscription, name: str) -> Gate:
     gate = _stranger(subs, sub, name)
     for key, revision in table.dropped(ResourceKey(sub.type_url, name)).items():
         referring, referrer = _subscription(subs, key, delta=sub.delta)
+        if referring is None and sub.resumed and key.type_url in REFERRING:
+            gate = max(gate, Gate.CLOSED)  # the client has come back and not said yet what it uses
         if referring is None or not referring.wants(referrer):
             continue
         if referring.known(referrer) < revision:

@@ -221,7 +221,7 @@ class ResourceType:
     def compact(self, floor: int) -> None:
         """Drop what no reader can still ask for: superseded entries, and removals that all have read."""
         self._removed = {name: revision for name, revision in self._removed.items() if revision > floor}
-        kept = [(r, n) for r, n in zip(self._revisions, self._names, strict=True) if self._revision(n) == r]
+        kept = [(r, n) for r, n in zip(self._revisions, self._names, strict=True) if self.revision(n) == r]
         self._revisions = [revision for revision, _ in kept]
         self._names = [name for _, name in kept]
         self._limit = 2 * len(kept) + _LOG_SLACK
@@ -288,7 +288,8 @@ class ResourceType:
         self._responses.clear()
         self._derived.clear()
 
-    def _revision(self, name: str) -> int:
+    def revision(self, name: str) -> int:
+        """When a name last changed or was removed."""
         entry = self.live.get(name)
         return entry.changed if entry else self._removed.get(name, 0)
 
@@ -298,7 +299,7 @@ class ResourceType:
         names = dict.fromkeys(
             name
             for revision, name in zip(self._revisions[start:], self._names[start:], strict=True)
-            if self._revision(name) == revision
+            if self.revision(name) == revision
         )
         return Changes(tuple(n for n in names if n in self.live), tuple(n for n in names if n not in self.live))
 

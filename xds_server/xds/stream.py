@@ -129,8 +129,8 @@ class AdsStream:
         for sub in self._ordered:
             for name, times in sub.waiting.items():
                 sub.waiting[name] = times + 1
-                if times == 1:
-                    sub.opened.add(name)
+                if times and not sub.is_open(name):
+                    sub.opened[name] = sub.kind.revision(name)
                     opened += 1
         self._expected = {name: times + 1 for name, times in self._expected.items() if not times}
         return opened
@@ -284,13 +284,13 @@ class AdsStream:
         if sub.type_url in REFERRING and unready:
             for name in present:
                 entry = sub.kind.get(name)
-                if entry is not None and name not in sub.opened and not unready.isdisjoint(entry.clusters):
+                if entry is not None and not sub.is_open(name) and not unready.isdisjoint(entry.clusters):
                     held.add(name)
         if sub.type_url == CLUSTER_LOAD_ASSIGNMENT and (unsent := unsent_clusters(self._subs)):
             held.update(
                 name
                 for name in present
-                if name not in sub.opened and not unsent.isdisjoint(self._table.clusters_of(name))
+                if not sub.is_open(name) and not unsent.isdisjoint(self._table.clusters_of(name))
             )
         return held
 

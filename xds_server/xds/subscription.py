@@ -36,6 +36,8 @@ LEGACY_WILDCARD: Final = WHOLE_TYPES | {VIRTUAL_HOST}
 
 class SotwRequest(Protocol):
     @property
+    def version_info(self) -> str: ...
+    @property
     def resource_names(self) -> Iterable[str]: ...
 
 
@@ -91,8 +93,10 @@ class Subscription:
     """Where the client is behind the cursor: up to which revision it has a name, 0 if it never had it."""
     waiting: dict[str, int] = field(default_factory=dict)
     """Held back by a closed gate, and how often that was found to last."""
-    opened: set[str] = field(default_factory=set)
-    """Let through a gate that stayed closed for too long."""
+    opened: dict[str, int] = field(default_factory=dict)
+    """Let through a gate that stayed closed for too long, and as of which revision: what comes later waits anew."""
+    resumed: bool = False
+    """The client brought resources along."""
     strangers: set[str] = field(default_factory=set)
     """Names that the client brought along and that do not exist; who refers to them is not known."""
     parked: dict[str, Parked] = field(default_factory=dict)
@@ -139,6 +143,9 @@ class Subscription:
         """The client has accepted some version of a resource that exists."""
         entry = self.kind.live.get(name)
         return entry is not None and self.wants(name) and entry.created <= self.known(name)
+
+    def is_open(self, name: str) -> bool:
+        return name in self.opened and self.opened[name] == self.kind.revision(name)
 
     def refuses(self, name: str) -> bool:
         parked = self.parked.get(name)
@@ -188,7 +195,7 @@ class Subscription:
             return None
         for name, version in response.sent.items():
             self.lagging.pop(name, None)
-            self.opened.discard(name)
+            self.opened.pop(name, None)
             if name in self.parked:
                 del self.parked[name]
             if version is None:
@@ -222,13 +229,13 @@ class Subscription:
         self.groups[:0] = _group((), removed)
         version = response.sent[names[0]] or ""
         self.parked[names[0]] = Parked(version, detail)
-        self.opened.discard(names[0])
+        self.opened.pop(names[0], None)
         return Rejected(self.type_url, names[0], version, detail)
 
     def forget(self, names: Iterable[str]) -> None:
         for name in names:
             self.due.discard(name)
-            self.opened.discard(name)
+            self.opened.pop(name, None)
             self.strangers.discard(name)
             self.lagging.pop(name, None)
             self.waiting.pop(name, None)
@@ -254,6 +261,7 @@ def sotw_wish(sub: Subscription, request: SotwRequest, *, first: bool) -> list[E
     widened, narrowed = wildcard and not sub.wildcard, sub.wildcard and not wildcard
     if first:
         sub.cursor = 0 if wildcard else sub.kind.last
+        sub.resumed = bool(request.version_info)
         sub.empty_due = sub.whole and (wildcard or bool(wanted))
     if widened and not first:
         _want_new(sub, [name for name in sub.kind.live if not sub.wants(name)])
@@ -284,6 +292,7 @@ def delta_wish(sub: Subscription, request: DeltaRequest, *, first: bool) -> list
     if first:
         versions = dict(request.initial_resource_versions)
         sub.wildcard = star
+        sub.resumed = bool(versions)
         had = _resume(sub, versions, added)
     else:
         if star:

@@ -460,3 +460,35 @@ def test_a_first_load_with_one_bad_listener_serves_the_others(delta: bool) -> No
         todo += client.ack(reply)
 
     assert {f"n{n}": "1" for n in range(9) if n != 5} == have
+
+
+@BOTH
+def test_a_cluster_stays_until_a_client_that_came_back_says_what_it_uses(delta: bool) -> None:
+    """X41, X31: between its first request of clusters and that of routes, the client still uses what it had."""
+    client = proxy(delta)
+    versions = {"a": client.table.type(CLUSTER).live["a"].resource.version}
+    client.reconnect()
+    client.nonces.clear()
+    client.wishes.clear()
+    client.finish(client.ask(CLUSTER, initial=versions))
+    remove(client.table, cluster("a"), endpoints("a"), routes("r"), thing(LISTENER, "web"))
+
+    assert [] == of(CLUSTER, client.settle())
+    client.load(LISTENER)
+    client.load(ROUTE_CONFIGURATION)
+    assert not client.stream.waiting
+
+
+@BOTH
+def test_a_gate_that_was_opened_once_is_closed_for_what_comes_later(delta: bool) -> None:
+    """X40: patience begins anew with each version."""
+    client = proxy(delta)
+    put(client.table, cluster("b"), endpoints("b"), routes("r", "2", to=["b"]))
+    client.read()
+    client.stream.expire()
+    client.stream.expire()
+    put(client.table, routes("r", "3", to=["b"]))
+
+    assert [] == client.read()
+    client.stream.expire()
+    assert [{"r": "3"}] == [reply.resources for reply in client.read()]
