@@ -21,7 +21,8 @@ from xds_server.model.resource import (
 from xds_server.xds.detail import readable
 from xds_server.xds.events import Accepted, Event, Ignored, ProtocolError, Stale
 from xds_server.xds.gates import REFERRING, removable, unready_clusters, unsent_clusters
-from xds_server.xds.resources import PUSH_ORDER, Form, ResourceTable, Response
+from xds_server.xds.resource_type import Form, Response
+from xds_server.xds.resources import PUSH_ORDER, ResourceTable
 from xds_server.xds.subscription import Group, Subscription, delta_wish, sotw_wish
 
 SOTW_TTL_FEATURE: Final = "xds.config.supports-resource-in-sotw"

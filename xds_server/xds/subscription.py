@@ -15,15 +15,8 @@ from typing import Final, NamedTuple, Protocol
 from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, VIRTUAL_HOST
 from xds_server.xds.events import Accepted, Divided, Event, Rejected, Subscribed
 from xds_server.xds.names import Names
-from xds_server.xds.resources import (
-    NOTHING,
-    Contents,
-    Entry,
-    ResourceTable,
-    ResourceType,
-    Response,
-    route_configuration,
-)
+from xds_server.xds.resource_type import NOTHING, Contents, Entry, ResourceType, Response
+from xds_server.xds.resources import ResourceTable, route_configuration
 
 WILDCARD: Final = "*"
 
