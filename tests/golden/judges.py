@@ -178,9 +178,9 @@ def _inside(field: Any, value: Any) -> Iterator[ResourceKey]:
 
 
 def _unpacked(message: Any) -> Any:
-    from google.protobuf import message_factory, symbol_database
+    from google.protobuf import descriptor_pool, message_factory
 
-    descriptor = symbol_database.Default().pool.FindMessageTypeByName(message.type_url.rpartition("/")[2])
+    descriptor = descriptor_pool.Default().FindMessageTypeByName(message.type_url.rpartition("/")[2])
     return message_factory.GetMessageClass(descriptor).FromString(message.value)
 
 
