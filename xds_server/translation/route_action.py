@@ -24,6 +24,7 @@ _PREVIOUS_HOSTS: Final = envoy.RetryPolicy.RetryHostPredicate(
 )
 _HOST_SELECTIONS: Final = 5
 _LONGEST_BACKOFF: Final = 10  # times the first
+_MOST_MS: Final = (2**63 // 10**9 - 1) * 1000  # Envoy refuses durations whose nanoseconds do not fit into 64 bits
 _MOST_WEIGHT: Final = 2**32 - 1
 
 
@@ -83,7 +84,7 @@ def retry_policy(retry: Retry | None, backend_timeout_ms: int | None) -> envoy.R
     if retry.backoff_ms is not None:
         first = max(1, retry.backoff_ms)  # Envoy counts in milliseconds and has no zero
         policy.retry_back_off.base_interval.CopyFrom(envoy.milliseconds(first))
-        policy.retry_back_off.max_interval.CopyFrom(envoy.milliseconds(first * _LONGEST_BACKOFF))
+        policy.retry_back_off.max_interval.CopyFrom(envoy.milliseconds(min(first * _LONGEST_BACKOFF, _MOST_MS)))
     return policy
 
 
