@@ -182,7 +182,7 @@ class Mesh:
 
     async def until_answer(self, host: str, status: int, body: str | None = None) -> list[tuple[int, str]]:
         """Ask until the answer is as expected; returns the other answers seen before."""
-        seen = []
+        seen: list[tuple[int, str]] = []
         async with asyncio.timeout(20):
             while True:
                 try:

@@ -23,7 +23,7 @@ from structlog.testing import capture_logs
 
 from tests.e2e.pki import Authority
 from xds_server.model.resource import CLUSTER, SECRET, Resource, ResourceKey, resource
-from xds_server.xds.credentials import InsecureLoopback, ListenError, MutualTls, UnixSocket, permitted
+from xds_server.xds.credentials import InsecureLoopback, Listen, ListenError, MutualTls, UnixSocket, permitted
 from xds_server.xds.resources import ResourceTable
 from xds_server.xds.server import ADS, ServerSettings, channel_options, handlers, serving
 from xds_server.xds.streams import Streams
@@ -82,7 +82,7 @@ class Client:
 
     def __init__(self, channel: grpc.aio.Channel, *, delta: bool, node: str = "node-1") -> None:
         self._delta, self._node = delta, node
-        self.call = channel.stream_stream(METHODS[delta])()
+        self.call: Any = channel.stream_stream(METHODS[delta])()
 
     async def request(self, type_url: str = CLUSTER, error: str = "", **fields: Any) -> None:
         kind = discovery.DeltaDiscoveryRequest if self._delta else discovery.DiscoveryRequest
@@ -202,7 +202,7 @@ async def test_what_cannot_be_understood_ends_the_stream(tmp_path: Path, delta: 
     """X1: a stream without a node, or of something else, is told so."""
     streams = Heard().streams(cluster("a"))
     async with running(streams, tmp_path) as channel:
-        call = channel.stream_stream(METHODS[delta])()
+        call: Any = channel.stream_stream(METHODS[delta])()
         await call.write(message)
 
         assert grpc.StatusCode.INVALID_ARGUMENT == await call.code()
@@ -454,7 +454,7 @@ async def outcome(channel: grpc.aio.Channel, method: str) -> grpc.StatusCode:
     delta = discovery.DeltaDiscoveryRequest(type_url=CLUSTER)
     delta.node.id = "n"
     payload = (delta if "Delta" in method else message).SerializeToString() if ads else b""
-    call = channel.stream_stream(method)()
+    call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(method)()
     try:
         await call.write(payload)
         if not ads:
@@ -488,7 +488,7 @@ def test_the_interceptor_asks_again(
     tmp_path: Path, listen: str, peer: str, auth: Any, identities: Any, passes: bool
 ) -> None:
     """S9: should the transport let somebody in, the interceptor, which is before every method, does not."""
-    made = {"socket": UnixSocket(tmp_path / "s"), "loopback": InsecureLoopback("127.0.0.1", 0)}
+    made: dict[str, Listen] = {"socket": UnixSocket(tmp_path / "s"), "loopback": InsecureLoopback("127.0.0.1", 0)}
     where = made.get(listen) or MutualTls("10.0.0.1", 0, tmp_path, tmp_path, tmp_path)
 
     assert passes == permitted(where, peer, auth, identities)
@@ -536,7 +536,7 @@ async def test_what_cannot_be_listened_on_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     tls(tmp_path)
     broken = MutualTls("127.0.0.1", 0, tmp_path / "tls.crt", tmp_path / "ca.crt", tmp_path / "ca.crt")
-    cases = {
+    cases: dict[str, Listen] = {
         "is not a directory": UnixSocket(tmp_path / "missing/xds.sock"),
         "is not a socket": UnixSocket(tmp_path / "file"),
         "longer than 107": UnixSocket(tmp_path / ("x" * 200)),

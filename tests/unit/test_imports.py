@@ -51,7 +51,8 @@ BORDERS: dict[str, frozenset[str]] = {
 
 # Pure: a function of its arguments. No event loop, clock, network, process or chance.
 PURE = frozenset({"graph", "model", "objects", "ingestion", "translation", "status", "explain"})
-PURE |= {"xds.resources", "xds.subscription", "xds.stream", "xds.wire"}
+PURE |= {f"xds.{module}" for module in ("detail", "events", "gates", "names", "resource_type", "resources", "stats")}
+PURE |= {f"xds.{module}" for module in ("stream", "subscription", "wire")}
 IMPURE = frozenset(
     {"asyncio", "random", "secrets", "selectors", "socket", "subprocess", "threading", "time", "structlog"}
 )

@@ -33,7 +33,8 @@ def namespace_of(draw: Draw) -> str:
 
 
 def name_of(draw: Draw) -> str:
-    return draw.usual(pools.NAMES[:1], (*pools.NAMES, *(pools.DOTTED_NAMES if draw.chance(0.1) else ())), 0.6)
+    odd: tuple[str, ...] = (*pools.NAMES, *(pools.DOTTED_NAMES if draw.chance(0.1) else ()))
+    return draw.usual(pools.NAMES[:1], odd, 0.6)
 
 
 def metadata(draw: Draw, name: str, namespace: str = "", **more: object) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from tests.worlds import pools
@@ -397,7 +398,7 @@ def reference_grant(draw: Draw) -> Manifest:
     ]
     tos = [
         {"group": draw.usual(("",), ("example.com",), 0.05), "kind": kind}
-        | draw.fields(name=(0.3, lambda kind=kind: draw.one(SECRETS if kind == "Secret" else SERVICES)))
+        | draw.fields(name=(0.3, partial(draw.one, SECRETS if kind == "Secret" else SERVICES)))
         for kind in draw.some(("Service", "Secret"), 1, 2)
     ]
     return {

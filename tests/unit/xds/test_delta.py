@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
 from tests.unit.xds.conversation import (
@@ -22,10 +24,14 @@ from xds_server.xds.events import Accepted, Stale
 from xds_server.xds.resources import ResourceTable
 from xds_server.xds.stream import DELTA_TTL_FEATURE
 
-short = {"ids": lambda url: url.rpartition(".")[2]}
-EVERY_TYPE = pytest.mark.parametrize("type_url", TYPES, **short)
-WHOLE_TYPES = pytest.mark.parametrize("type_url", WHOLE, **short)
-NAMED_TYPES = pytest.mark.parametrize("type_url", NAMED, **short)
+
+def of_types(type_urls: Iterable[str]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("type_url", type_urls, ids=lambda url: str(url).rpartition(".")[2])
+
+
+EVERY_TYPE = of_types(TYPES)
+WHOLE_TYPES = of_types(WHOLE)
+NAMED_TYPES = of_types(NAMED)
 
 
 def subscribed(type_url: str, *names: str, others: int = 0) -> Client:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.xds.conversation import Client, table, thing
 from xds_server.model.resource import SECRET
 from xds_server.xds.detail import LONGEST, readable
+from xds_server.xds.events import Rejected
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nBKcwggSjAgEAAoIBAQDc\n-----END PRIVATE KEY-----"
 
@@ -49,5 +50,7 @@ def test_a_refusal_that_echoes_a_key_is_redacted_everywhere() -> None:
 
     client.nack(first, f"cannot load {KEY}")
 
-    assert "cannot load [PEM redacted]" == client.events[-1].detail
+    rejected = client.events[-1]
+    assert isinstance(rejected, Rejected)
+    assert "cannot load [PEM redacted]" == rejected.detail
     assert "MIIE" not in str(client.stream.debug()) + str(list(client.stream.statuses(SECRET))) + str(client.events)

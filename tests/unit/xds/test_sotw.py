@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
 from tests.unit.xds.conversation import NAMED, TYPES, WHOLE, Client, host, put, remove, table, thing, vhds_routes
@@ -10,11 +12,14 @@ from xds_server.xds.events import Rejected
 from xds_server.xds.resources import ResourceTable
 from xds_server.xds.stream import SOTW_TTL_FEATURE
 
-by_type = pytest.mark.parametrize
-short = {"ids": lambda url: url.rpartition(".")[2]}
-EVERY_TYPE = by_type("type_url", TYPES, **short)
-WHOLE_TYPES = by_type("type_url", WHOLE, **short)
-NAMED_TYPES = by_type("type_url", NAMED, **short)
+
+def of_types(type_urls: Iterable[str]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("type_url", type_urls, ids=lambda url: str(url).rpartition(".")[2])
+
+
+EVERY_TYPE = of_types(TYPES)
+WHOLE_TYPES = of_types(WHOLE)
+NAMED_TYPES = of_types(NAMED)
 
 
 @EVERY_TYPE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from typing import Any
 
 import pytest
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
@@ -65,7 +66,7 @@ def test_a_nonce_of_an_earlier_stream_means_nothing(delta: bool, type_url: str) 
     client = Client(table(thing(type_url, "a")), delta)
     [first] = client.ask(type_url, *wished(type_url, "a"))
     client.reconnect()
-    names = {"resource_names_subscribe" if delta else "resource_names": wished(type_url, "a")}
+    names: dict[str, Any] = {"resource_names_subscribe" if delta else "resource_names": wished(type_url, "a")}
 
     events = client.request(type_url, nonce=first.nonce, **names)
 
@@ -121,8 +122,8 @@ def test_no_name_comes_twice_in_one_response(delta: bool, type_url: str) -> None
     """X5: a name that is asked for twice, by wildcard too, and changes meanwhile, is there once."""
     served = table(*(thing(type_url, name) for name in "abcdef"))
     client = Client(served, delta)
-    names = "resource_names_subscribe" if delta else "resource_names"
-    client.request(type_url, **{names: ["a", "*", "a", "b"]})
+    names: dict[str, Any] = {"resource_names_subscribe" if delta else "resource_names": ["a", "*", "a", "b"]}
+    client.request(type_url, **names)
     put(served, thing(type_url, "a", "2"))
 
     [reply] = client.read()
