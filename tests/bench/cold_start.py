@@ -16,7 +16,7 @@ from tests.bench import world
 from tests.bench.envoy import Envoy, Probe
 from tests.bench.measures import Figure, Sizes, ratio, say, seconds
 from tests.bench.process import Process
-from tests.bench.stand import POOLS, Plane, backend, listening, sample
+from tests.bench.stand import Plane, backend, listening, sample
 
 
 class Start(NamedTuple):
@@ -29,14 +29,14 @@ def measure(sizes: Sizes, directory: Path) -> Iterator[Figure]:
     with ExitStack() as stack:
         port = backend(stack)
         for at, count in enumerate((sizes.few, sizes.many)):
-            manifests = world.write(directory / f"cold-{count}", count, port)
+            manifests = world.write(directory / f"cold-{count}", count, port, 2 * at + 1)
             ours: list[Start] = []
             limit: list[Start] = []
             number = 2 * at + 1
             with ExitStack() as recording:
                 plane = Plane(recording, directory, manifests, count, number)
                 plane.swarm.quiet()
-                tape = plane.recording(directory / f"cold-{count}.tape", f"127.9{number + 1}.7.1")
+                tape = plane.recording(directory / f"cold-{count}.tape", world.address(number + 1))
             for round_ in range(sizes.starts):
                 say(f"cold start: {count} routes, round {round_ + 1}")
                 ours.append(_start(directory, "plane", manifests, number, count))
@@ -63,12 +63,12 @@ def measure(sizes: Sizes, directory: Path) -> Iterator[Figure]:
 def _start(directory: Path, kind: str, source: Path, number: int, count: int) -> Start:
     xds = directory / f"cold-{number}.sock"
     xds.unlink(missing_ok=True)
-    pool = (POOLS.format(number),) if kind == "plane" else ()
+    pool = (world.pool(number),) if kind == "plane" else ()
     with ExitStack() as stack:
         process = stack.enter_context(Process(kind, source, xds, *pool, core=0, wait=False))
         listening(xds)
         listens = time.monotonic()
-        address = f"127.9{number}.7.1"
+        address = world.address(number)
         stack.enter_context(Envoy(xds, directory / f"cold-envoy-{number}", "cold"))
         probe = Probe(address, world.PORT + world.OFFSET)
         stack.callback(probe.close)

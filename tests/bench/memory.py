@@ -20,7 +20,7 @@ def measure(sizes: Sizes, directory: Path) -> Iterator[Figure]:
     for number, count in enumerate((sizes.few, sizes.many), 1):
         say(f"memory: {count} routes")
         with ExitStack() as stack:
-            manifests = world.write(directory / f"memory-{count}", count, BACKEND)
+            manifests = world.write(directory / f"memory-{count}", count, BACKEND, number)
             plane = Plane(stack, directory, manifests, count, number)
             plane.rest()
             rss[count] = plane.process.rss_kib()

@@ -13,9 +13,6 @@ from tests.bench.process import Process
 from tests.bench.recording import Recording
 from xds_server.model.resource import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, ROUTE_CONFIGURATION, VIRTUAL_HOST
 
-POOLS = "127.9{}.7.0/24"
-"""A pool for each control plane and replay, so that their listeners are different addresses of the same length."""
-
 
 class Plane:
     """A control plane with one client, which has everything."""
@@ -23,8 +20,8 @@ class Plane:
     def __init__(self, stack: ExitStack, directory: Path, manifests: Path, count: int, number: int) -> None:
         self.manifests, self.count = manifests, count
         self.socket = directory / f"plane-{number}.sock"
-        self.address = f"127.9{number}.7.1"
-        self.process = stack.enter_context(Process("plane", manifests, self.socket, POOLS.format(number), core=0))
+        self.address = world.address(number)
+        self.process = stack.enter_context(Process("plane", manifests, self.socket, world.pool(number), core=0))
         self.swarm = Swarm()
         stack.callback(self.swarm.close)
         self.rss_loaded_kib = self.process.rss_kib()

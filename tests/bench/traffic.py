@@ -32,7 +32,7 @@ class Counted:
     def __init__(self, stack: ExitStack, directory: Path, count: int, number: int) -> None:
         self.count = count
         self.authority = Authority(directory / f"ca-{number}.pem")
-        self.manifests = world.write(directory / f"counted-{number}", count, BACKEND)
+        self.manifests = world.write(directory / f"counted-{number}", count, BACKEND, number)
         world.write_tls(self.manifests, *self.authority.issue("secure.bench.example"))
         self.plane = Plane(stack, directory, self.manifests, count, number)
 

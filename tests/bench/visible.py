@@ -13,7 +13,7 @@ from tests.bench.envoy import Envoy, Probe
 from tests.bench.measures import Figure, Sizes, against_itself, interval, milliseconds, ratio, say
 from tests.bench.process import Process
 from tests.bench.stand import Plane, backend, sample
-from xds_server.model.resource import VIRTUAL_HOST, ROUTE_CONFIGURATION
+from xds_server.model.resource import ROUTE_CONFIGURATION, VIRTUAL_HOST
 
 EDITED = 3
 STEPS = (
@@ -31,7 +31,7 @@ class Edited:
 
     def __init__(self, stack: ExitStack, directory: Path, count: int, port: int, number: int) -> None:
         self.count, self._port = count, port
-        manifests = world.write(directory / f"world-{number}", count, port)
+        manifests = world.write(directory / f"world-{number}", count, port, number)
         self.plane = Plane(stack, directory, manifests, count, number)
         self.own: list[float] = []
         self.visible: list[float] = []
@@ -40,7 +40,7 @@ class Edited:
         self.errors = 0
         self._revision = 0
         self._hostname = world.hostname(EDITED)
-        other = f"127.9{number + 1}.7.1"
+        other = world.address(number + 1)
         self.plane.swarm.quiet()
         tape = self.plane.recording(directory / f"recording-{number}", other)
         replay = directory / f"replay-{number}.sock"

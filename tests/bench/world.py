@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from pathlib import Path
 
 NAMESPACE = "bench"
@@ -14,11 +15,13 @@ CONTROL = "gateway/bench/web"
 GATEWAY = """\
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: web, namespace: bench}
+metadata: {{name: web, namespace: bench}}
 spec:
   gatewayClassName: tidegate
+  addresses:
+  - {{value: {address}}}
   listeners:
-  - {name: http, port: 80, protocol: HTTP}
+  - {{name: http, port: 80, protocol: HTTP}}
 """
 
 TLS_GATEWAY = """\
@@ -89,6 +92,16 @@ spec:
 """
 
 
+def address(number: int) -> str:
+    """Where a Gateway listens; as long for every number, and another one in every process."""
+    return f"127.{100 + number}.{100 + os.getpid() % 100}.1"
+
+
+def pool(number: int) -> str:
+    """The pool that its address is from."""
+    return f"{address(number)[:-1]}0/24"
+
+
 def name(number: int) -> str:
     return f"app-{number:05}"
 
@@ -112,10 +125,10 @@ def path(directory: Path, number: int) -> Path:
     return directory / f"{name(number)}.yaml"
 
 
-def write(directory: Path, count: int, backend: int) -> Path:
-    """A manifest a file, as teams have them; returns the directory."""
+def write(directory: Path, count: int, backend: int, number: int) -> Path:
+    """A manifest a file, as teams have them, behind the address of that number; returns the directory."""
     directory.mkdir()
-    (directory / "gateway.yaml").write_text(GATEWAY)
+    (directory / "gateway.yaml").write_text(GATEWAY.format(address=address(number)))
     for number in range(count):
         path(directory, number).write_text(application(number, backend))
     return directory
@@ -123,7 +136,8 @@ def write(directory: Path, count: int, backend: int) -> Path:
 
 def write_tls(directory: Path, certificate: bytes, key: bytes) -> None:
     """Give the Gateway a listener with a certificate."""
-    edit(directory / "gateway.yaml", GATEWAY + TLS_GATEWAY)
+    gateway = directory / "gateway.yaml"
+    edit(gateway, gateway.read_text() + TLS_GATEWAY)
     write_secret(directory, certificate, key)
 
 
