@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import sys
@@ -64,7 +65,11 @@ class Installation:
         )  # fmt: skip
 
     def write(self, name: str, text: str) -> None:
-        """Put a manifest in place as an editor does: whole or not at all."""
+        """Put a manifest in place as an editor does: whole or not at all.
+
+        GATEWAY in it becomes a name of this run, so that two runs at once get two addresses.
+        """
+        text = text.replace("GATEWAY", f"web-{os.getpid()}")
         part = self.directory / f"{name}.part"
         part.write_text(text)
         part.replace(self.manifests / name)

@@ -112,16 +112,17 @@ async def load(*targets: Target, clients: int = 4) -> AsyncIterator[Tally]:
 
 
 class Backend:
-    """Answers every request with its name; a path that begins with /slow takes a while."""
+    """Answers every request with its name, on the port named, or one that was free; a path that begins with /slow takes a while."""
 
-    def __init__(self, name: str, address: str, port: int) -> None:
+    def __init__(self, name: str, address: str, port: int = 0) -> None:
         self.name, self.address, self.port = name, address, port
         self.requests = 0
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, self.address, self.port, reuse_address=True)
+        self._server = await asyncio.start_server(self._serve, self.address, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -24,7 +24,7 @@ apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: bad}
 spec:
-  parentRefs: [{name: web}]
+  parentRefs: [{name: GATEWAY}]
   rules:
   - matches: [{path: {type: RegularExpression, value: "/(unclosed"}}]
     backendRefs: [{name: nothing, port: 80}]
@@ -32,7 +32,7 @@ spec:
 GATEWAY = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: web}
+metadata: {name: GATEWAY}
 spec:
   gatewayClassName: tidegate
   listeners:
@@ -81,7 +81,7 @@ apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {{name: web}}
 spec:
-  parentRefs: [{{name: web}}]
+  parentRefs: [{{name: GATEWAY}}]
   rules:
   - backendRefs: [{{name: {backend}, port: 80, weight: {weight}}}]{filters}
 """
@@ -90,7 +90,9 @@ spec:
 @pytest.fixture
 async def backends() -> AsyncIterator[list[Backend]]:
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(Backend(f"b{n}", f"127.91.7.{n}", 18391)) for n in (1, 2, 3)]
+        first = await stack.enter_async_context(Backend("b1", "127.91.7.1"))
+        others = [Backend(f"b{n}", f"127.91.7.{n}", first.port) for n in (2, 3)]
+        yield [first, *[await stack.enter_async_context(backend) for backend in others]]
 
 
 @pytest.fixture

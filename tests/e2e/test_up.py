@@ -9,7 +9,7 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ OFFSET = 19000
 MANIFESTS = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: up}
+metadata: {name: GATEWAY}
 spec:
   gatewayClassName: tidegate
   listeners: [{name: http, port: 80, protocol: HTTP}]
@@ -30,7 +30,7 @@ apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: up}
 spec:
-  parentRefs: [{name: up}]
+  parentRefs: [{name: GATEWAY}]
   rules: [{backendRefs: [{name: up, port: 80}]}]
 ---
 apiVersion: v1
@@ -42,7 +42,7 @@ apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {name: up-1, labels: {kubernetes.io/service-name: up}}
 addressType: IPv4
-ports: [{port: 18392}]
+ports: [{port: PORT}]
 endpoints: [{addresses: [127.91.8.1]}]
 """
 Report = dict[str, Any]
@@ -113,9 +113,10 @@ async def up(directory: Path, *flags: str) -> AsyncIterator[Up]:
 @pytest.fixture
 async def directory(tmp_path: Path, envoy: Path) -> AsyncIterator[Path]:
     (tmp_path / "manifests").mkdir()
-    (tmp_path / "manifests" / "all.yaml").write_text(MANIFESTS)
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(Backend("up", "127.91.8.1", 18392))
+    async with Backend("up", "127.91.8.1") as backend:
+        # A name of this run, so that two runs at once get two addresses.
+        text = MANIFESTS.replace("GATEWAY", f"up-{os.getpid()}").replace("PORT", str(backend.port))
+        (tmp_path / "manifests" / "all.yaml").write_text(text)
         yield tmp_path
 
 

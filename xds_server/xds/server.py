@@ -63,6 +63,8 @@ async def serving(streams: Streams, listen: Listen, settings: ServerSettings | N
             clock.cancel()
         streams.close()
         await server.stop(settings.stop_s)
+        with suppress(TimeoutError):  # gRPC has ended them; their tasks have yet to notice
+            await asyncio.wait_for(streams.emptied(), settings.stop_s)
         for clock in clocks:
             with suppress(asyncio.CancelledError):
                 await clock

@@ -58,6 +58,7 @@ class Streams:
     _connections: dict[int, Connection] = field(init=False, repr=False, default_factory=dict)
     _nodes: Counter[str] = field(init=False, repr=False, default_factory=Counter)
     _ready: asyncio.Event = field(init=False, repr=False, default_factory=asyncio.Event)
+    _empty: asyncio.Event = field(init=False, repr=False, default_factory=asyncio.Event)
     _closed: asyncio.Event = field(init=False, repr=False, default_factory=asyncio.Event)
 
     @property
@@ -78,6 +79,11 @@ class Streams:
     async def closed(self) -> None:
         await self._closed.wait()
 
+    async def emptied(self) -> None:
+        """Wait until the last stream has been forgotten."""
+        if self._connections:
+            await self._empty.wait()
+
     def publish(self, changes: Mapping[ResourceKey, Resource | None]) -> int:
         """Apply the changes and wake the streams; return the revision."""
         before = self.table.revision
@@ -90,6 +96,7 @@ class Streams:
     def connect(self, *, delta: bool, peer: str = "") -> Connection:
         connection = Connection(AdsStream(self.table, delta=delta), peer)
         self._connections[id(connection)] = connection
+        self._empty.clear()
         self.stats.streams[_variant(connection.stream)] += 1
         return connection
 
@@ -117,6 +124,8 @@ class Streams:
             return
         stream = connection.stream
         stream.close()
+        if not self._connections:
+            self._empty.set()
         self.stats.streams[_variant(stream)] -= 1
         if not stream.node_id:
             return
