@@ -35,7 +35,7 @@ from xds_server.xds.credentials import UnixSocket
 from xds_server.xds.server import serving
 from xds_server.xds.streams import Streams
 
-WORLDS: Final = int(os.environ.get("TIDEGATE_FUZZ_WORLDS", "300"))
+WORLDS: Final = int(os.environ.get("TIDEGATE_FUZZ_WORLDS", "600"))
 FIRST: Final = int(os.environ.get("TIDEGATE_FUZZ_SEED", "0"))
 DEADLINE_S: Final = 30
 SHRINKING_S: Final = 2
