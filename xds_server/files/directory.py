@@ -29,6 +29,7 @@ SWEEP_S: Final = 30.0  # for events that the kernel dropped
 _TICK_MS: Final = 200
 _STEP_MS: Final = 10  # an edit is seen within two steps
 _DEBOUNCE_MS: Final = 50
+_SMALL_FILE: Final = 1 << 16
 
 Signature = tuple[int, int, int, int]
 Identity = tuple[int, int]  # of a folder, however it is named
@@ -204,7 +205,9 @@ class Directory:
     def _read(self, path: str, *, settled: bool) -> None:
         try:
             with Path(path).open("rb") as file:
-                content = file.read(FILE_BYTES + 1)
+                content = file.read(_SMALL_FILE)
+                if len(content) == _SMALL_FILE:  # a read makes room for all that it may return
+                    content += file.read(FILE_BYTES + 1 - _SMALL_FILE)
         except OSError as error:
             self._folder.fail(path, f"cannot be read: {error.strerror}", "correct its permissions; what it held stays")
             return

@@ -205,7 +205,14 @@ def _reader(path: str, known: dict[str, Reading]) -> Callable[[str], Reading]:
 
     def read(text: str) -> Reading:
         found = known.get(text)
-        return manifest.read(text, json=json) if found is None else found
+        if found is not None:
+            return found
+        try:
+            return manifest.read(text, json=json)
+        except Exception as fault:  # noqa: BLE001  # a defect of ours in one document must not stop the others (S14)
+            message = f"internal error: {type(fault).__name__}"
+            hint = "this is a defect of tidegate; the objects that were there stay"
+            return Reading(problems=(Problem("", 1, NOWHERE, "", message, hint),), readable=False)
 
     return read
 

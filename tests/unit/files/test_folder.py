@@ -246,3 +246,20 @@ def test_a_damaged_manifest_never_raises(data: st.DataObject) -> None:
     folder.commit()
 
     assert all(problem.file == "x.yaml" and problem.line >= 1 and problem.hint for problem in folder.problems)
+
+
+def test_a_defect_in_one_document_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S14: what raises while one document is read is a problem of that document, and the others are taken."""
+    folder, read = Folder(), manifest.read
+
+    def defective(text: str, *, json: bool) -> manifest.Reading:
+        if "boom" in text:
+            raise RuntimeError(text)
+        return read(text, json=json)
+
+    monkeypatch.setattr(manifest, "read", defective)
+
+    changes = put(folder, "x.yaml", service("boom"), service("b"))
+
+    assert ["b"] == list(changes)
+    assert ["internal error: RuntimeError"] == [problem.message for problem in folder.problems]
