@@ -26,6 +26,11 @@ BENCHMARKS: dict[str, Callable[[Sizes, Path], Iterator[Figure]]] = {
 }
 
 
+def put(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("benchmarks", nargs="*", metavar="NAME", help=f"some of {', '.join(BENCHMARKS)} (default: all)")
@@ -37,14 +42,14 @@ def main() -> int:
     began = time.monotonic()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    print(f"{len(os.sched_getaffinity(0))} cores, {platform.system()} {platform.release()}\n\n{HEAD}")
+    put(f"{len(os.sched_getaffinity(0))} cores, {platform.system()} {platform.release()}\n\n{HEAD}")
     pin(1)
     missed = 0
     for name in flags.benchmarks or BENCHMARKS:
         with tempfile.TemporaryDirectory(prefix="bench-") as directory:
             for figure in BENCHMARKS[name](QUICK if flags.quick else FULL, Path(directory)):
                 missed += figure.reached not in ("", "yes")
-                print(figure.row(), flush=True)
+                put(figure.row())
     say(f"{time.monotonic() - began:.0f} s; targets missed: {missed}")
     return 0
 

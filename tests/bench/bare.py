@@ -17,7 +17,7 @@ async def serving(stream: Callable[[Any, Any], Awaitable[None]], socket: str) ->
     """`stream` gets raw requests and writes raw responses."""
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     server = grpc.aio.server(options=options)
-    methods = {"DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(stream)}
+    methods: dict[str, Any] = {"DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(stream)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
     server.add_insecure_port(f"unix:{socket}")
     await server.start()

@@ -247,9 +247,8 @@ class Client:
                 unknown = [each for each in wanted if each not in self.held.setdefault(type_url, set())]
                 if unknown:
                     self.subscribe(type_url, unknown)
-        elif found.type_url == ROUTE_CONFIGURATION and any(each.endswith("/vhds") for each in found.names):
-            if VIRTUAL_HOST not in self._subscribed:
-                self.subscribe(VIRTUAL_HOST)
+        elif any(each.endswith("/vhds") for each in found.names) and VIRTUAL_HOST not in self._subscribed:
+            self.subscribe(VIRTUAL_HOST)
 
     def _flush(self) -> None:
         """Move to the socket what the server's windows allow."""

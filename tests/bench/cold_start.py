@@ -34,7 +34,7 @@ def measure(sizes: Sizes, directory: Path) -> Iterator[Figure]:
             limit: list[Start] = []
             number = 2 * at + 1
             with ExitStack() as recording:
-                plane = Plane(recording, directory, manifests, count, number)
+                plane = Plane(recording, directory, manifests, count, number, sizes.rest_s)
                 plane.swarm.quiet()
                 tape = plane.recording(directory / f"cold-{count}.tape", world.address(number + 1))
             for round_ in range(sizes.starts):

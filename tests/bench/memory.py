@@ -21,7 +21,7 @@ def measure(sizes: Sizes, directory: Path) -> Iterator[Figure]:
         say(f"memory: {count} routes")
         with ExitStack() as stack:
             manifests = world.write(directory / f"memory-{count}", count, BACKEND, number)
-            plane = Plane(stack, directory, manifests, count, number)
+            plane = Plane(stack, directory, manifests, count, number, sizes.rest_s)
             plane.rest()
             rss[count] = plane.process.rss_kib()
             streams = sizes.streams[0]

@@ -23,8 +23,9 @@ class Process:
     """A subject of `subject.py`; ready when the constructor returns."""
 
     def __init__(self, *args: str | Path, core: int | None = None, wait: bool = True) -> None:
+        self._args = " ".join(map(str, args))
         self.began = time.monotonic()
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed by stop)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.bench.subject", *map(str, args)],
             stdin=subprocess.PIPE,
@@ -58,7 +59,7 @@ class Process:
         line = self._process.stdout.readline() if readable else b""
         if not line:
             self._errors.seek(0)
-            raise RuntimeError(f"{self._process.args}: no answer; {self._errors.read()[-2000:].decode()}")
+            raise RuntimeError(f"{self._args}: no answer; {self._errors.read()[-2000:].decode()}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

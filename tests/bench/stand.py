@@ -17,8 +17,11 @@ from xds_server.model.resource import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, ROUTE_CO
 class Plane:
     """A control plane with one client, which has everything."""
 
-    def __init__(self, stack: ExitStack, directory: Path, manifests: Path, count: int, number: int) -> None:
+    def __init__(
+        self, stack: ExitStack, directory: Path, manifests: Path, count: int, number: int, rest_s: float
+    ) -> None:
         self.manifests, self.count = manifests, count
+        self._rest_s = rest_s
         self.socket = directory / f"plane-{number}.sock"
         self.address = world.address(number)
         self.process = stack.enter_context(Process("plane", manifests, self.socket, world.pool(number), core=0))
@@ -34,9 +37,9 @@ class Plane:
         self.swarm.until(lambda: complete(client, self.count), f"the state of {node}")
         return client
 
-    def rest(self, rest_s: float = 0.5) -> None:
-        """Until nothing has happened for longer than a file settles and a commit holds off."""
-        self.swarm.quiet(rest_s)
+    def rest(self) -> None:
+        """Until nothing has come for long enough."""
+        self.swarm.quiet(self._rest_s)
         self.process.ask("marks")
 
     def recording(self, path: Path, address: str) -> Path:

@@ -129,9 +129,9 @@ async def prebuilt(count: str, socket: str) -> None:
 
 
 async def plane(directory: str, socket: str, pool: str) -> None:
+    from tests.bench.world import OFFSET
     from xds_server.app import ControlPlane
     from xds_server.config import Config
-    from tests.bench.world import OFFSET
 
     subject = ControlPlane(
         Config((Path(directory),), pool=(pool,), port_offset=OFFSET, xds_listen=f"unix:{socket}", admin="")
@@ -208,8 +208,9 @@ async def backend(port: str) -> None:
             self.transport.write(answer * data.count(b"\r\n\r\n"))
 
     loop = asyncio.get_running_loop()
-    async with await loop.create_server(Answering, "127.0.0.1", int(port)), await loop.create_server(
-        Answering, "127.0.0.2", int(port)
+    async with (
+        await loop.create_server(Answering, "127.0.0.1", int(port)),
+        await loop.create_server(Answering, "127.0.0.2", int(port)),
     ):
         await obey({})
 

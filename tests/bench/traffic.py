@@ -29,12 +29,12 @@ ENDPOINTS = 20
 class Counted:
     """One world, and what a change in it costs."""
 
-    def __init__(self, stack: ExitStack, directory: Path, count: int, number: int) -> None:
+    def __init__(self, stack: ExitStack, directory: Path, count: int, number: int, rest_s: float) -> None:
         self.count = count
         self.authority = Authority(directory / f"ca-{number}.pem")
         self.manifests = world.write(directory / f"counted-{number}", count, BACKEND, number)
         world.write_tls(self.manifests, *self.authority.issue("secure.bench.example"))
-        self.plane = Plane(stack, directory, self.manifests, count, number)
+        self.plane = Plane(stack, directory, self.manifests, count, number, rest_s)
 
     def cost(self, change: Callable[[], object]) -> tuple[int, dict[str, int]]:
         """All bytes that the change made the server send, and those of responses by type."""
@@ -43,7 +43,7 @@ class Counted:
         received, messages = client.received, len(client.messages)
         change()
         self.plane.swarm.until(lambda: "scan ends" in self.plane.process.ask("marks"), "an edit")
-        self.plane.swarm.quiet(0.7)
+        self.plane.rest()
         by_type: dict[str, int] = {}
         for message in client.messages[messages:]:
             by_type[message.type_url] = by_type.get(message.type_url, 0) + len(message.payload)
@@ -75,10 +75,10 @@ def measure(sizes: Sizes, directory: Path) -> Iterator[Figure]:
     for at, count in enumerate((sizes.few, sizes.many)):
         say(f"B8: {count} routes")
         with ExitStack() as stack:
-            yield from _figures(Counted(stack, directory, count, 2 * at + 1))
+            yield from _figures(Counted(stack, directory, count, 2 * at + 1, sizes.rest_s))
     say("B8: 100 routes, without VHDS")
     with ExitStack() as stack:
-        counted = Counted(stack, directory, 100, 5)
+        counted = Counted(stack, directory, 100, 5, sizes.rest_s)
         found = counted.cost(lambda: counted.edit(revision="0001"))
         table = f"{world.CONTROL}/80"
         yield counted.figure(
@@ -87,7 +87,7 @@ def measure(sizes: Sizes, directory: Path) -> Iterator[Figure]:
 
 
 def _figures(counted: Counted) -> Iterator[Figure]:
-    total, by_type = counted.cost(counted.edit)
+    total, _ = counted.cost(counted.edit)
     yield Figure(
         "B8", f"a file written anew, unchanged, {counted.count} routes", f"{total} B", "0 B", float(total), 0.0
     )

@@ -29,10 +29,10 @@ STEPS = (
 class Edited:
     """One world behind one Envoy, edited; and beside it an Envoy to which the same bytes are replayed."""
 
-    def __init__(self, stack: ExitStack, directory: Path, count: int, port: int, number: int) -> None:
+    def __init__(self, stack: ExitStack, directory: Path, count: int, port: int, number: int, rest_s: float) -> None:
         self.count, self._port = count, port
         manifests = world.write(directory / f"world-{number}", count, port, number)
-        self.plane = Plane(stack, directory, manifests, count, number)
+        self.plane = Plane(stack, directory, manifests, count, number, rest_s)
         self.own: list[float] = []
         self.visible: list[float] = []
         self.replayed: list[float] = []
@@ -94,8 +94,8 @@ def measure(sizes: Sizes, directory: Path) -> Iterator[Figure]:
     with ExitStack() as stack:
         port = backend(stack)
         say(f"B2: {sizes.few} and {sizes.many} routes, two Envoys each")
-        few = Edited(stack, directory, sizes.few, port, 1)
-        many = Edited(stack, directory, sizes.many, port, 3)
+        few = Edited(stack, directory, sizes.few, port, 1, sizes.rest_s)
+        many = Edited(stack, directory, sizes.many, port, 3, sizes.rest_s)
         for _ in range(sizes.edits):
             for each in (few, many, many, few):
                 each.time()
@@ -123,7 +123,7 @@ def measure(sizes: Sizes, directory: Path) -> Iterator[Figure]:
         )
         for step, _, _ in STEPS:
             pair = many.steps[step], few.steps[step]
-            yield Figure("B2", f"– {step}", milliseconds(pair[0]), milliseconds(pair[1]), ratio(*pair))
+            yield Figure("B2", f"- {step}", milliseconds(pair[0]), milliseconds(pair[1]), ratio(*pair))
         for each in (few, many):
             yield Figure(
                 "B2",
@@ -139,5 +139,3 @@ def measure(sizes: Sizes, directory: Path) -> Iterator[Figure]:
 def _without_notice(each: Edited) -> list[float]:
     noticed = each.steps[STEPS[0][0]]
     return [own - wait for own, wait in zip(each.own, noticed, strict=True)]
-
-

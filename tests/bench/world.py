@@ -1,4 +1,4 @@
-"""The world that is measured: N applications, each a Service, an EndpointSlice and an HTTPRoute with its own hostname."""
+"""The world that is measured: applications of a Service, an EndpointSlice and an HTTPRoute with its own hostname."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ def write(directory: Path, count: int, backend: int, number: int) -> Path:
     """A manifest a file, as teams have them, behind the address of that number; returns the directory."""
     directory.mkdir()
     (directory / "gateway.yaml").write_text(GATEWAY.format(address=address(number)))
-    for number in range(count):
-        path(directory, number).write_text(application(number, backend))
+    for each in range(count):
+        path(directory, each).write_text(application(each, backend))
     return directory
 
 
