@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 HOLD_OFF_S: Final = 0.1
 """At most one commit in this time: a lone change goes out at once, a burst is gathered."""
 
+_NOTED: Final = frozenset({LISTENER, ROUTE_CONFIGURATION})
+
 Publish = Callable[[Mapping[ResourceKey, Resource | None]], object]
 Committed = Callable[[Changes], None]
 
@@ -44,6 +46,8 @@ class Controller:
     def accepted(self, node: str, type_url: str, versions: Mapping[str, str]) -> None:
         """An Envoy acknowledged these versions by resource name."""
         feedback = self.pipeline.feedback
+        if type_url not in _NOTED and not feedback.rejections:
+            return  # there are many of these, and nothing to note
         for name, version in versions.items():
             ref = DeliveryRef(node, ResourceKey(type_url, name))
             if ref in feedback.rejections:

@@ -127,6 +127,7 @@ class ResourceType:
         self._responses: dict[tuple[object, ...], Response] = {}
         self._derived: dict[tuple[object, ...], Contents] = {}
         self._version = ""
+        self._versions: dict[str, str] = {}
         self._limit = LOG_SLACK
 
     def __len__(self) -> int:
@@ -147,6 +148,12 @@ class ResourceType:
 
     def get(self, name: str) -> Entry | None:
         return self.live.get(name)
+
+    def versions(self) -> Mapping[str, str]:
+        """The version of each resource, by name."""
+        if not self._versions and self.live:
+            self._versions = {name: entry.resource.version for name, entry in self.live.items()}
+        return self._versions
 
     def version(self) -> str:
         if not self._version:
@@ -269,6 +276,7 @@ class ResourceType:
         self._names.append(name)
         self.last = revision
         self._version = ""
+        self._versions = {}
         self._changes.clear()
         self._responses.clear()
         self._derived.clear()

@@ -117,16 +117,25 @@ class _Discovery:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, refusal)
 
     async def _read(self, connection: Connection, context: Any, parse: Callable[[bytes], Any]) -> str:
-        """Take requests until the client has no more; return why one cannot be understood."""
-        while (message := await context.read()) is not grpc.aio.EOF:
-            try:
-                request = parse(message)
-            except DecodeError:
-                return "the request is not a discovery request"
-            try:
-                self._streams.receive(connection, request)
-            except ProtocolError as error:
-                return str(error)
+        """Take requests until the client has no more; return why one cannot be understood.
+
+        None is kept while the next is awaited: that of a client that comes back may take megabytes.
+        """
+        refusal: str | None = ""
+        while refusal == "":
+            refusal = self._take(connection, await context.read(), parse)
+        return refusal or ""
+
+    def _take(self, connection: Connection, message: Any, parse: Callable[[bytes], Any]) -> str | None:
+        """Why a request cannot be understood, or None when there is none."""
+        if message is grpc.aio.EOF:
+            return None
+        try:
+            self._streams.receive(connection, parse(message))
+        except DecodeError:
+            return "the request is not a discovery request"
+        except ProtocolError as error:
+            return str(error)
         return ""
 
     async def _write(self, connection: Connection, context: Any) -> None:

@@ -332,6 +332,8 @@ def _resume(sub: Subscription, versions: Mapping[str, str], added: Mapping[str, 
         sub.cursor = sub.kind.last
     elif versions:
         sub.cursor = sub.kind.last
+        if sub.wants_all and not added and versions == sub.kind.versions():
+            return dict(versions)  # as a rule: nothing has changed, and nothing is looked at one by one
         for name in filter(sub.wants, live):
             _compare(sub, name, versions, had, skip=name not in added)
         sub.strangers = {name for name in versions if name not in live}
