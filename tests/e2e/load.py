@@ -112,7 +112,7 @@ async def load(*targets: Target, clients: int = 4) -> AsyncIterator[Tally]:
 
 
 class Backend:
-    """Answers every request with its name, on the port named, or one that was free; a path that begins with /slow takes a while."""
+    """Answers every request with its name, on the port named or a free one; a path from /slow on takes a while."""
 
     def __init__(self, name: str, address: str, port: int = 0) -> None:
         self.name, self.address, self.port = name, address, port

@@ -130,6 +130,17 @@ def test_check_fails_when_a_reference_does_not_resolve(tidegate: Command, manife
     assert "ResolvedRefs=False BackendNotFound: Service/default/web does not exist" in tidegate.text
 
 
+def test_check_fails_when_an_address_cannot_be_had(tidegate: Command, manifests: Path) -> None:
+    """A static address outside the pool is exit code 1, and is named."""
+    text = GATEWAY.replace("listeners:", "addresses: [{value: 192.0.2.1}]\n  listeners:")
+    (manifests / "gateway.yaml").write_text(text)
+
+    code = tidegate("check", "-f", manifests)
+
+    assert 1 == code
+    assert "Gateway/default/web has no address:" in tidegate.text
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -29,7 +29,8 @@ def run(flags: argparse.Namespace) -> int:
         print(json.dumps(content, indent=2))
     else:
         _show(rows, content)
-    return 1 if found.problems or any(row.fails for row in rows) else 0
+    homeless = any(frontend["message"] for frontend in content["addresses"])
+    return 1 if found.problems or homeless or any(row.fails for row in rows) else 0
 
 
 def _show(rows: list[ConditionRow], content: dict[str, Any]) -> None:
@@ -47,8 +48,11 @@ def _show(rows: list[ConditionRow], content: dict[str, Any]) -> None:
         console.print(f"[yellow]![/] {escape(f'{place}: ' + warning['message'])}")
     for frontend in content["addresses"]:
         about = "/".join(frontend[part] for part in ("kind", "namespace", "name") if frontend[part])
-        served = ", ".join(frontend["addresses"]) or frontend["message"]
-        console.print(f"{escape(about)} at {escape(served)}, ports {', '.join(map(str, frontend['ports'])) or 'none'}")
+        if frontend["message"]:
+            console.print(f"[red]✗[/] {escape(about)} has no address: {escape(frontend['message'])}")
+            continue
+        ports = ", ".join(map(str, frontend["ports"])) or "none"
+        console.print(f"{escape(about)} at {escape(', '.join(frontend['addresses']))}, ports {ports}")
     console.print(
         f"{len(rows)} conditions, {sum(row.fails for row in rows)} of them failing; "
         f"{len(content['problems'])} problems; {len(content['warnings'])} warnings"

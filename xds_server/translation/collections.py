@@ -197,7 +197,8 @@ def _listener(
         if each.protocol != "TLS"
     }
     tls_routes = fetch.by(indexes.tls_routes_by_port, port)
-    return _keyed(listener.listener(port, frontend, members, tables, tls_routes, settings.port_offset))
+    made = listener.listeners_of(port, frontend, members, tables, tls_routes, settings.port_offset)
+    return ((each.key, each) for each in made)
 
 
 def _cluster(fetch: Fetch, ref: ClusterRef, value: Cluster) -> Iterable[Output]:

@@ -1,4 +1,8 @@
-"""One Envoy listener for each port of a frontend; what differs by SNI is a filter chain."""
+"""One Envoy listener for each address and port of a frontend; what differs by SNI is a filter chain.
+
+An address is part of a listener's identity: one that moves between frontends is then a removal and an addition,
+while Envoy would refuse a change to an address that another listener still has.
+"""
 
 from __future__ import annotations
 
@@ -35,20 +39,18 @@ _TLS_INSPECTOR: Final = envoy.ListenerFilter(
 _TLS: Final = "envoy.transport_sockets.tls"
 
 
-def listener(
+def listeners_of(
     port: PortRef,
     frontend: Frontend,
     listeners: Sequence[Listener],
     tables: Mapping[TableRef, str],
     tls_routes: Iterable[TlsRoute] = (),
     port_offset: int = 0,
-) -> Resource | None:
-    """`tables` names the route configuration of each table; None while the frontend has no address.
+) -> tuple[Resource, ...]:
+    """`tables` names the route configuration of each table; none while the frontend has no address.
 
     There is no default filter chain: a connection whose SNI nobody serves is closed.
     """
-    if not frontend.addresses:
-        return None
     chains: dict[str, envoy.FilterChain] = {}
     references: set[ResourceKey] = set()
     by_table: dict[TableRef, list[TlsRoute]] = {}
@@ -66,13 +68,8 @@ def listener(
     number = port.port + port_offset
     if not 0 < number <= _LAST_PORT:
         raise ValueError(f"{port.frontend} port {port.port}: {number} is no port; choose a smaller port offset")
-    first, *others = [_address(address, number) for address in frontend.addresses]
-    name = names.listener(port)
     message = envoy.Listener(
-        name=name,
-        address=first,
-        additional_addresses=[envoy.AdditionalAddress(address=address) for address in others],
-        stat_prefix=name,
+        stat_prefix=names.port(port),
         filter_chains=[chains[hostname] for hostname in sorted(chains)],
         listener_filters=[] if protocols == {"HTTP"} else [_TLS_INSPECTOR],
         per_connection_buffer_limit_bytes={"value": _BUFFER_BYTES},
@@ -81,7 +78,15 @@ def listener(
         tcp_backlog_size={"value": _BACKLOG},
         socket_options=_KEEPALIVE,
     )
-    return resource(LISTENER, name, envoy.serialised(message), tuple(sorted(references)))
+    return tuple(_bound(message, port, address, number, tuple(sorted(references))) for address in frontend.addresses)
+
+
+def _bound(
+    message: envoy.Listener, port: PortRef, address: str, number: int, references: tuple[ResourceKey, ...]
+) -> Resource:
+    message.name = names.listener(port, address)
+    message.address.CopyFrom(_address(address, number))
+    return resource(LISTENER, message.name, envoy.serialised(message), references)
 
 
 Chain = tuple[str, envoy.FilterChain, set[ResourceKey]]

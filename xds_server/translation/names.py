@@ -29,14 +29,18 @@ NOWHERE: Final = "nowhere"
 """A cluster that never exists (the name of a real one has four parts): connections to it are closed."""
 
 
-def listener(port: PortRef) -> str:
-    return _joined(*_object(port.frontend), str(port.port))
+def port(ref: PortRef) -> str:
+    return _joined(*_object(ref.frontend), str(ref.port))
+
+
+def listener(ref: PortRef, address: str) -> str:
+    return f"{port(ref)}/{_escaped(address)}"
 
 
 def route_configuration(table: TableRef, *, vhds: bool = False) -> str:
-    """A plaintext table is named as its listener; an HTTPS table adds its hostname; one served by VHDS says so."""
+    """A plaintext table is named as its port; an HTTPS table adds its hostname; one served by VHDS says so."""
     hostname = (_hostname(table.hostname),) if table.hostname else ()
-    return "/".join((listener(PortRef(table.frontend, table.port)), *hostname, *((_VHDS,) if vhds else ())))
+    return "/".join((port(PortRef(table.frontend, table.port)), *hostname, *((_VHDS,) if vhds else ())))
 
 
 def virtual_host(table: TableRef, hostname: str, *, vhds: bool = False) -> str:
@@ -58,20 +62,25 @@ def secret(ref: ObjectRef) -> str:
     return _joined("secret", ref.namespace, ref.name)
 
 
+def parse_port(name: str) -> PortRef:
+    kind, namespace, object_name, number = _parts(name, 4, 4)
+    return PortRef(_parsed_object(name, kind, namespace, object_name), _number(name, number))
+
+
 def parse_listener(name: str) -> PortRef:
-    kind, namespace, object_name, port = _parts(name, 4, 4)
-    return PortRef(_parsed_object(name, kind, namespace, object_name), _number(name, port))
+    """The port that a listener serves, at whichever address."""
+    return parse_port(name.rpartition("/")[0])
 
 
 def parse_route_configuration(name: str) -> tuple[TableRef, bool]:
     """The table, and whether it is served by VHDS."""
     raw = name.split("/")
-    port, rest = parse_listener("/".join(raw[:4])), raw[4:]
+    served, rest = parse_port("/".join(raw[:4])), raw[4:]
     vhds = rest[-1:] == [_VHDS]
     hostname = rest[:-1] if vhds else rest
     if len(hostname) > 1:
         raise ValueError(f"{name!r} is no route configuration of ours")
-    return TableRef(port.frontend, port.port, unquote(hostname[0]) if hostname else ""), vhds
+    return TableRef(served.frontend, served.port, unquote(hostname[0]) if hostname else ""), vhds
 
 
 def parse_virtual_host(name: str) -> HostRef:

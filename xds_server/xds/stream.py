@@ -31,6 +31,10 @@ DELTA_TTL_FEATURE: Final = "supports-resource-ttl"
 # So few changes go out one by one: a bad one then never takes a good one with it.
 FEW: Final = 4
 
+# Of these, however many go out one by one. Envoy says yes to bytes that it has refused before, when they come again:
+# to divide a refused response would end with the bad one called accepted.
+_ALONE: Final = frozenset({ROUTE_CONFIGURATION, SECRET})
+
 _ORDER: Final = {type_url: place for place, type_url in enumerate(PUSH_ORDER)}
 _LONGEST_NODE_ID: Final = 256
 
@@ -374,7 +378,8 @@ def _groups(sub: Subscription, present: tuple[str, ...], absent: tuple[str, ...]
     if sub.parked:
         suspects = tuple(name for name in present if name in sub.parked)
         present = tuple(name for name in present if name not in sub.parked)
-    one_by_one = 1 < len(present) <= FEW and not sub.whole and not sub.empty_due
+    most = len(present) if sub.type_url in _ALONE else FEW
+    one_by_one = 1 < len(present) <= most and not sub.whole and not sub.empty_due
     if one_by_one and sub.type_url != CLUSTER_LOAD_ASSIGNMENT:
         groups = [Group((name,), (), since) for name in present]
         gone = [Group((), absent, since)] if absent else []

@@ -101,7 +101,7 @@ def test_a_parent_or_an_address_chooses_among_them() -> None:
     by_address = asked(resources, address="0:0:0:0:0:0:0:1")
 
     assert ("Ingress/default/shop", 200) == (by_parent.parent, by_parent.status)
-    assert shared == by_parent.listener == by_address.listener
+    assert f"{shared}/::1" == by_parent.listener == by_address.listener
 
 
 def test_nobody_listening_is_said_with_the_ports_that_there_are() -> None:

@@ -48,12 +48,12 @@ def chain(network_filter: Any, *server_names: str, tls: bool = False) -> Any:
 def listener(*chains: Any, name: str = WEB, port: int = 80, addresses: tuple[str, ...] = (ADDRESS,)) -> Resource:
     at = [e.Address(socket_address=e.SocketAddress(address=each, port_value=port)) for each in addresses]
     message = e.Listener(
-        name=name,
+        name=f"{name}/{addresses[0]}",
         address=at[0],
         additional_addresses=[e.AdditionalAddress(address=each) for each in at[1:]],
         filter_chains=chains or [chain(manager(name))],
     )
-    return resource(LISTENER, name, e.serialised(message))
+    return resource(LISTENER, message.name, e.serialised(message))
 
 
 def table(*hosts: Any, name: str = WEB, **fields: Any) -> Resource:

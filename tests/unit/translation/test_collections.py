@@ -71,7 +71,7 @@ def test_a_world_becomes_its_resources() -> None:
     """Each type, by the names that the types give each other."""
     made = world(2)
 
-    assert [TABLE] == names(made, LISTENER) == names(made, ROUTE_CONFIGURATION)
+    assert ([TABLE], [f"{TABLE}/192.0.2.1"]) == (names(made, ROUTE_CONFIGURATION), names(made, LISTENER))
     assert ["default/b0/80/http", "default/b1/80/http"] == names(made, CLUSTER) == names(made, CLUSTER_LOAD_ASSIGNMENT)
     assert ["h0.example", "h1.example"] == hosts_of(made.message(ROUTE_CONFIGURATION, TABLE))
     assert [] == names(made, VIRTUAL_HOST)
@@ -126,7 +126,9 @@ def test_a_table_that_grows_moves_to_vhds_and_back() -> None:
 
     assert [f"{TABLE}/vhds"] == names(made, ROUTE_CONFIGURATION)
     assert 3 == len(names(made, VIRTUAL_HOST))
-    assert (f"{TABLE}/vhds",) == tuple(key.name for key in made.resources[ResourceKey(LISTENER, TABLE)].references)
+    assert (f"{TABLE}/vhds",) == tuple(
+        key.name for key in made.resources[ResourceKey(LISTENER, f"{TABLE}/192.0.2.1")].references
+    )
 
     made.virtual_hosts.delete(extra.ref)
     made.commit()

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.translation.written import GATEWAY, ROUTE, cluster
 from xds_server.model.listener import Frontend, Listener, ListenerProtocol, TlsTermination
 from xds_server.model.refs import HostRef, ListenerRef, ObjectRef, PortRef, RouteRef
-from xds_server.model.resource import CLUSTER, ROUTE_CONFIGURATION, SECRET, ResourceKey
+from xds_server.model.resource import CLUSTER, ROUTE_CONFIGURATION, SECRET, Resource, ResourceKey
 from xds_server.model.route import TlsRoute, WeightedBackend
 from xds_server.translation import names
 from xds_server.translation.envoy import (
@@ -19,7 +19,7 @@ from xds_server.translation.envoy import (
     TlsParameters,
 )
 from xds_server.translation.envoy import Listener as EnvoyListener
-from xds_server.translation.listener import listener
+from xds_server.translation.listener import listeners_of
 
 FRONTEND = Frontend(GATEWAY, ("192.0.2.1", "2001:db8::1"))
 CERTIFICATES = TlsTermination((ObjectRef("Secret", "default", "b"), ObjectRef("Secret", "default", "a")))
@@ -30,9 +30,14 @@ def on(port: int, protocol: ListenerProtocol, hostname: str = "*", tls: TlsTermi
     return Listener(ListenerRef(GATEWAY, f"{protocol}-{hostname}"), GATEWAY, port, protocol, hostname, tls)
 
 
-def resource(*members: Listener, tls_routes: tuple[TlsRoute, ...] = (), port_offset: int = 0) -> Any:
+def resources(*members: Listener, tls_routes: tuple[TlsRoute, ...] = (), port_offset: int = 0) -> tuple[Resource, ...]:
     tables = {each.table: names.route_configuration(each.table) for each in members}
-    return listener(PortRef(GATEWAY, members[0].port), FRONTEND, members, tables, tls_routes, port_offset)
+    return listeners_of(PortRef(GATEWAY, members[0].port), FRONTEND, members, tables, tls_routes, port_offset)
+
+
+def resource(*members: Listener, **more: Any) -> Resource:
+    """At the first address; the others differ in nothing else."""
+    return resources(*members, **more)[0]
 
 
 def message(*members: Listener, **more: Any) -> Any:
@@ -47,15 +52,14 @@ def tls_route(listener: Listener, hostname: str, *backends: WeightedBackend) -> 
     return TlsRoute(HostRef(listener.table, hostname), RouteRef(ROUTE, 0, 0), backends)
 
 
-def test_one_listener_serves_every_address_of_a_port() -> None:
-    """IPv4 and IPv6 alike, at the port that the offset leads to."""
-    made = message(on(80, "HTTP"), port_offset=20_000)
-    addresses = [made.address, *(each.address for each in made.additional_addresses)]
+def test_every_address_of_a_port_has_a_listener() -> None:
+    """IPv4 and IPv6 alike, at the port that the offset leads to; the address is part of the name."""
+    made = [EnvoyListener.FromString(each.body) for each in resources(on(80, "HTTP"), port_offset=20_000)]
 
     assert [("192.0.2.1", 20_080), ("2001:db8::1", 20_080)] == [
-        (each.socket_address.address, each.socket_address.port_value) for each in addresses
+        (each.address.socket_address.address, each.address.socket_address.port_value) for each in made
     ]
-    assert "gateway/default/web/80" == made.name
+    assert ["gateway/default/web/80/192.0.2.1", "gateway/default/web/80/2001:db8::1"] == [each.name for each in made]
 
 
 def test_plaintext_listeners_of_a_port_share_a_table() -> None:
@@ -132,7 +136,9 @@ def test_tls_passes_through_by_sni() -> None:
 
 def test_a_frontend_without_addresses_has_no_listener() -> None:
     """It waits; its condition says for what."""
-    assert listener(PortRef(GATEWAY, 80), Frontend(GATEWAY, ()), [on(80, "HTTP")], {}) is None
+    served = on(80, "HTTP")
+
+    assert () == listeners_of(PortRef(GATEWAY, 80), Frontend(GATEWAY, ()), [served], {served.table: "any"})
 
 
 def test_the_edge_trusts_nobody() -> None:

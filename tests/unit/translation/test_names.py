@@ -25,8 +25,8 @@ def test_names_read_as_the_contract_says() -> None:
     web = ObjectRef("Gateway", "default", "web")
     route = RouteRef(ObjectRef("HTTPRoute", "default", "shop"), 2, 1)
 
-    assert "gateway/default/web/80" == names.listener(PortRef(web, 80))
-    assert "sharedingress//shared/80" == names.listener(PortRef(SHARED_INGRESS, 80))
+    assert "gateway/default/web/80/192.0.2.1" == names.listener(PortRef(web, 80), "192.0.2.1")
+    assert "sharedingress//shared/80/fd00::1" == names.listener(PortRef(SHARED_INGRESS, 80), "fd00::1")
     assert "gateway/default/web/80" == names.route_configuration(TableRef(web, 80, ""))
     assert "gateway/default/web/443/*.a.org" == names.route_configuration(TableRef(web, 443, "*.a.org"))
     assert "gateway/default/web/80/vhds" == names.route_configuration(TableRef(web, 80, ""), vhds=True)
@@ -70,7 +70,7 @@ def test_a_hundred_thousand_backends_have_different_names() -> None:
 @given(OBJECTS, PORTS)
 def test_a_listener_is_read_back(frontend: ObjectRef, port: int) -> None:
     """What a name was made of is in it."""
-    assert PortRef(frontend, port) == names.parse_listener(names.listener(PortRef(frontend, port)))
+    assert PortRef(frontend, port) == names.parse_listener(names.listener(PortRef(frontend, port), "192.0.2.1"))
 
 
 @given(TABLES, st.booleans())
@@ -128,7 +128,7 @@ def test_answers_of_our_own_are_no_routes_of_objects(name: str) -> None:
 def test_a_kind_without_names_is_refused() -> None:
     """Two kinds that differ in case only would share their names."""
     with pytest.raises(ValueError, match="have no names in Envoy"):
-        names.listener(PortRef(ObjectRef("gateway", "default", "web"), 80))
+        names.port(PortRef(ObjectRef("gateway", "default", "web"), 80))
 
 
 def test_no_cluster_is_called_nowhere() -> None:
