@@ -37,7 +37,7 @@ CORE: Final[dict[str, Definition]] = {
     "V1ServicePort.nodePort": _PORT,
     "V1ServicePort.name": _LABEL,
     "V1ServicePort.protocol": _PROTOCOL,
-    "V1EndpointSlice": {"required": ["addressType", "endpoints"]},
+    "V1EndpointSlice": {"required": ["addressType"]},
     "V1EndpointSlice.addressType": {"enum": ["IPv4", "IPv6", "FQDN"]},
     "V1EndpointSlice.endpoints": {"maxItems": 1000},
     "V1EndpointSlice.ports": {"maxItems": 100},

@@ -464,3 +464,14 @@ def test_everything_valid_is_taken() -> None:
     assert ((), ()) == (route.problems, endpoints.problems)
     assert isinstance(route.objects[0].object, HTTPRoute)
     assert isinstance(endpoints.objects[0].object, EndpointSlice)
+
+
+@pytest.mark.parametrize("endpoints", ["", "endpoints:\n", "endpoints: []\n"])
+def test_an_endpoint_slice_may_wait_for_its_endpoints(endpoints: str) -> None:
+    """The API server takes an EndpointSlice without endpoints, so that whoever fills it can come later."""
+    reading = read(SLICE + "addressType: IPv4\nports: [{name: http, port: 80}]\n" + endpoints)
+
+    assert () == reading.problems
+    found = reading.objects[0].object
+    assert isinstance(found, EndpointSlice)
+    assert () == found.endpoints
