@@ -370,7 +370,7 @@ def test_a_grpc_rule_without_a_usable_backend_is_unavailable(served: Served) -> 
 
 
 def test_clients_say_nothing_in_the_name_of_envoy(served: Served) -> None:
-    """S7: `x-envoy-*` of clients never reaches a backend, and neither does a forged address or certificate."""
+    """S7: `x-envoy-*` of clients never reaches a backend, and neither does a forged address, host or certificate."""
     forged = {
         f"x-envoy-{name}": "1"
         for name in ("internal", "retry-on", "original-path", "original-dst-host", "attempt-count", "anything")
@@ -380,13 +380,15 @@ def test_clients_say_nothing_in_the_name_of_envoy(served: Served) -> None:
         "x-forwarded-client-cert": "Hash=1",
         "x-forwarded-proto": "https",
     }
+    spoken_for = ("forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "x-real-ip")
+    forged |= dict.fromkeys(spoken_for, "10.0.0.1")
     for extra in ({}, {"x-forwarded-for": "10.0.0.1"}):
         seen = ask("/open", {**forged, **extra}).seen_headers
 
         assert {"x-envoy-external-address": ["127.0.0.1"]} == {
             name: value for name, value in seen.items() if name.startswith("x-envoy")
         }
-        assert "x-forwarded-client-cert" not in seen
+        assert set() == {"x-forwarded-client-cert", *spoken_for} & seen.keys()
         assert ["http"] == seen["x-forwarded-proto"]
         assert "127.0.0.1" == seen["x-forwarded-for"][0].split(",")[-1]
 

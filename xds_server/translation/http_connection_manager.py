@@ -26,11 +26,25 @@ _NOBODY: Final = _Hcm.InternalAddressConfig(
     cidr_ranges=[envoy.CidrRange(address_prefix="255.255.255.255", prefix_len={"value": 32})]
 )
 
-# Envoy itself removes those that steer its router. Backends may trust others: none of them is a client's to send.
-_WITHOUT_ENVOY_HEADERS: Final = envoy.TypedExtensionConfig(
+# What only a proxy may say of a request. Envoy writes x-forwarded-proto and x-forwarded-for itself, and removes what
+# steers its own router; backends believe the others, so none of them is a client's to send.
+_PROXY_HEADERS: Final = (
+    "forwarded",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-server",
+    "x-real-ip",
+)
+_WITHOUT_PROXY_HEADERS: Final = envoy.TypedExtensionConfig(
     name="envoy.http.early_header_mutation.header_mutation",
     typed_config=envoy.any_of(
-        envoy.EarlyHeaderMutation(mutations=[{"remove_on_match": {"key_matcher": {"prefix": "x-envoy-"}}}])
+        envoy.EarlyHeaderMutation(
+            mutations=[
+                {"remove_on_match": {"key_matcher": {"prefix": "x-envoy-"}}},
+                *({"remove": name} for name in _PROXY_HEADERS),
+            ]
+        )
     ),
 )
 
@@ -53,7 +67,7 @@ _DEFAULTS: Final = _Hcm(
     xff_num_trusted_hops=0,
     skip_xff_append=True,  # the route configuration appends it, for clients on loopback too
     internal_address_config=_NOBODY,
-    early_header_mutation_extensions=[_WITHOUT_ENVOY_HEADERS],
+    early_header_mutation_extensions=[_WITHOUT_PROXY_HEADERS],
     generate_request_id={"value": True},
     forward_client_cert_details=_Hcm.SANITIZE,
     upgrade_configs=[_Hcm.UpgradeConfig(upgrade_type="websocket", filters=http_filters(upgrade=True))],
