@@ -66,8 +66,11 @@ class Counted:
         total, by_type = found
         size = self.size(type_url, name)
         others = ", ".join(f"{_short(url)} {count}" for url, count in by_type.items() if url != type_url)
-        of_it = total - sum(count for url, count in by_type.items() if url != type_url)
-        notes = "; ".join(part for part in (note, f"beside it: {others}" if others else "") if part)
+        # HTTP/2 and gRPC add as much to each response, whatever its size.
+        framing = (total - sum(by_type.values())) // len(by_type)
+        of_it = by_type[type_url] + framing
+        own = f"response {by_type[type_url]} B, HTTP/2 and gRPC {framing} B"
+        notes = "; ".join(part for part in (note, own, f"beside it: {others}" if others else "") if part)
         return Figure("B8", f"{what}, {self.count} routes", f"{of_it} B", f"{size} B", of_it / size, most, notes)
 
 
