@@ -239,7 +239,10 @@ class Fetch:
 
 
 class Derived(Collection[OK, OV]):
-    """One call of `transform` for each key of its parent; its outputs belong to that key."""
+    """One call of `transform` for each key of its parent; its outputs belong to that key.
+
+    Where several inputs yield one output key, the first of them in key order owns it, and the others have a fault.
+    """
 
     def __init__(
         self,
@@ -253,6 +256,8 @@ class Derived(Collection[OK, OV]):
         self.parent, self._transform, self._faults = parent, transform, faults
         self._outputs: dict[Any, tuple[OK, ...]] = {}
         self._owners: dict[OK, Any] = {}
+        self._losers: dict[OK, set[Any]] = {}
+        self._lost: dict[Any, set[OK]] = {}
         self._reads: dict[Any, set[Read]] = {}
         self._readers: dict[Read, set[Any]] = {}
         self._inputs: dict[Collection[Any, Any], int] = {}
@@ -264,25 +269,48 @@ class Derived(Collection[OK, OV]):
         return self._inputs.keys()
 
     def refresh(self) -> None:
-        results = [(key, *self._run(key)) for key in self._dirty()]
-        for key, outputs, _ in results:  # drop first: an output may move from one input to another
+        results = {key: self._run(key) for key in self._dirty()}
+        again: set[Any] = set()
+        for key, (outputs, _) in results.items():  # drop first: an output may move from one input to another
             for gone in self._outputs.get(key, ()):
                 if gone not in outputs:
                     self._set(gone, MISSING)
                     del self._owners[gone]
-        for key, outputs, reads in results:
-            kept = []
-            for output, value in outputs.items():
-                if self._owners.setdefault(output, key) != key:
-                    self._fault(key, f"{output} already belongs to {self._owners[output]}")
-                    continue
-                self._set(output, value)
-                kept.append(output)
-            self._remember(key, tuple(kept), reads)
+                    again |= self._losers.get(gone, set())
+        for key in sorted(again - results.keys()):
+            results[key] = self._run(key)
+        for key in results:
+            for output in self._lost.pop(key, ()):
+                self._no_longer_lost(output, key)
+        for key, (outputs, reads) in results.items():
+            self._remember(key, tuple(o for o, value in outputs.items() if self._own(key, o, value)), reads)
 
     def leftovers(self) -> int:
-        tables: tuple[Sized, ...] = (self._outputs, self._owners, self._reads, self._readers, self._inputs)
-        return super().leftovers() + sum(map(len, tables))
+        tables: tuple[Sized, ...] = (self._outputs, self._owners, self._losers, self._lost)
+        return super().leftovers() + sum(map(len, (*tables, self._reads, self._readers, self._inputs)))
+
+    def _own(self, key: Any, output: OK, value: OV) -> bool:
+        owner = self._owners.setdefault(output, key)
+        if owner < key:
+            self._lose(key, output, owner)
+            return False
+        if owner != key:
+            self._owners[output] = key
+            self._outputs[owner] = tuple(other for other in self._outputs.get(owner, ()) if other != output)
+            self._lose(owner, output, key)
+        self._set(output, value)
+        return True
+
+    def _lose(self, key: Any, output: OK, owner: Any) -> None:
+        self._losers.setdefault(output, set()).add(key)
+        self._lost.setdefault(key, set()).add(output)
+        self._fault(key, f"{output} belongs to {owner}, which comes first")
+
+    def _no_longer_lost(self, output: OK, key: Any) -> None:
+        losers = self._losers[output]
+        losers.discard(key)
+        if not losers:
+            del self._losers[output]
 
     def _remember(self, key: Any, outputs: tuple[OK, ...], reads: set[Read]) -> None:
         before = self._reads.pop(key, set())

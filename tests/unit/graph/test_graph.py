@@ -128,19 +128,33 @@ def test_a_fault_keeps_the_last_good_output_and_harms_no_other() -> None:
     assert ({"bad": 10, "good": 20}, 0) == (dict(halves), len(graph.faults))
 
 
-def test_an_output_has_one_owner() -> None:
-    """A second input that yields a taken key is a fault, and the first keeps its value."""
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_an_output_has_one_owner(order: str) -> None:
+    """A key that two inputs yield belongs to the first of them, whichever came first; the other has a fault."""
     graph = Graph()
     numbers = graph.source("numbers")
     derived = graph.derive("parity", numbers, lambda _, __, value: [(value % 2, value)])
-    numbers.put("a", 1)
-    graph.commit()
-
-    numbers.put("b", 3)
-    graph.commit()
+    for key in order:
+        numbers.put(key, {"a": 1, "b": 3}[key])
+        graph.commit()
 
     assert {1: 1} == dict(derived)
     assert [("parity", "b")] == list(graph.faults)
+
+
+def test_a_contested_output_passes_to_who_lost_it() -> None:
+    """When the owner goes, the next input takes the key, and its fault is gone."""
+    graph = Graph()
+    numbers = graph.source("numbers")
+    derived = graph.derive("parity", numbers, lambda _, __, value: [(value % 2, value)])
+    for key, value in (("a", 1), ("b", 3), ("c", 5)):
+        numbers.put(key, value)
+    graph.commit()
+
+    numbers.delete("a")
+    graph.commit()
+
+    assert ({1: 3}, [("parity", "c")]) == (dict(derived), list(graph.faults))
 
 
 def test_an_output_may_move_between_inputs() -> None:
@@ -218,6 +232,7 @@ class World:
                 yield f"{key}/{word}", (*group, fetch.get(self.extra, word[:1]), *fetch.by(by_letter, word[:1]))
 
         self.groups: Derived[str, Any] = self.graph.derive("groups", by_length, group)
+        self.graph.derive("contested", self.words, lambda _, key, word: [(letter, key) for letter in word])
         self.upper: Derived[str, Any] = self.graph.derive("upper", self.extra, lambda _, k, v: [(k.upper(), v)])
         self.all: Union[str, Any] = self.graph.union("all", self.groups, self.upper)
         self.graph.derive("sizes", self.all.index(lambda v: [len(v)]), lambda _, k, g: [(k, tuple(g))])
@@ -227,7 +242,7 @@ class World:
         collection.delete(key) if value is None else collection.put(key, value)
 
     def contents(self) -> dict[str, dict[Any, Any]]:
-        return {c.name: dict(c) for c in self.graph.collections}
+        return {c.name: dict(c) for c in (self.graph.faults, *self.graph.collections)}
 
 
 @given(HISTORIES)
