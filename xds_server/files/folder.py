@@ -58,12 +58,14 @@ class Current(NamedTuple):
 
     read: Model
     served: Model
+    path: str
 
 
 class Folder:
     """Call `put` and `remove` for what has changed, then `commit` once.
 
-    Of an object that is defined twice, the first definition counts, by path and then by position.
+    Of an object that is defined twice, the definition that is served already counts: a copy of a file changes nothing.
+    Where none is served yet, the first one counts, by path and then by position.
     """
 
     def __init__(self) -> None:
@@ -167,8 +169,10 @@ class Folder:
         _keep(self._notices, path, notices)
 
     def _resolve(self, ref: ObjectRef, changes: dict[ObjectRef, Model | None]) -> None:
-        files = [(path, self._files[path]) for path in sorted(self._definers.get(ref, ()))]
         current = self.objects.get(ref)
+        served = current.path if current else ""
+        definers = sorted(self._definers.get(ref, ()), key=lambda path: (path != served, path))
+        files = [(path, self._files[path]) for path in definers]
         givers = [(path, file) for path, file in files if ref in file.gives]
         _keep(
             self._repeated,
@@ -179,14 +183,17 @@ class Folder:
             ],
         )
         # A definition that comes first but is wrong is not overruled: the last good version stays.
-        first = next((file for _, file in files if ref in file.gives or ref in file.claims), None)
+        first = next((file for _, file in files if ref in file.gives or ref in file.claims or ref in file.held), None)
         if current is not None and files and (first is None or ref not in first.gives):
             return
         if givers:
-            read = givers[0][1].gives[ref].object
-            if current is None or (read is not current.read and read != current.read):
-                self.objects[ref] = Current(read, _generated(read, current))
-                changes[ref] = self.objects[ref].served
+            path, file = givers[0]
+            read = file.gives[ref].object
+            if current is not None and (read is current.read or read == current.read):
+                self.objects[ref] = current._replace(path=path)
+                return
+            self.objects[ref] = Current(read, _generated(read, current), path)
+            changes[ref] = self.objects[ref].served
         elif current is not None:
             del self.objects[ref]
             changes[ref] = None

@@ -160,11 +160,12 @@ def test_a_file_that_is_gone_takes_its_objects_along() -> None:
 
 
 def test_the_first_definition_counts() -> None:
-    """By path, then by position, whatever came first; the others are problems that name both places."""
+    """By path, then by position; the others are problems that name both places."""
     folder = Folder()
+    folder.put("c.yaml", files(service("a", 3), service("a", 4)), settled=True)
+    folder.put("b.yaml", files(service("a", 2)), settled=True)
 
-    assert {"a": 3} == put(folder, "c.yaml", service("a", 3), service("a", 4))
-    assert {"a": 2} == put(folder, "b.yaml", service("a", 2))
+    assert {"a": 2} == ports(folder.commit())
     assert [
         "c.yaml:1: Service default/a: is also defined at b.yaml:1, which counts; remove one of them",
         "c.yaml:9: Service default/a: is also defined at c.yaml:1, which counts; remove one of them",
@@ -172,6 +173,18 @@ def test_the_first_definition_counts() -> None:
     assert {"a": 3} == put(folder, "b.yaml")
     assert {} == put(folder, "c.yaml", service("a", 3))
     assert () == folder.problems
+
+
+def test_a_copy_of_what_is_served_changes_nothing() -> None:
+    """A backup that sorts first is a problem, and edits of the file that is served still apply."""
+    folder = Folder()
+    put(folder, "base.yaml", service("a", 1))
+
+    assert {} == put(folder, "base-old.yaml", service("a", 9))
+    assert {"a": 2} == put(folder, "base.yaml", service("a", 2))
+    assert ["base-old.yaml"] == [problem.file for problem in folder.problems]
+    assert {} == put(folder, "base.yaml", "a: [", settled=False)
+    assert {"a": 9} == put(folder, "base.yaml")
 
 
 def test_generation_counts_changes_of_what_is_wanted() -> None:
@@ -208,7 +221,7 @@ def test_a_history_ends_where_its_last_files_lead(steps: list[tuple[str, list[st
             if settled:
                 present.discard(path)
         folder.commit()
-    last = {"p.yaml": [service("a", 5), service("b", 6)], "q.yaml": [service("b", 7), service("c", 8)], "r.json": []}
+    last = {"p.yaml": [service("a", 5), service("b", 6)], "q.yaml": [service("c", 8)], "r.json": []}
     fresh = Folder()
     for path, documents in last.items():
         put(folder, path, *documents)
