@@ -27,6 +27,7 @@ from xds_server.ingestion.precedence import Ranking, ranking
 from xds_server.ingestion.route_result import Findings, RouteResult, route_result
 from xds_server.ingestion.sources import Settings, Sources
 from xds_server.ingestion.tls_route import tls_rules
+from xds_server.ingestion.unowned import declare_unowned
 from xds_server.ingestion.virtual_hosts import (
     AttachmentKey,
     AttachmentsByHost,
@@ -98,7 +99,12 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
             declare_verdicts(graph, sources, settings, gateways, attachments, results),
             ingresses.verdicts,
         ),
-        graph.union("warnings", declare_warnings(graph, sources, gateways), ingresses.warnings),
+        graph.union(
+            "warnings",
+            declare_warnings(graph, sources, gateways),
+            declare_unowned(graph, sources, settings),
+            ingresses.warnings,
+        ),
     )
 
 
@@ -366,7 +372,8 @@ def declare_warnings(
             gateway = ObjectRef("Gateway", parent.namespace or ref.namespace, parent.name)
             if (parent.group, parent.kind) == (GROUP, "Gateway") and fetch.get(sources.gateways, gateway) is None:
                 field = f"spec.parentRefs[{position}]"
-                yield (ref, field), Remark(ref, field, f"{gateway} does not exist, so the route is not attached to it")
+                message = f"{gateway} does not exist, so the route is not attached to it"
+                yield (ref, field), Remark(ref, field, message, unresolved=True)
 
         if route.spec.use_default_gateways == "All":
             field = "spec.useDefaultGateways"

@@ -45,8 +45,12 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Warning:  # noqa: A001  # the word that users know
-    """Something that an author should know and that changes nothing: an unknown annotation, say."""
+    """Something that an author should know and that has no condition: an unknown annotation, say.
+
+    `unresolved` is a reference that leads nowhere.
+    """
 
     object: ObjectRef
     field: str
     message: str
+    unresolved: bool = False
