@@ -17,14 +17,15 @@ _HTTP2: Final = frozenset({"h2c", "h2"})
 _TLS: Final = frozenset({"https", "h2"})
 
 # Envoy's own 1,024 is a wall that many WebSockets reach at once. What a proxy can bear is told by its memory and its
-# connection limit, and how often to retry by the author of a route: neither is a matter of one Service.
+# connection limit, which is no matter of one Service. Retries are: where all requests fail, retries add a fifth, not
+# many times as many; and a quiet Service may always have a few.
 _CIRCUIT_BREAKERS: Final = envoy.CircuitBreakers(
     thresholds=[
         {
             "max_connections": _UNLIMITED,
             "max_pending_requests": _UNLIMITED,
             "max_requests": _UNLIMITED,
-            "max_retries": _UNLIMITED,
+            "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": {"value": 10}},
         }
     ]
 )

@@ -33,8 +33,19 @@ _PROXY_HEADERS: Final = (
     "x-forwarded-host",
     "x-forwarded-port",
     "x-forwarded-prefix",
+    "x-forwarded-scheme",
     "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-original-uri",
+    "x-original-url",
     "x-real-ip",
+    "x-rewrite-url",
+    "x-scheme",
+    "true-client-ip",
 )
 _WITHOUT_PROXY_HEADERS: Final = envoy.TypedExtensionConfig(
     name="envoy.http.early_header_mutation.header_mutation",
@@ -65,7 +76,7 @@ _DEFAULTS: Final = _Hcm(
     request_headers_timeout=envoy.milliseconds(_HEADERS_MS),
     use_remote_address={"value": True},
     xff_num_trusted_hops=0,
-    skip_xff_append=True,  # the route configuration appends it, for clients on loopback too
+    skip_xff_append=True,  # the route configuration writes it, for clients on loopback too
     internal_address_config=_NOBODY,
     early_header_mutation_extensions=[_WITHOUT_PROXY_HEADERS],
     generate_request_id={"value": True},

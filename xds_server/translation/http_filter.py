@@ -92,11 +92,13 @@ def _remote(cidr: str) -> envoy.Principal:
 
 
 def _cors(cors: Cors) -> envoy.CorsPolicy:
+    """Fetch: with credentials a "*" among the exposed headers is no wildcard but a name, so it says nothing then."""
+    exposed = [name for name in cors.expose_headers if not (cors.allow_credentials and name == "*")]
     return envoy.CorsPolicy(
         allow_origin_string_match=[origin_matcher(origin) for origin in cors.allow_origins],
         allow_methods=", ".join(map(header_value, cors.allow_methods)),
         allow_headers=", ".join(map(_name_or_any, cors.allow_headers)),
-        expose_headers=", ".join(map(_name_or_any, cors.expose_headers)),
+        expose_headers=", ".join(map(_name_or_any, exposed)),
         max_age="" if cors.max_age_s is None else str(cors.max_age_s),
         allow_credentials={"value": cors.allow_credentials},
     )

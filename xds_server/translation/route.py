@@ -34,6 +34,12 @@ from xds_server.translation.route_match import MILLION, route_match
 _UNUSABLE: Final = DirectResponse(500)
 _UNAVAILABLE: Final = DirectResponse(503)
 
+# Envoy answers with the origin that asked, whichever is allowed: a cache must not give that answer to another.
+_VARY: Final = envoy.HeaderValueOption(
+    header=envoy.HeaderValue(key="vary", value="origin"),
+    append_action=envoy.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD,
+)
+
 _NO_CONTENT: Final = 204
 _LONGEST_BODY: Final = 4096  # Envoy refuses a route configuration with a longer one
 
@@ -157,6 +163,7 @@ def _share(route: Route, shares: Sequence[WeightedBackend], context: _Context) -
         **header_mutations(route, shares),
     )
     if route.filters.cors:
+        forwarded.response_headers_to_add.append(_VARY)
         yield from _preflights(route, route.filters.cors, forwarded, context)
     yield forwarded
 

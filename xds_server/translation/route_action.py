@@ -23,6 +23,7 @@ _PREVIOUS_HOSTS: Final = envoy.RetryPolicy.RetryHostPredicate(
     name="envoy.retry_host_predicates.previous_hosts", typed_config=envoy.any_of(envoy.PreviousHostsPredicate())
 )
 _HOST_SELECTIONS: Final = 5
+_MOST_RETRIES: Final = 10
 _LONGEST_BACKOFF: Final = 10  # times the first
 _MOST_MS: Final = (2**63 // 10**9 - 1) * 1000  # Envoy refuses durations whose nanoseconds do not fit into 64 bits
 _MOST_WEIGHT: Final = 2**32 - 1
@@ -63,8 +64,9 @@ def retry_policy(retry: Retry | None, backend_timeout_ms: int | None) -> envoy.R
 
     "Implementations SHOULD NOT retry" a connection that was reset after the request went out, so no plain `reset`.
     A time limit for one attempt lives in the retry policy, so it needs one even where nothing is retried.
+    Without a limit for the whole request its stream's idle limit ends it, which no retry renews: a client sees no byte.
     """
-    attempts = retry.attempts if retry else 0
+    attempts = min(retry.attempts, _MOST_RETRIES) if retry else 0
     if not attempts and not backend_timeout_ms:
         return None
     policy = envoy.RetryPolicy(num_retries={"value": attempts})

@@ -16,10 +16,11 @@ from xds_server.translation.virtual_host import EncodedHost, misdirected
 
 _VHDS: Final = envoy.serialised(envoy.RouteConfiguration(vhds=envoy.Vhds(config_source=envoy.ADS)))
 
-# Envoy would name its own address in place of a loopback client's; backends see the client itself, whoever it is.
+# Envoy would name its own address in place of a loopback client's, and keep what a client says of itself before it:
+# no hop before us is trusted, so backends see the connection's own peer and nothing else.
 _CLIENT_ADDRESS: Final = envoy.HeaderValueOption(
     header=envoy.HeaderValue(key="x-forwarded-for", value="%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"),
-    append_action=envoy.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD,
+    append_action=envoy.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
 )
 
 

@@ -69,9 +69,19 @@ def test_no_service_has_a_wall_of_its_own() -> None:
             threshold.max_connections,
             threshold.max_pending_requests,
             threshold.max_requests,
-            threshold.max_retries,
         )
     }
+
+
+def test_retries_are_a_share_of_the_requests() -> None:
+    """An outage gets a fifth more requests, not many times as many; a quiet Service may still retry."""
+    [threshold] = message("http").circuit_breakers.thresholds
+
+    assert not threshold.HasField("max_retries")
+    assert (20, 10) == (
+        threshold.retry_budget.budget_percent.value,
+        threshold.retry_budget.min_retry_concurrency.value,
+    )
 
 
 def test_a_cluster_without_time_to_connect_is_refused() -> None:

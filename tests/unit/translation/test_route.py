@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -184,6 +186,11 @@ def test_a_retry_is_for_failures_that_did_no_harm() -> None:
     assert ["envoy.retry_host_predicates.previous_hosts"] == [each.name for each in policy.retry_host_predicate]
 
 
+def test_retries_are_ten_at_most() -> None:
+    """An author's hundred would make an outage a hundredfold; ten find an endpoint that works."""
+    assert 10 == single(route(retry=Retry(100))).route.retry_policy.num_retries.value
+
+
 def test_a_grpc_retry_includes_unavailable() -> None:
     """UNAVAILABLE is gRPC's own word for a connection that failed."""
     policy = single(route(retry=Retry(1, grpc=True))).route.retry_policy
@@ -229,6 +236,17 @@ def test_cors_is_a_filter_and_a_guard() -> None:
     )
     assert 204 == guard.direct_response.status
     assert [False, False, False, True, True] == [each.invert_match for each in guard.match.headers]
+
+
+def test_a_star_of_exposed_headers_is_not_sent_with_credentials() -> None:
+    """Fetch: it would be the name of a header then; names beside it stay."""
+    written = Cors(("https://a.example",), expose_headers=("*", "x-1"))
+    credentialed = replace(written, allow_credentials=True)
+    made = [routes(route(filters=Filters(cors=each)))[1] for each in (written, credentialed)]
+
+    assert ["*, x-1", "x-1"] == [
+        CorsPolicy.FromString(each.typed_per_filter_config[http_filter.CORS].value).expose_headers for each in made
+    ]
 
 
 def test_a_preflight_needs_neither_the_method_nor_the_headers_of_its_rule() -> None:
