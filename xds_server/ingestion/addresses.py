@@ -12,8 +12,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final
 
 from xds_server.graph import Fetch, Group
+from xds_server.ingestion.age import age
 from xds_server.model.listener import Frontend
-from xds_server.model.refs import ObjectRef
+from xds_server.model.refs import SHARED_INGRESS, ObjectRef
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -43,11 +44,16 @@ def assigned(
 
 
 def assignments(networks: tuple[Network, ...], wanted: Iterable[WantedFrontend]) -> Iterator[Frontend]:
-    """Static addresses first, then the older before the younger: a newcomer displaces nobody."""
+    """The older before the younger, named or chosen: a newcomer displaces nobody, whatever address it names."""
     taken: dict[Address, ObjectRef] = {}
-    ordered = sorted(wanted, key=lambda w: (not w.static, w.created, w.ref))
+    ordered = sorted(wanted, key=order)
     for frontend in ordered:
         yield static(networks, taken, frontend) if frontend.static else dynamic(networks, taken, frontend.ref)
+
+
+def order(wanted: WantedFrontend) -> tuple[bool, str, ObjectRef]:
+    """By age, then by reference. The shared Ingresses' is the installation's own, which is older than any object."""
+    return wanted.ref != SHARED_INGRESS, age(wanted.created), wanted.ref
 
 
 def static(networks: tuple[Network, ...], taken: dict[Address, ObjectRef], wanted: WantedFrontend) -> Frontend:
@@ -58,9 +64,15 @@ def static(networks: tuple[Network, ...], taken: dict[Address, ObjectRef], wante
             names = ", ".join(map(str, networks))
             return Frontend(wanted.ref, (), f"address {address} is not in the pool ({names}): name one that is")
         if address in taken:
-            return Frontend(wanted.ref, (), f"address {address} is in use by {taken[address]}: name another")
+            return Frontend(wanted.ref, (), f"address {address} is in use by {told(taken[address], wanted.ref)}")
     taken.update(dict.fromkeys(addresses, wanted.ref))
     return Frontend(wanted.ref, tuple(map(str, addresses)))
+
+
+def told(holder: ObjectRef, asking: ObjectRef) -> str:
+    """Who holds an address, by name only to those of the same namespace."""
+    who = f"{holder}" if holder.namespace == asking.namespace else f"the {holder.kind} of another namespace"
+    return f"{'the shared Ingresses' if holder == SHARED_INGRESS else who}, which comes first: name another"
 
 
 def dynamic(networks: tuple[Network, ...], taken: dict[Address, ObjectRef], ref: ObjectRef) -> Frontend:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from xds_server.graph import Fetch, Index
+from xds_server.ingestion.age import age
 from xds_server.ingestion.sources import Settings, Sources
 from xds_server.model.refs import ObjectRef
 from xds_server.objects.networking import Ingress, IngressClass
@@ -40,7 +41,7 @@ def claim(fetch: Fetch, sources: Sources, defaults: DefaultClasses, settings: Se
         return Claim(is_ours(fetch, sources, settings, annotated or named))
     # Of several default classes Kubernetes takes the youngest, and of those the first by name.
     candidates = sorted(fetch.by(defaults, True), key=lambda c: c.metadata.name)
-    candidates.sort(key=lambda c: c.metadata.creation_timestamp, reverse=True)
+    candidates.sort(key=lambda c: age(c.metadata.creation_timestamp), reverse=True)
     return Claim(bool(candidates) and candidates[0].spec.controller == settings.controller_name)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from xds_server.ingestion import annotations_syntax as syntax
+from xds_server.ingestion.age import age
 from xds_server.ingestion.annotations import Annotations, annotations_of
 from xds_server.ingestion.sources import Settings
 from xds_server.ingestion.values import shown
@@ -125,7 +126,7 @@ class IngressPlan:
     @property
     def age(self) -> tuple[str, str, str]:
         """Sorts the oldest first, then by namespace and name: the order in which Ingresses win a conflict."""
-        return self.created, self.ref.namespace, self.ref.name
+        return age(self.created), self.ref.namespace, self.ref.name
 
     def paths(self) -> Iterator[PathPlan]:
         """Each path once, also where several hosts share it."""

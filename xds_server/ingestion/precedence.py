@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from xds_server.ingestion.age import age
 from xds_server.ingestion.hostnames import most_specific, specificity
 from xds_server.model.refs import RouteRef
 from xds_server.model.route import PathMatch, Route
@@ -60,8 +61,7 @@ def rank(route: Route) -> Rank:
         not match.method,
         -len(match.headers),
         -len(match.query_params),
-        # An object without a time of creation is not older than one that has it.
-        route.created or "~",
+        age(route.created),
         source.namespace,
         source.name,
     )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from xds_server.ingestion.addresses import WantedFrontend, assignments
 from xds_server.model.listener import Frontend
-from xds_server.model.refs import ObjectRef
+from xds_server.model.refs import SHARED_INGRESS, ObjectRef
 
 WIDE = (ip_network("127.64.0.0/12"),)
 NARROW = (ip_network("127.64.0.0/29"),)
@@ -76,12 +76,53 @@ def test_network_and_broadcast_addresses_are_never_given() -> None:
     assert 508 == sum(1 for frontend in found.values() if frontend.addresses)
 
 
-def test_static_addresses_win_over_chosen_ones() -> None:
-    """Whoever names an address gets it; who had it by chance moves."""
+def test_a_younger_frontend_does_not_take_an_address_that_is_served() -> None:
+    """S3: whoever names the address that an older frontend was given by chance is told that it is in use."""
+    chance = given_to(NARROW, wanted("a", created="2020"))["a"].addresses[0]
+    found = given_to(NARROW, wanted("a", created="2020"), wanted("b", chance, created="2021"))
+
+    assert ((chance,), ()) == (found["a"].addresses, found["b"].addresses)
+    assert "AddressNotUsable" == found["b"].reason
+    assert f"address {chance} is in use by Gateway/default/a, which comes first" in found["b"].unusable
+
+
+def test_an_older_frontend_has_the_address_that_it_names() -> None:
+    """The younger, which would be there by chance, is given another."""
     chance = given_to(NARROW, wanted("a"))["a"].addresses[0]
-    found = given_to(NARROW, wanted("a"), wanted("b", chance))
+    found = given_to(NARROW, wanted("a", created="2021"), wanted("b", chance, created="2020"))
 
     assert ((chance,), True) == (found["b"].addresses, found["a"].addresses not in ((chance,), ()))
+
+
+def test_a_frontend_without_a_time_of_creation_is_the_youngest() -> None:
+    """It takes no address from one that has it; two without are ordered by their references, not by what they name."""
+    chance = given_to(NARROW, wanted("b", created="2020"))["b"].addresses[0]
+    found = given_to(NARROW, wanted("b", created="2020"), wanted("a", chance))
+
+    assert ((chance,), ()) == (found["b"].addresses, found["a"].addresses)
+
+    found = given_to(NARROW, wanted("b"), wanted("c", chance))
+
+    assert ((chance,), ()) == (found["b"].addresses, found["c"].addresses)
+
+
+def test_nobody_takes_the_address_of_the_shared_ingresses() -> None:
+    """S3: it is the installation's, which is older than any object."""
+    shared = WantedFrontend(SHARED_INGRESS, "")
+    [before] = assignments(NARROW, [shared])
+    [after, thief] = assignments(NARROW, [wanted("thief", *before.addresses, created="1970"), shared])
+
+    assert (before, ()) == (after, thief.addresses)
+    assert "in use by the shared Ingresses" in thief.unusable
+
+
+def test_the_holder_of_another_namespace_is_not_named() -> None:
+    """S1: who asks for an address learns the kind of its holder, not what another namespace holds."""
+    holder = WantedFrontend(ObjectRef("Ingress", "private", "launch"), "2020", ("127.64.0.9",))
+    found = given_to(WIDE, holder, wanted("b", "127.64.0.9", created="2021"))
+
+    assert "in use by the Ingress of another namespace" in found["b"].unusable
+    assert "launch" not in found["b"].unusable
 
 
 def test_an_address_is_given_once() -> None:
