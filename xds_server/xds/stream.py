@@ -97,19 +97,21 @@ class AdsStream:
             self._expected = {name: times for name, times in self._expected.items() if not sub.wants(name)}
         return events
 
-    def pending(self) -> list[Push]:
-        """Responses to be sent now, in this order; they count as sent."""
+    def pending(self) -> Iterator[Push]:
+        """Responses to be sent now, in this order; what has been yielded counts as sent.
+
+        Each is made when it is asked for: a request that is read between two writes counts for all that follow.
+        """
         unready: set[str] | None = None
-        pushes = []
-        for sub in self._ordered:
+        for sub in tuple(self._ordered):
             if sub.in_flight is not None or sub.idle():
                 continue
             if unready is None and sub.type_url in REFERRING:
                 unready = unready_clusters(self._table, self._subs, self._expected)
             response = self._next(sub, unready or set())
             if response is not None:
-                pushes.append(Push(sub.type_url, response.payload))
-        return pushes
+                yield Push(sub.type_url, response.payload)
+                unready = None
 
     def heartbeat(self) -> None:
         """Prolong the life of what the client has, of types that have a time to live."""
@@ -240,7 +242,7 @@ class AdsStream:
             self._select(sub, unready)
         while sub.groups:
             group = sub.groups.pop(0)
-            response = self._response(sub, group if selected else _still_true(sub, group))
+            response = self._response(sub, group if selected else self._still_open(sub, group, unready))
             if response is None:
                 continue
             sub.send(response, since=group.since)
@@ -249,6 +251,20 @@ class AdsStream:
         if sub.heartbeat:
             return self._heartbeat(sub)
         return None
+
+    def _still_open(self, sub: Subscription, group: Group, unready: set[str]) -> Group:
+        """What is left of a group that had to wait for its turn: it goes as it is now, so the gates are asked anew."""
+        live = sub.kind.live
+        names = tuple(name for name in group.names if name in live and sub.wants(name) and not sub.refuses(name))
+        removed = tuple(name for name in group.removed if name not in live and sub.wants(name))
+        held = self._held(sub, names, removed, unready)
+        for name in held:
+            sub.waiting.setdefault(name, 0)
+            sub.lagging.setdefault(name, group.since)
+        if held:
+            names = tuple(name for name in names if name not in held)
+            removed = tuple(name for name in removed if name not in held)
+        return Group(names, removed, group.since)
 
     def _select(self, sub: Subscription, unready: set[str]) -> None:
         """Decide what is to be sent, held back or left out of all that has changed or is due, and in which groups."""
@@ -388,14 +404,6 @@ def _groups(sub: Subscription, present: tuple[str, ...], absent: tuple[str, ...]
     else:
         groups = [Group(present, absent, since)] if present or absent or sub.empty_due else []
     return [*groups, *(Group((name,), (), since) for name in suspects)]
-
-
-def _still_true(sub: Subscription, group: Group) -> Group:
-    """What is left of a group that had to wait for its turn."""
-    live = sub.kind.live
-    names = tuple(name for name in group.names if name in live and sub.wants(name) and not sub.refuses(name))
-    removed = tuple(name for name in group.removed if name not in live and sub.wants(name))
-    return Group(names, removed, group.since)
 
 
 def _unresolved(sub: Subscription, removed: tuple[str, ...]) -> tuple[str, ...]:

@@ -131,7 +131,7 @@ class Client:
         return self.read()
 
     def read(self) -> list[Reply]:
-        return [self._reply(push.payload) for push in self.stream.pending()]
+        return [self.reply(push.payload) for push in self.stream.pending()]
 
     def ack(self, *replies: Reply) -> list[Reply]:
         for reply in replies:
@@ -172,7 +172,7 @@ class Client:
         names = self.wishes.get(reply.type_url, ())
         self.request(reply.type_url, nonce=reply.nonce, error=error, resource_names=names, version_info=version)
 
-    def _reply(self, payload: bytes) -> Reply:
+    def reply(self, payload: bytes) -> Reply:
         if self.delta:
             message = discovery.DeltaDiscoveryResponse.FromString(payload)
             found = {r.name: r.resource.value.decode() for r in message.resources}

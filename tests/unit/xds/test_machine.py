@@ -39,6 +39,8 @@ worlds = st.fixed_dictionaries({
     "by_host": st.frozensets(st.sampled_from(ROUTES)),
 })  # fmt: skip
 
+edits = st.dictionaries(st.sampled_from(ROUTES), st.tuples(contents, targets), min_size=1)
+
 
 def refused(resource: Resource) -> bool:
     return resource.body.endswith(b"=bad")
@@ -55,7 +57,7 @@ def resources(world: Any, *, delta: bool) -> dict[ResourceKey, Resource]:
             found += [host(f"{name}/{c}", f"={content}", [c]) for c in there]
             continue
         found.append(routes(name, f"{'+'.join(there)}={content}", there))
-    named = sorted(world["listened"].intersection(world["routes"]))
+    named = sorted(set(world["listened"]).intersection(world["routes"]))
     if named:
         refs = [ResourceKey(ROUTE_CONFIGURATION, name) for name in named]
         found.append(thing(LISTENER, "web", f"{'+'.join(named)}={world['listener']}", *refs))
@@ -182,6 +184,7 @@ class Conversation(RuleBasedStateMachine):
         self.table = ResourceTable()
         self.known: dict[tuple[str, str], Resource] = {}
         self.now: dict[ResourceKey, Resource] = {}
+        self.world: Any = {"clusters": {}, "routes": {}, "listened": ROUTES, "listener": "1", "by_host": ()}
         self.proxy = Proxy(self.delta)
         self.inbox: deque[bytes] = deque()
         self.refusals: set[tuple[ResourceKey, str]] = set()
@@ -194,10 +197,26 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(world=worlds)
     def change(self, world: Any) -> None:
+        self.world = world
         new = resources(world, delta=self.delta)
         self.table.apply({key: new.get(key) for key in {*self.now, *new}})
         self.now = new
         self.known.update({(r.type_url, r.body.decode()): r for r in new.values()})
+
+    @rule(world=worlds, content=contents, edits=st.lists(edits, min_size=1, max_size=2))
+    def change_in_a_row(self, world: Any, content: str, edits: Any) -> None:
+        """Routes change, then name clusters that may be new, and the client reads nothing: what is queued changes."""
+        self.change(world)
+        self.exchange()
+        self.edit({name: (content, to) for name, (_, to) in world["routes"].items()})
+        for edit in edits:
+            self.edit(edit)
+
+    def edit(self, routed: Any) -> None:
+        new = {name: "1" for _, to in routed.values() for name in to}
+        clusters, others = {**new, **self.world["clusters"]}, self.world["routes"]
+        self.change({**self.world, "clusters": clusters, "routes": {**others, **routed}})
+        self.server_writes()
 
     @rule()
     def server_reads(self) -> None:

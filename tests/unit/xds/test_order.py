@@ -492,3 +492,43 @@ def test_a_gate_that_was_opened_once_is_closed_for_what_comes_later(delta: bool)
     assert [] == client.read()
     client.stream.expire()
     assert [{"r": "3"}] == [reply.resources for reply in client.read()]
+
+
+@BOTH
+def test_a_route_that_is_queued_passes_the_gate_as_it_is_sent(delta: bool) -> None:
+    """X40: a route that waits for its turn, and names a new cluster meanwhile, waits for the cluster too."""
+    served = table(cluster("old"), endpoints("old"), *(routes(name, to=["old"]) for name in ("r1", "r2")))
+    client = Client(served, delta)
+    client.load(CLUSTER, CLUSTER_LOAD_ASSIGNMENT, names=["old"])
+    client.load(ROUTE_CONFIGURATION, names=["r1", "r2"])
+    put(served, routes("r1", "2", to=["old"]), routes("r2", "2", to=["old"]))
+    [first] = client.read()
+    put(served, cluster("new"), endpoints("new"), routes("r2", "3", to=["new"]))
+
+    [clusters] = client.ack(first)
+    asked = client.ack(clusters)
+    [of_new] = client.ask(CLUSTER_LOAD_ASSIGNMENT, "old", "new")
+    replies = client.ack(of_new)
+
+    assert (["r1"], CLUSTER, []) == (first.names, clusters.type_url, of(ROUTE_CONFIGURATION, asked))
+    assert [{"r2": "3"}] == [reply.resources for reply in replies]
+
+
+@BOTH
+def test_a_response_is_made_when_its_turn_comes_to_be_written(delta: bool) -> None:
+    """X46: an unsubscription that is read between two writes drops what would have been written later."""
+    client = Client(table(cluster("a"), routes("r"), routes("s")), delta)
+    client.load(CLUSTER)
+    client.load(ROUTE_CONFIGURATION, names=["r"])
+    put(client.table, cluster("a", "2"), routes("r", "2"))
+    writes = client.stream.pending()
+    written = next(writes)
+
+    if delta:
+        client.request(ROUTE_CONFIGURATION, resource_names_unsubscribe=["r"])
+    else:
+        client.request(ROUTE_CONFIGURATION, resource_names=["s"], nonce=client.nonces[ROUTE_CONFIGURATION])
+    later = [client.reply(push.payload).names for push in writes]
+
+    assert CLUSTER == written.type_url
+    assert ([] if delta else [["s"]]) == later

@@ -255,7 +255,7 @@ def test_a_half_understood_request_is_not_guessed_at() -> None:
     request = discovery.DiscoveryRequest(type_url=CLUSTER)
     request.node.id = "n"
     stream.receive(request)
-    stream.pending()
+    list(stream.pending())
 
     events = stream.receive(discovery.DiscoveryRequest(type_url=CLUSTER, version_info="whatever"))
 
