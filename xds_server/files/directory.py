@@ -98,6 +98,10 @@ class Directory:
             self._look(path, entry, now, loading=loading)
         return Scan(self._folder.commit(), self._problems(), self._folder.notices)
 
+    def place(self, ref: ObjectRef) -> tuple[str, int] | None:
+        """File and line where an object that is served is defined."""
+        return self._folder.place(ref)
+
     async def watch(self) -> AsyncGenerator[Scan, None]:
         """A scan whenever an object, a problem or a notice has changed."""
         said = (self._problems(), self._folder.notices)

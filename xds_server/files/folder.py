@@ -88,6 +88,15 @@ class Folder:
         of_files = [notice for notices in self._notices.values() for notice in notices]
         return tuple(sorted(of_files, key=lambda notice: (notice.file, notice.line)))
 
+    def place(self, ref: ObjectRef) -> tuple[str, int] | None:
+        """File and line of the definition that is served; None while its file is not whole."""
+        current = self.objects.get(ref)
+        file = self._files.get(current.path) if current else None
+        given = file.gives.get(ref) if file else None
+        if current is None or file is None or given is None:
+            return None
+        return current.path, _line(file, given)
+
     def put(self, path: str, content: bytes, *, settled: bool) -> None:
         """A file's content; unless `settled`, it may be half of what is being written."""
         before = self._files.get(path)

@@ -276,3 +276,13 @@ def test_a_defect_in_one_document_stops_no_other(monkeypatch: pytest.MonkeyPatch
 
     assert ["b"] == list(changes)
     assert ["internal error: RuntimeError"] == [problem.message for problem in folder.problems]
+
+
+def test_the_place_of_an_object_is_that_of_its_definition() -> None:
+    """File and line of what is served; nothing for what is not."""
+    folder = Folder()
+    put(folder, "x.yaml", service("a"), service("b"))
+    a, b = folder.objects
+
+    assert [("x.yaml", 1), ("x.yaml", 9)] == [folder.place(a), folder.place(b)]
+    assert folder.place(a._replace(name="c")) is None
