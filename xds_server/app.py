@@ -19,7 +19,7 @@ from xds_server.files.directory import Directory, Scan
 from xds_server.graph import Changes
 from xds_server.metrics import Metrics, collection_sizes, stream_counters
 from xds_server.xds.credentials import InsecureLoopback, Listen, ListenError, MutualTls, UnixSocket
-from xds_server.xds.server import serving
+from xds_server.xds.server import ServerSettings, serving
 from xds_server.xds.streams import Streams
 
 log = structlog.get_logger(__name__)
@@ -41,6 +41,7 @@ class ControlPlane:
         self.controller = Controller(self.pipeline, self.metrics, self.streams.publish, self._committed)
         self.directory = Directory(config.manifests)
         self.scan = Scan({}, (), ())
+        self.stopping = False
         self.metrics.watch(collection_sizes(self._sizes))
         self.metrics.watch(stream_counters(self.streams))
 
@@ -64,13 +65,22 @@ class ControlPlane:
         """Listen; streams are answered only with the manifests of `load`."""
         async with AsyncExitStack() as stack:
             bound = await stack.enter_async_context(admin.serve(self.config.admin, self.metrics, self.probes()))
+            settings = ServerSettings(max_connection_age_s=self.config.max_connection_age_s)
             try:
-                address = await stack.enter_async_context(serving(self.streams, listen(self.config)))
+                address = await stack.enter_async_context(serving(self.streams, listen(self.config), settings))
             except ListenError as error:
                 raise ConfigError(f"--xds-listen: {error}") from None
             self.streams.open()
             log.info("serving", xds=address, admin=bound or "off", resources=len(self.pipeline.resources))
-            yield
+            try:
+                yield
+            finally:
+                self.stop()
+
+    def stop(self) -> None:
+        """Say that it is about to end, so that nobody new is sent here; harmless when repeated."""
+        if not self.stopping:
+            self.stopping = True
             log.info("stopping")
 
     async def run(self) -> None:
@@ -120,11 +130,16 @@ class ControlPlane:
 
     def probes(self) -> admin.Probes:
         return admin.Probes(
-            ready=lambda: "" if self.streams.ready else "waiting for the manifests",
+            ready=self._awaited,
             collections=self._sizes,
             collection=self._keys,
             streams=self._debug,
         )
+
+    def _awaited(self) -> str:
+        if self.stopping:
+            return "stopping"
+        return "" if self.streams.ready else "waiting for the manifests"
 
     def _debug(self) -> list[dict[str, Any]]:
         return self.streams.debug()

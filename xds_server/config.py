@@ -42,6 +42,7 @@ class Config:
     xds_listen: str = ""
     xds_tls: TlsFiles | None = None
     insecure_loopback: bool = False
+    max_connection_age_s: float | None = None
     admin: str = DEFAULT_ADMIN
     state: Path = Path()
     envoy: str = ""
@@ -126,6 +127,7 @@ def config(flags: argparse.Namespace) -> Config:
         xds_listen=given.get("xds_listen") or "",
         xds_tls=_tls(given),
         insecure_loopback=bool(given.get("insecure_loopback")),
+        max_connection_age_s=_age(given),
         admin="" if given.get("admin") == "off" else given.get("admin") or "",
         state=given.get("state") or _state(manifests),
         envoy=given.get("envoy") or "",
@@ -158,6 +160,17 @@ def _secret(text: str) -> str:
     if text and text.count("/") != 1:
         raise ConfigError(f"--default-tls-secret {text}: give it as NAMESPACE/NAME")
     return text
+
+
+def _age(given: dict[str, object]) -> float | None:
+    age = given.get("max_connection_age")
+    if not isinstance(age, float):
+        return None
+    if not 1 <= age <= 86_400 * 365:
+        raise ConfigError(f"--max-connection-age {age:g}: give seconds, from 1 to a year")
+    if str(given.get("xds_listen") or "unix:").startswith("unix:"):
+        raise ConfigError("--max-connection-age: is for TCP, where replicas share clients; give --xds-listen HOST:PORT")
+    return age
 
 
 def _tls(given: dict[str, object]) -> TlsFiles | None:

@@ -214,6 +214,8 @@ def test_explain_names_the_route_that_passes_bytes_on(tidegate: Command, project
         (("bootstrap", "--xds-address", "192.0.2.1:18000"), "Unix socket"),
         (("bootstrap", "--xds-address", "nonsense"), "HOST:PORT"),
         (("serve", "-f", ".", "--xds-listen", "127.0.0.1:1", "--xds-tls-cert", "x"), "give all three"),
+        (("serve", "-f", ".", "--max-connection-age", "60"), "--max-connection-age: is for TCP"),
+        (("serve", "-f", ".", "--xds-listen", "127.0.0.1:1", "--max-connection-age", "0"), "from 1 to a year"),
     ],
 )
 def test_wrong_usage_says_what_to_do(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import shutil
+import socket
 import stat
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -26,11 +28,15 @@ from xds_server.model.resource import CLUSTER, SECRET, Resource, ResourceKey, re
 from xds_server.xds.credentials import InsecureLoopback, Listen, ListenError, MutualTls, UnixSocket, permitted
 from xds_server.xds.resources import ResourceTable
 from xds_server.xds.server import ADS, ServerSettings, channel_options, handlers, serving
+from xds_server.xds.stats import StreamStats
+from xds_server.xds.stream import AdsStream
 from xds_server.xds.streams import Streams
 
 METHODS = {True: f"/{ADS}/DeltaAggregatedResources", False: f"/{ADS}/StreamAggregatedResources"}
 BOTH = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+NARROW = [*UNLIMITED, ("grpc.http2.bdp_probe", 0)]
+"""A client that takes 64 KiB that nobody reads, and no more: a longer write waits for it."""
 QUICK = ServerSettings(stop_s=0)
 
 
@@ -108,12 +114,12 @@ class Client:
 
 @asynccontextmanager
 async def running(
-    streams: Streams, directory: Path, settings: ServerSettings = QUICK
+    streams: Streams, directory: Path, settings: ServerSettings = QUICK, options: Any = UNLIMITED
 ) -> AsyncIterator[grpc.aio.Channel]:
     streams.open()
     async with (
         serving(streams, UnixSocket(directory / "xds.sock"), settings) as address,
-        grpc.aio.insecure_channel(address, options=UNLIMITED) as channel,
+        grpc.aio.insecure_channel(address, options=options) as channel,
     ):
         yield channel
 
@@ -210,21 +216,27 @@ async def test_what_cannot_be_understood_ends_the_stream(tmp_path: Path, delta: 
 
 
 @BOTH
-async def test_one_stuck_reader_delays_nobody(tmp_path: Path, delta: bool) -> None:
-    """X9: a client that never reads has the server hold one response, while others get every change."""
-    streams = Heard().streams(*(cluster(f"{'long' * 50}{n}") for n in range(5000)))
-    async with running(streams, tmp_path) as channel:
-        stuck = Client(channel, delta=delta, node="stuck")
-        await stuck.request()
+async def test_stuck_readers_delay_nobody(tmp_path: Path, delta: bool) -> None:
+    """X9: more clients than places that never read have the server hold a response each; others get every change."""
+    heard = Heard()
+    streams = heard.streams(*(cluster(f"{'long' * 50}{n}") for n in range(5000)))
+    settings = ServerSettings(loads=2, load_s=0.05, stop_s=0)
+    async with running(streams, tmp_path, settings, NARROW) as channel:
+        stuck = [Client(channel, delta=delta, node=f"stuck{n}") for n in range(5)]
+        for client in stuck:
+            await client.request()
         async with grpc.aio.insecure_channel(f"unix:{tmp_path}/xds.sock", options=UNLIMITED) as other:
-            client = Client(other, delta=delta)
+            client = Client(other, delta=delta, node="good")
             await client.load()
             for turn in range(2, 20):
                 streams.publish(changes(cluster("new", turn)))
                 response = await client.read()
                 await client.request(response_nonce=response.nonce)
-        [held] = [dump for dump in streams.debug() if dump["node"] == "stuck"]
-    assert held["types"][CLUSTER]["in_flight"]  # type: ignore[index]
+            await heard.until(lambda: len(heard.accepted) == 19)
+            written = streams.stats.pushes[CLUSTER]
+            held = {dump["node"] for dump in streams.debug() if dump["types"][CLUSTER]["in_flight"]}  # type: ignore[index]
+    assert {f"stuck{n}" for n in range(5)} == held
+    assert 19 == written
 
 
 async def test_connecting_and_dropping_leaves_nothing(tmp_path: Path) -> None:
@@ -249,14 +261,75 @@ async def test_connecting_and_dropping_leaves_nothing(tmp_path: Path) -> None:
         assert 1 == len(streams.table._floors)
 
 
-async def test_a_herd_is_let_in_a_few_at_a_time(tmp_path: Path) -> None:
-    """X10: fifty clients connect at once to a server that loads two: all are served."""
-    streams = Heard().streams(cluster("a"))
-    async with running(streams, tmp_path, ServerSettings(loads=2, load_s=0.05, stop_s=0)) as channel:
+async def test_a_herd_is_let_in_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """X10: of fifty clients of a server that loads two, it writes to two at once and no more."""
+    writers: set[object] = set()
+    together: list[int] = []
+    pending, wrote = AdsStream.pending, StreamStats.wrote
+
+    def begun(stream: AdsStream) -> Any:
+        writers.add(asyncio.current_task())
+        together.append(len(writers))
+        return pending(stream)
+
+    def done(stats: StreamStats, type_url: str, size: int) -> None:
+        writers.discard(asyncio.current_task())
+        wrote(stats, type_url, size)
+
+    monkeypatch.setattr(AdsStream, "pending", begun)
+    monkeypatch.setattr(StreamStats, "wrote", done)
+    streams = Heard().streams(*(cluster(f"{'long' * 50}{n}") for n in range(500)))
+    async with running(streams, tmp_path, ServerSettings(loads=2, load_s=3600, stop_s=0), NARROW) as channel:
         clients = [Client(channel, delta=True, node=f"n{n}") for n in range(50)]
         await asyncio.gather(*(client.request() for client in clients))
-        responses = await asyncio.gather(*(client.read() for client in clients))  # nobody accepts: places are timed out
-    assert 50 == len(responses)
+        responses = await asyncio.gather(*(client.read() for client in clients))
+        most = max(together)
+    assert (50, 2) == (len(responses), most)
+
+
+@BOTH
+async def test_clients_that_never_answer_keep_nobody_out(tmp_path: Path, delta: bool) -> None:
+    """X10: sixty clients read and do not accept; one that comes after them is served, and so is a change."""
+    streams = Heard().streams(cluster("a"))
+    async with running(streams, tmp_path, ServerSettings(load_s=3600, stop_s=0)) as channel:
+        for n in range(60):
+            mute = Client(channel, delta=delta, node=f"mute{n}")
+            await mute.request()
+            await mute.read()
+        good = Client(channel, delta=delta, node="good")
+        await good.load()
+        streams.publish(changes(cluster("a", 2)))
+
+        assert 1 == len((await good.read()).resources)
+
+
+@BOTH
+async def test_one_stream_more_than_there_may_be_is_refused(tmp_path: Path, delta: bool) -> None:
+    """Who is refused is told the limit; there is a place again when somebody leaves."""
+    heard = Heard()
+    async with running(heard.streams(cluster("a")), tmp_path, ServerSettings(streams=2, stop_s=0)) as channel:
+        first, second = Client(channel, delta=delta, node="first"), Client(channel, delta=delta, node="second")
+        await first.load()
+        await second.load()
+        third = Client(channel, delta=delta, node="third")
+        code, text = await third.call.code(), await third.call.details()
+        first.call.cancel()
+        await heard.until(lambda: heard.gone)
+        fourth = Client(channel, delta=delta, node="fourth")
+
+        assert 1 == len((await fourth.load()).resources)
+    assert (grpc.StatusCode.RESOURCE_EXHAUSTED, True) == (code, "2 streams are open, which is the limit" in text)
+
+
+@BOTH
+async def test_a_stream_that_asks_for_nothing_is_ended(tmp_path: Path, delta: bool) -> None:
+    """A stream is not kept for who says nothing."""
+    settings = ServerSettings(first_request_s=0.05, stop_s=0)
+    async with running(Heard().streams(cluster("a")), tmp_path, settings) as channel:
+        call: Any = channel.stream_stream(METHODS[delta])()
+
+        assert grpc.StatusCode.DEADLINE_EXCEEDED == await call.code()
+        assert "nothing was asked for in 0.05 s" in await call.details()
 
 
 async def test_what_waits_for_too_long_is_sent(tmp_path: Path) -> None:
@@ -271,6 +344,25 @@ async def test_what_waits_for_too_long_is_sent(tmp_path: Path) -> None:
 
         assert ["r"] == [r.name for r in (await client.read()).resources]
     assert 1 == streams.stats.gates_opened
+
+
+async def test_a_clock_outlives_a_tick_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """X40: a defect while gates are opened is logged, and they are opened at the next tick."""
+    ticks: list[None] = []
+    again = asyncio.Event()
+
+    def expire(_: Streams) -> None:
+        ticks.append(None)
+        if len(ticks) == 1:
+            raise RuntimeError("a defect")
+        again.set()
+
+    monkeypatch.setattr(Streams, "expire", expire)
+    with capture_logs() as logs:
+        async with running(Heard().streams(), tmp_path, ServerSettings(gate_s=0.01, stop_s=0)), asyncio.timeout(20):
+            await again.wait()
+
+    assert [("a clock failed", "error")] == [(entry["event"], entry["log_level"]) for entry in logs]
 
 
 async def test_a_time_to_live_is_prolonged(tmp_path: Path) -> None:
@@ -321,6 +413,11 @@ def test_connections_have_an_age_where_replicas_share_them(tmp_path: Path) -> No
     ]
 
     assert [60_000, None] == ages
+    limits = [
+        dict(channel_options(listen, settings))["grpc.max_receive_message_length"]
+        for listen in (InsecureLoopback("127.0.0.1", 0), UnixSocket(tmp_path / "xds.sock"))
+    ]
+    assert [16 << 20, 64 << 20] == limits
     assert 30_000 == dict(channel_options(UnixSocket(tmp_path / "s"), settings))["grpc.keepalive_time_ms"]
 
 
@@ -405,6 +502,31 @@ async def test_the_socket_is_for_its_owner(tmp_path: Path) -> None:
 
     assert 0o600 == mode
     assert not path.exists()
+
+
+async def test_a_socket_has_one_server(tmp_path: Path) -> None:
+    """A second one is refused by the id of the first, which serves on; when it has ended, the next may."""
+    path = tmp_path / "xds.sock"
+    streams = Heard().streams(cluster("a"))
+    async with running(streams, tmp_path) as channel:
+        with pytest.raises(ListenError, match=f"xds.sock is served by process {os.getpid()}: end that"):
+            async with serving(Heard().streams(), UnixSocket(path), QUICK):
+                pass
+        first = await Client(channel, delta=True).load()
+    async with running(streams, tmp_path) as channel:
+        second = await Client(channel, delta=True).load()
+
+    assert (1, 1) == (len(first.resources), len(second.resources))
+
+
+async def test_a_socket_left_behind_is_in_nobodys_way(tmp_path: Path) -> None:
+    """A server that was killed leaves its socket and its lock file; the next one takes both over."""
+    path = tmp_path / "xds.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    (tmp_path / "xds.sock.lock").write_text("99999999\n")
+    async with running(Heard().streams(cluster("a")), tmp_path) as channel:
+        assert 1 == len((await Client(channel, delta=True).load()).resources)
 
 
 def tls(directory: Path, host: str = "127.0.0.1") -> tuple[MutualTls, Authority]:

@@ -28,6 +28,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     ):
         parser.add_argument(f"--xds-tls-{name}", type=Path, metavar="FILE", help=f"{text} (PEM)")
     parser.add_argument("--insecure-loopback", action="store_true", help="allow TCP without TLS, on a loopback address")
+    parser.add_argument(
+        "--max-connection-age",
+        type=float,
+        metavar="SECONDS",
+        help="ask clients of TCP to connect again after this, so that replicas share them (default: never)",
+    )
 
 
 def run(flags: argparse.Namespace) -> int:

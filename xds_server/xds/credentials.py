@@ -10,13 +10,16 @@ import ipaddress
 import os
 import ssl
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
 import grpc.aio
+
+from xds_server.xds.lock import LockedError, locked
 
 SOCKET_MODE: Final = 0o600
 _LONGEST_SOCKET_PATH: Final = 107  # of sockaddr_un on Linux, without its terminating zero
@@ -53,11 +56,29 @@ class InsecureLoopback:
 Listen = UnixSocket | MutualTls | InsecureLoopback
 
 
-def bind(server: grpc.aio.Server, listen: Listen) -> str:
-    """Start to listen; return the address that clients dial."""
+@contextmanager
+def bound(server: grpc.aio.Server, listen: Listen) -> Iterator[str]:
+    """Listen once the server starts; gives the address that clients dial, which is nobody else's while the block runs.
+
+    gRPC removes a socket that is in its way, and its own when it stops: it must not meet that of a running server.
+    """
+    if not isinstance(listen, UnixSocket):
+        yield _bind_tcp(server, listen)
+        return
+    _check_socket(listen.path)
+    lock = listen.path.with_name(f"{listen.path.name}.lock")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock))
+        except LockedError as error:
+            raise ListenError(f"{listen.path} is served by {error}: end that, or name another socket") from None
+        except OSError as error:
+            raise ListenError(f"cannot make {lock}: {error.strerror}; name a socket elsewhere") from error
+        yield _bind_socket(server, listen.path)
+
+
+def _bind_tcp(server: grpc.aio.Server, listen: MutualTls | InsecureLoopback) -> str:
     match listen:
-        case UnixSocket():
-            return _bind_socket(server, listen.path)
         case MutualTls():
             port = _add_port(server, listen.host, listen.port, _CertificateFiles(listen).credentials())
         case InsecureLoopback():
@@ -70,13 +91,16 @@ def bind(server: grpc.aio.Server, listen: Listen) -> str:
     return _address(listen.host, port)
 
 
-def _bind_socket(server: grpc.aio.Server, path: Path) -> str:
+def _check_socket(path: Path) -> None:
     if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
         raise ListenError(f"{path} is longer than {_LONGEST_SOCKET_PATH} bytes, which is what a Unix socket may have")
     if not path.parent.is_dir():
         raise ListenError(f"{path.parent} is not a directory: create it, or name another socket")
     if path.exists() and not stat.S_ISSOCK(path.lstat().st_mode):
         raise ListenError(f"{path} exists and is not a socket: remove it, or name another socket")
+
+
+def _bind_socket(server: grpc.aio.Server, path: Path) -> str:
     # The mode is set as the socket appears: a chmod afterwards would leave a moment for others to connect.
     before = os.umask(0o777 & ~SOCKET_MODE)
     try:

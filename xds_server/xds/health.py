@@ -40,6 +40,7 @@ def handlers(streams: Streams, services: frozenset[str]) -> dict[str, grpc.RpcMe
             await streams.opened()
             yield response(request.service)
         await streams.closed()
+        yield health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def listing(request: Any, context: Any) -> health_pb2.HealthListResponse:
         return health_pb2.HealthListResponse(statuses={name: response(name) for name in ("", *sorted(services))})

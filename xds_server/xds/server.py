@@ -8,33 +8,43 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import grpc
 import grpc.aio
+import structlog
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
 
 from xds_server.xds import csds, health, reflection
-from xds_server.xds.credentials import Authenticated, Listen, UnixSocket, bind
+from xds_server.xds.credentials import Authenticated, InsecureLoopback, Listen, UnixSocket, bound
 from xds_server.xds.events import ProtocolError
 from xds_server.xds.streams import Connection, Streams
 
 ADS: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 _LONGEST_REQUEST: Final = 64 * 1024 * 1024  # 50,000 initial_resource_versions with long names
+_LONGEST_REQUEST_OF_A_STRANGER: Final = 16 * 1024 * 1024
+
+log = structlog.get_logger("xds")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
+    """What a server does not take from its surroundings; people choose the age of connections, tests all of it."""
+
     gate_s: float = 10.0
     """A resource is held back for what it refers to at least this long, and at most twice."""
     loads: int = 25
-    """How many streams are in their initial load at once; the others wait, so that a herd does not take all memory."""
-    load_s: float = 5.0
-    """An initial load that takes longer no longer counts: a slow client does not keep others out."""
+    """How many streams are written to at once in their initial load, so that a herd does not take all memory."""
+    load_s: float = 1.0
+    """Writing that takes longer no longer counts: who does not read does not keep others out."""
+    streams: int = 4096
+    """One more is refused at once, and told so."""
+    first_request_s: float = 30.0
+    """A stream on which nothing was asked for this long is ended."""
     keepalive_s: float = 30.0
     keepalive_timeout_s: float = 10.0
     max_connection_age_s: float | None = None
@@ -52,24 +62,16 @@ async def serving(streams: Streams, listen: Listen, settings: ServerSettings | N
     )
     for service, methods in handlers(streams, settings).items():
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
-    address = bind(server, listen)
-    await server.start()
-    # Not a task group: its errors would reach the caller of the block in a group, and his own too.
-    clocks = [asyncio.ensure_future(_gates(streams, settings)), asyncio.ensure_future(_heartbeats(streams))]
-    try:
-        yield address
-    finally:
-        for clock in clocks:
-            clock.cancel()
-        streams.close()
-        await server.stop(settings.stop_s)
-        with suppress(TimeoutError):  # gRPC has ended them; their tasks have yet to notice
-            await asyncio.wait_for(streams.emptied(), settings.stop_s)
-        for clock in clocks:
-            with suppress(asyncio.CancelledError):
-                await clock
-        if isinstance(listen, UnixSocket):
-            listen.path.unlink(missing_ok=True)
+    with bound(server, listen) as address:
+        await server.start()
+        try:
+            async with _clocks(streams, settings):
+                yield address
+        finally:
+            streams.close()
+            await server.stop(settings.stop_s)
+            with suppress(TimeoutError):  # gRPC has ended them; their tasks have yet to notice
+                await asyncio.wait_for(streams.emptied(), settings.stop_s)
 
 
 def handlers(streams: Streams, settings: ServerSettings) -> dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]]:
@@ -89,6 +91,13 @@ def handlers(streams: Streams, settings: ServerSettings) -> dict[str, dict[str, 
     }
 
 
+class _End(NamedTuple):
+    """Why the server ends a stream."""
+
+    code: grpc.StatusCode
+    text: str
+
+
 class _Discovery:
     """The two methods of ADS, on raw bytes: responses are encoded already."""
 
@@ -96,6 +105,7 @@ class _Discovery:
         self._streams = streams
         self._settings = settings
         self._loads = asyncio.Semaphore(settings.loads)
+        self._open = 0
 
     async def sotw(self, _: Any, context: Any) -> None:
         await self._serve(context, discovery_pb2.DiscoveryRequest.FromString, delta=False)
@@ -104,90 +114,121 @@ class _Discovery:
         await self._serve(context, discovery_pb2.DeltaDiscoveryRequest.FromString, delta=True)
 
     async def _serve(self, context: Any, parse: Callable[[bytes], Any], *, delta: bool) -> None:
-        await self._streams.opened()
+        if self._open >= self._settings.streams:
+            text = f"{self._open} streams are open, which is the limit of this server: use another replica"
+            log.warning("stream refused", peer=context.peer(), reason=text)
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        self._open += 1
+        try:
+            await self._streams.opened()
+            end = await self._converse(context, parse, delta=delta)
+        finally:
+            self._open -= 1
+        if end:
+            await context.abort(end.code, end.text)
+
+    async def _converse(self, context: Any, parse: Callable[[bytes], Any], *, delta: bool) -> _End | None:
         connection = self._streams.connect(delta=delta, peer=context.peer())
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write(connection, context))
-                refusal = await self._read(connection, context, parse)
+                end = await self._read(connection, context, parse)
                 connection.end()
         finally:
             self._streams.disconnect(connection)
-        if refusal:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, refusal)
+        return end
 
-    async def _read(self, connection: Connection, context: Any, parse: Callable[[bytes], Any]) -> str:
-        """Take requests until the client has no more; return why one cannot be understood.
+    async def _read(self, connection: Connection, context: Any, parse: Callable[[bytes], Any]) -> _End | None:
+        """Take requests until the client has no more, or one that cannot be understood.
 
         None is kept while the next is awaited: that of a client that comes back may take megabytes.
         """
-        refusal: str | None = ""
-        while refusal == "":
-            refusal = self._take(connection, await context.read(), parse)
-        return refusal or ""
+        try:
+            first = await asyncio.wait_for(context.read(), self._settings.first_request_s)
+        except TimeoutError:
+            text = f"nothing was asked for in {self._settings.first_request_s:g} s: send a discovery request"
+            return _End(grpc.StatusCode.DEADLINE_EXCEEDED, text)
+        more, end = self._take(connection, first, parse)
+        del first
+        while more:
+            more, end = self._take(connection, await context.read(), parse)
+        return end
 
-    def _take(self, connection: Connection, message: Any, parse: Callable[[bytes], Any]) -> str | None:
-        """Why a request cannot be understood, or None when there is none."""
+    def _take(self, connection: Connection, message: Any, parse: Callable[[bytes], Any]) -> tuple[bool, _End | None]:
+        """Whether another request may follow, and if not, whether that is the server's wish."""
         if message is grpc.aio.EOF:
-            return None
+            return False, None
         try:
             self._streams.receive(connection, parse(message))
         except DecodeError:
-            return "the request is not a discovery request"
+            return False, _End(grpc.StatusCode.INVALID_ARGUMENT, "the request is not a discovery request")
         except ProtocolError as error:
-            return str(error)
-        return ""
+            return False, _End(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        return True, None
 
     async def _write(self, connection: Connection, context: Any) -> None:
-        load = _Load(self._loads)
-        try:
+        """Write what is to be sent whenever there is something; until the first time that all was accepted, in turn.
+
+        A turn ends with the bytes, not with their ACK: who never answers keeps nobody waiting.
+        """
+        loading, ended = True, False
+        while not ended:
             await connection.wake.wait()
-            await load.begin(self._settings.load_s)
-            while True:
+            async with _turn(self._loads, self._settings.load_s) if loading else nullcontext():
                 connection.wake.clear()
-                ended = connection.ended
+                ended = connection.ended  # what the last request asked for is sent before the end
                 for type_url, payload in connection.stream.pending():
                     await context.write(payload)
                     self._streams.stats.wrote(type_url, len(payload))
-                if ended:
-                    return  # what the last request asked for has been sent
-                if not connection.stream.in_flight:
-                    load.end()
-                await connection.wake.wait()
-        finally:
-            load.end()
+            loading = loading and connection.stream.in_flight
 
 
-class _Load:
-    """One of the places for streams in their initial load; left once, by whatever comes first."""
+@asynccontextmanager
+async def _turn(places: asyncio.Semaphore, longest_s: float) -> AsyncIterator[None]:
+    """Hold one of the places while the block runs, but not for longer than that."""
+    await places.acquire()
+    held: bool = True
 
-    def __init__(self, places: asyncio.Semaphore) -> None:
-        self._places = places
-        self._timer: asyncio.TimerHandle | None = None
+    def leave() -> None:
+        nonlocal held
+        if held:
+            held = False
+            places.release()
 
-    async def begin(self, longest_s: float) -> None:
-        await self._places.acquire()
-        self._timer = asyncio.get_running_loop().call_later(longest_s, self.end)
-
-    def end(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            self._places.release()
+    timer = asyncio.get_running_loop().call_later(longest_s, leave)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        leave()
 
 
-async def _gates(streams: Streams, settings: ServerSettings) -> None:
+@asynccontextmanager
+async def _clocks(streams: Streams, settings: ServerSettings) -> AsyncIterator[None]:
+    """Open gates and prolong lives while the block runs.
+
+    Lives are set by who makes the table of resources. That of `ControlPlane` has none, because an Envoy that loses its
+    server is to go on with what it has: there the second clock does not run.
+    """
+    clocks = [asyncio.create_task(_every(settings.gate_s, streams.expire))]
+    if lives := [ttl_s for ttl_s in streams.table.ttl_s.values() if ttl_s]:
+        clocks.append(asyncio.create_task(_every(min(lives) / 3, streams.heartbeat)))  # so that one may be late
+    try:
+        yield
+    finally:
+        for clock in clocks:
+            clock.cancel()
+        await asyncio.wait(clocks)
+
+
+async def _every(interval_s: float, tick: Callable[[], None]) -> None:
+    """A tick that fails is told, and the next one comes: without its clocks a server goes on and withholds news."""
     while True:
-        await asyncio.sleep(settings.gate_s)
-        streams.expire()
-
-
-async def _heartbeats(streams: Streams) -> None:
-    """Three in each life, so that one may be late."""
-    lives = [ttl_s for ttl_s in streams.table.ttl_s.values() if ttl_s]
-    while lives:
-        await asyncio.sleep(min(lives) / 3)
-        streams.heartbeat()
+        await asyncio.sleep(interval_s)
+        try:
+            tick()
+        except Exception:
+            log.exception("a clock failed", clock=tick.__name__)
 
 
 def _counter(streams: Streams) -> Callable[[], None]:
@@ -200,7 +241,11 @@ def _counter(streams: Streams) -> Callable[[], None]:
 def channel_options(listen: Listen, settings: ServerSettings) -> list[tuple[str, int]]:
     options = [
         ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", _LONGEST_REQUEST),
+        # Before anybody has been authenticated, on a port that anybody on the machine may dial, a request is shorter.
+        (
+            "grpc.max_receive_message_length",
+            _LONGEST_REQUEST_OF_A_STRANGER if isinstance(listen, InsecureLoopback) else _LONGEST_REQUEST,
+        ),
         ("grpc.max_send_message_length", -1),
         ("grpc.keepalive_time_ms", int(settings.keepalive_s * 1000)),
         ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * 1000)),
