@@ -148,6 +148,13 @@ def routes(served: Served) -> list[Any]:
         prefix(27, "/zero", to(share(one, 0))),
         prefix(28, "/open", to(one)),
         prefix(31, "/patient", to(one), retry=Retry(10, (503,), 60_000), idle_timeout_ms=100),
+        rule_for(
+            32,
+            RouteMatch(PathMatch("Prefix", "/owned"), headers=(ValueMatch("x-1", "Exact", "yes"),)),
+            to(two),
+            filters=Filters(cors=Cors(("https://evil.example",))),
+        ),
+        prefix(33, "/owned", to(one), filters=Filters(cors=foo_or_bar)),
         rule_for(29, RouteMatch(PathMatch("Exact", "/exact")), to(one)),
         rule_for(30, RouteMatch(PathMatch("Prefix", "/grpc"), grpc=True), Forward((WeightedBackend(None),))),
     ]
@@ -241,6 +248,19 @@ def test_hostname_rewrite_reaches_the_backend(served: Served) -> None:
     """The Host header is the rewritten one; elsewhere it is the client's own, its port included."""
     assert ["host.example"] == ask("/full").seen_headers["host"]
     assert ["example.com:8080"] == ask("/open", host="example.com:8080").seen_headers["host"]
+
+
+def test_a_rule_for_a_header_answers_no_preflight_of_another(served: Served) -> None:
+    """Requests without the header are the other rule's, and so is what browsers ask before them."""
+    asked = {
+        origin: ask("/owned", {"origin": origin, "access-control-request-method": "GET"}, method="OPTIONS")
+        for origin in ("https://www.foo.com", "https://evil.example")
+    }
+
+    assert "two" == ask("/owned", {"x-1": "yes"}).headers["x-backend"]
+    assert {"https://www.foo.com": "https://www.foo.com", "https://evil.example": None} == {
+        origin: answer.headers.get("access-control-allow-origin") for origin, answer in asked.items()
+    }
 
 
 @pytest.mark.parametrize("origin", ["https://www.foo.com", "https://a.b.bar.com"])

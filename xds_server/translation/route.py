@@ -25,6 +25,7 @@ from xds_server.model.route import (
 from xds_server.translation import envoy, names
 from xds_server.translation.header_mutation import header_mutation
 from xds_server.translation.http_filter import admission, forwarding, origin_matcher
+from xds_server.translation.preflight import Preflight, Standing, rank, standing
 from xds_server.translation.redirect import Place, host_has_port, redirects
 from xds_server.translation.route_action import header_mutations, mirrors, route_action
 from xds_server.translation.route_match import MILLION, route_match
@@ -50,15 +51,19 @@ class EncodedRoute:
 
     body: bytes
     clusters: tuple[ClusterRef, ...] = ()
+    standing: Standing | None = None
+    preflight: Preflight | None = None
 
 
 def encoded_route(route: Route, place: Place | None = None, *, one_label_of: str = "") -> EncodedRoute:
     """`place` is needed where `is_placed`; errors name the object, its rule and what to change."""
+    context = _Context(place, one_label_of, [])
     try:
-        routes = list(_routes(route, _Context(place, one_label_of)))
+        routes = list(_routes(route, context))
     except ValueError as fault:
         raise ValueError(f"{_described(route.ref)}: {fault}") from fault
-    return EncodedRoute(encoded(routes), _clusters(route))
+    apart = Preflight(encoded(context.preflights), rank(route)) if context.preflights else None
+    return EncodedRoute(encoded(routes), _clusters(route), standing(route), apart)
 
 
 def encoded(routes: Sequence[envoy.Route]) -> bytes:
@@ -100,10 +105,14 @@ def direct_response(answer: DirectResponse) -> envoy.DirectResponseAction:
 
 
 class _Context(NamedTuple):
-    """Where a route stands, and which share of the requests it takes: those up to `below` of a million."""
+    """Where a route stands, and which share of the requests it takes: those up to `below` of a million.
+
+    `preflights` collects the routes that are tried elsewhere than the route itself.
+    """
 
     place: Place | None
     one_label_of: str
+    preflights: list[envoy.Route]
     position: int | None = None
     below: int | None = None
 
@@ -164,7 +173,11 @@ def _share(route: Route, shares: Sequence[WeightedBackend], context: _Context) -
     )
     if route.filters.cors:
         forwarded.response_headers_to_add.append(_VARY)
-        yield from _preflights(route, route.filters.cors, forwarded, context)
+        preflights = _preflights(route, route.filters.cors, forwarded, context)
+        if route.match.headers:
+            context.preflights.extend(preflights)
+        else:
+            yield from preflights
     yield forwarded
 
 
@@ -189,7 +202,7 @@ def _answers(route: Route, answer: Redirect | DirectResponse, context: _Context)
 
 
 def _preflights(route: Route, cors: Cors, forwarded: envoy.Route, context: _Context) -> Iterator[envoy.Route]:
-    """A preflight stands for the request that it asks for: it has another method, and no other headers yet.
+    """A preflight stands for the request that it asks for: it names the method, and has no other headers yet.
 
     CORS is answered by a filter, which gives an origin that is not listed all permissions but the origin itself:
     such a preflight is answered before, without any.

@@ -10,6 +10,7 @@ from xds_server.model.refs import ClusterRef, HostRef
 from xds_server.model.resource import CLUSTER, ResourceKey
 from xds_server.model.route import DirectResponse, PathMatch, Redirect, Route, VirtualHost
 from xds_server.translation import envoy, names
+from xds_server.translation.preflight import in_order
 from xds_server.translation.redirect import Place, host_has_port, redirects
 from xds_server.translation.route import EncodedRoute, direct_response, encoded, encoded_route, is_placed, refused
 from xds_server.translation.route_match import every_request, one_label_host
@@ -48,7 +49,7 @@ def encoded_host(host: VirtualHost, routes: Sequence[EncodedRoute], port_offset:
     if host.force_https:
         parts.append(encoded(_force_https(place, one_label_of(host))))
         return _encoded(host.ref, b"".join(parts))
-    parts += [route.body for route in routes]
+    parts += in_order(routes, host.ref.hostname)
     if host.fallback:
         fallback = envoy.Route(
             name=names.FALLBACK, match=every_request(), direct_response=direct_response(host.fallback)
