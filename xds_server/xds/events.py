@@ -34,6 +34,11 @@ class Divided:
 
 
 @dataclass(frozen=True, slots=True)
+class Withheld(Divided):
+    """Nothing can be divided: nobody knows what the client had before, so it keeps that until the table changes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """The client refused this version, which is not sent to it again."""
 

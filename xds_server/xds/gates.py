@@ -48,7 +48,7 @@ def unready_clusters(table: ResourceTable, subs: Subscriptions, expected: Iterab
 def unsent_clusters(subs: Subscriptions) -> set[str]:
     """New clusters that wait for their turn: their endpoints come after them."""
     clusters = subs.get(CLUSTER)
-    if clusters is None:
+    if clusters is None or clusters.withheld:
         return set()
     unsent = {name for group in clusters.groups for name in group.names}
     unsent.update(name for name in clusters.kind.changes(clusters.cursor).present if clusters.wants(name))
@@ -87,7 +87,7 @@ def _removal(table: ResourceTable, subs: Subscriptions, sub: Subscription, name:
 
 def _replacement(table: ResourceTable, subs: Subscriptions, sub: Subscription, name: str) -> Gate:
     """What the client uses is to be replaced or removed, and is not yet."""
-    if name in sub.parked:
+    if name in sub.parked or sub.withheld:
         return Gate.LOCKED  # the client goes on with the version before the refused one, and with what that names
     if name in sub.kind.live:
         return Gate.CLOSED
@@ -99,7 +99,7 @@ def _stranger(subs: Subscriptions, sub: Subscription, name: str) -> Gate:
     if name not in sub.strangers or sub.type_url != CLUSTER:
         return Gate.OPEN
     referring = [other for other in subs.values() if other.type_url in REFERRING]
-    if any(other.parked for other in referring):
+    if any(other.parked or other.withheld for other in referring):
         return Gate.LOCKED
     asked = LISTENER in subs and ROUTE_CONFIGURATION in subs
     return Gate.OPEN if asked and all(other.quiet() for other in referring) else Gate.CLOSED

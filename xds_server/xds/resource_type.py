@@ -21,6 +21,8 @@ LOG_SLACK: Final = 1024
 
 _CACHED_RESPONSES: Final = 64
 
+_REMEMBERED_CONTENTS: Final = 8
+
 
 @dataclass(slots=True, eq=False)
 class Entry:
@@ -33,6 +35,7 @@ class Entry:
     _sotw: bytes | None = field(default=None, repr=False)
     _embedded: bytes | None = field(default=None, repr=False)
     _clusters: frozenset[str] | None = field(default=None, repr=False)
+    _digest: int | None = field(default=None, repr=False)
 
     @property
     def clusters(self) -> frozenset[str]:
@@ -59,19 +62,24 @@ class Entry:
         return self._embedded
 
     def digest(self) -> int:
-        pair = f"{self.resource.name}\0{self.resource.version}".encode()
-        return int.from_bytes(blake2b(pair, digest_size=8).digest())
+        if self._digest is None:
+            pair = f"{self.resource.name}\0{self.resource.version}".encode()
+            self._digest = int.from_bytes(blake2b(pair, digest_size=8).digest())
+        return self._digest
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Contents:
     """All that a client of the state of the world has of one type."""
 
     serial: int
     entries: Mapping[str, Entry]
+    _version: str = field(default="", repr=False)
 
     def version(self) -> str:
-        return version_of(self.entries.values())
+        if not self._version:
+            self._version = version_of(self.entries.values())
+        return self._version
 
 
 def version_of(entries: Iterable[Entry]) -> str:
@@ -126,6 +134,7 @@ class ResourceType:
         self._changes: dict[int, Changes] = {}
         self._responses: dict[tuple[object, ...], Response] = {}
         self._derived: dict[tuple[object, ...], Contents] = {}
+        self._sent: dict[str, Contents] = {}
         self._version = ""
         self._versions: dict[str, str] = {}
         self._limit = LOG_SLACK
@@ -207,8 +216,25 @@ class ResourceType:
         if cached is not None and cached.number > after:
             return cached
         contents = self._derive(base, names, removed)
+        self.keep(contents)
         sent = _sent([self._entry(name) for name in names]) | dict.fromkeys(removed)
         return self._remember(key, self._sotw(form, contents.version(), contents.entries.values(), sent, contents))
+
+    def keep(self, contents: Contents) -> None:
+        """Remember for a while what was sent, for who comes back with its version; the last used stays the longest."""
+        version = contents.version()
+        self._sent.pop(version, None)
+        self._sent[version] = contents
+        if len(self._sent) > _REMEMBERED_CONTENTS:
+            del self._sent[next(iter(self._sent))]
+
+    def recall(self, version: str) -> Contents | None:
+        """What a client has that has accepted a version, which tells the content, so that any replica knows it."""
+        if version in self._sent:
+            return self._sent[version]
+        if version == NOTHING.version():
+            return Contents(next(self._numbers), {})
+        return Contents(next(self._numbers), dict(self.live)) if version == self.version() else None
 
     def compact(self, floor: int) -> None:
         """Drop what no reader can still ask for: superseded entries, and removals that all have read."""

@@ -154,7 +154,8 @@ class AdsStream:
 
     def parked(self) -> dict[str, int]:
         """How many resources of each type the client has refused."""
-        return {sub.type_url: len(sub.parked) for sub in self._ordered if sub.parked}
+        found = {sub.type_url: _refused(sub) for sub in self._ordered}
+        return {type_url: number for type_url, number in found.items() if number}
 
     def types(self) -> list[str]:
         return [sub.type_url for sub in self._ordered]
@@ -413,6 +414,10 @@ def _unresolved(sub: Subscription, removed: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in removed if name in sub.names and "/" in name and sub.lagging.get(name) == 0)
 
 
+def _refused(sub: Subscription) -> int:
+    return sub.refused.names if sub.refused and sub.withheld else len(sub.parked)
+
+
 def _status(sub: Subscription, name: str) -> Status:
     entry = sub.kind.get(name)
     if entry is None:
@@ -420,6 +425,8 @@ def _status(sub: Subscription, name: str) -> Status:
     version = entry.resource.version
     if name in sub.parked:
         return Status(name, sub.parked[name].version, "NACKED", sub.parked[name].detail)
+    if sub.refused and sub.withheld:
+        return Status(name, version, "NACKED", sub.refused.detail)
     if sub.holds(name) and entry.changed <= sub.known(name):
         return Status(name, version, "ACKED")
     return Status(name, version, "REQUESTED")
@@ -435,6 +442,7 @@ def _debug(sub: Subscription) -> dict[str, object]:
         "accepted_version": sub.accepted_version,
         "behind": len(sub.lagging),
         "waiting": sorted(sub.waiting)[:100],
+        "withheld": sub.refused._asdict() if sub.refused and sub.withheld else None,
         "in_flight": sub.in_flight.response.nonce if sub.in_flight else None,
         "parked": {name: parked._asdict() for name, parked in sorted(sub.parked.items())[:100]},
     }

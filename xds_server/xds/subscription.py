@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, VIRTUAL_HOST
-from xds_server.xds.events import Accepted, Divided, Event, Rejected, Subscribed
+from xds_server.xds.events import Accepted, Divided, Event, Rejected, Subscribed, Withheld
 from xds_server.xds.names import Names
 from xds_server.xds.resource_type import NOTHING, Contents, Entry, ResourceType, Response
 from xds_server.xds.resources import ResourceTable, route_configuration
@@ -47,6 +47,14 @@ class Parked(NamedTuple):
     """A version that the client refused."""
 
     version: str
+    detail: str
+
+
+class Refused(NamedTuple):
+    """Everything of a type, which the client refused as of a revision."""
+
+    revision: int
+    names: int
     detail: str
 
 
@@ -99,6 +107,10 @@ class Subscription:
     """Of the last response."""
     accepted: Contents = NOTHING
     accepted_version: str = ""
+    blind: bool = False
+    """The client has come back with contents that nobody remembers: to leave anything out would remove it."""
+    refused: Refused | None = None
+    """What a blind client was sent last."""
     heartbeat: bool = False
     empty_due: bool = False
     """The client waits for a first answer, even one that says that there is nothing."""
@@ -145,12 +157,19 @@ class Subscription:
         entry = self.kind.get(name) if parked else None
         return parked is not None and entry is not None and entry.resource.version == parked.version
 
+    @property
+    def withheld(self) -> bool:
+        """The client refused everything, and nothing has changed since."""
+        return self.refused is not None and self.kind.last <= self.refused.revision
+
     def quiet(self) -> bool:
         """The client has all that it is to have."""
         return not (self.in_flight or self.groups or self.due or self.lagging) and self.cursor >= self.kind.last
 
     def idle(self) -> bool:
         """There is nothing to look at until the table, the wish or a gate changes."""
+        if self.withheld:
+            return True
         return self.cursor >= self.kind.last and not (
             self.due or self.waiting or self.groups or self.empty_due or self.heartbeat
         )
@@ -166,6 +185,8 @@ class Subscription:
 
     def outstanding(self) -> set[str]:
         """Resources that exist and are wanted, and that the client has never accepted, nor refused."""
+        if self.withheld:
+            return set()
         found = {name for name in self.kind.changes(self.cursor).present if self.wants(name)}
         found.update(self.lagging)
         if self.in_flight:
@@ -196,7 +217,9 @@ class Subscription:
         if not self.lagging:
             self.lagging = {}  # a dictionary keeps the room that it once needed
         if response.contents is not None:
+            self.blind, self.refused = False, None
             self.accepted = response.contents
+            self.kind.keep(response.contents)
             if not all(map(self.wants, response.contents.entries)):
                 self.accepted = self.kind.restrict(response.contents, self.wants)
         return Accepted(self.type_url, _versions(response.sent))
@@ -210,6 +233,8 @@ class Subscription:
         if heartbeat:
             return None
         names = [name for name, version in response.sent.items() if version is not None and self.wants(name)]
+        if self.blind:
+            return self._withhold(response, names, detail)
         removed = tuple(name for name, version in response.sent.items() if version is None)
         for name in (*names, *removed):
             self.lagging.setdefault(name, since)
@@ -224,6 +249,14 @@ class Subscription:
         self.parked[names[0]] = Parked(version, detail)
         self.opened.pop(names[0], None)
         return Rejected(self.type_url, names[0], version, detail)
+
+    def _withhold(self, response: Response, names: list[str], detail: str) -> Divided | Rejected:
+        """A part would remove the rest, which the client may have in use: everything is sent again once it changes."""
+        self.cursor, self.empty_due = 0, True
+        self.refused = Refused(self.kind.last, len(names), detail)
+        if len(names) == 1:
+            return Rejected(self.type_url, names[0], response.sent[names[0]] or "", detail)
+        return Withheld(self.type_url, len(names), detail)
 
     def forget(self, names: Iterable[str]) -> None:
         for name in names:
@@ -269,7 +302,25 @@ def sotw_wish(sub: Subscription, request: SotwRequest, *, first: bool) -> list[E
         sub.accepted = sub.kind.restrict(sub.accepted, sub.wants) if sub.whole else sub.accepted
     if not (first or added or dropped or widened or narrowed):
         return []
+    sub.refused = None
+    if first and sub.whole and sub.resumed:
+        _come_back(sub, request.version_info)
     return [Subscribed(sub.type_url, len(added), len(dropped), wildcard)]
+
+
+def _come_back(sub: Subscription, version: str) -> None:
+    """Begin with what the client says it has, if that is remembered."""
+    contents = sub.kind.recall(version)
+    if contents is None:
+        sub.blind, sub.cursor = True, 0
+        return
+    sub.accepted = sub.kind.restrict(contents, sub.wants)
+    versions = {name: entry.resource.version for name, entry in sub.accepted.entries.items()}
+    sub.cursor = sub.kind.last
+    for name in filter(sub.wants, sub.kind.live):
+        _compare(sub, name, versions, {}, skip=False)
+    sub.strangers = {name for name in versions if name not in sub.kind.live}
+    sub.due.update(sub.strangers)
 
 
 def delta_wish(sub: Subscription, request: DeltaRequest, *, first: bool) -> list[Event]:
@@ -367,8 +418,8 @@ def _compare(sub: Subscription, name: str, versions: Mapping[str, str], had: dic
 
 
 def _older(entry: Entry | None) -> int:
-    """Up to which revision a client is that has another version than the newest: it exists there, and is in use."""
-    return max(entry.created, entry.changed - 1) if entry else 0
+    """Up to which revision a client surely is that has some version but the newest: it exists there, and is in use."""
+    return entry.created if entry else 0
 
 
 def _hosts(sub: Subscription, names: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.unit.xds.conversation import cluster, endpoints, host, routes, thing, vhds_routes
 from xds_server.model.resource import (
@@ -78,6 +78,7 @@ class Proxy:
     have: dict[str, dict[str, Resource]] = field(default_factory=lambda: {type_url: {} for type_url in TYPES})
     asked: dict[str, list[str]] = field(default_factory=dict)
     nonces: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
     outbox: deque[Any] = field(default_factory=deque)
 
     def connect(self) -> None:
@@ -100,7 +101,8 @@ class Proxy:
     def ask(self, type_url: str, names: list[str], *, first: bool = False) -> None:
         if not self.delta:
             self.asked[type_url] = names
-            self.send(type_url, resource_names=names, response_nonce=self.nonces.get(type_url, ""))
+            version, nonce = self.versions.get(type_url, ""), self.nonces.get(type_url, "")
+            self.send(type_url, resource_names=names, response_nonce=nonce, version_info=version)
             return
         before = self.asked.get(type_url, [])
         self.asked[type_url] = names
@@ -128,13 +130,15 @@ class Proxy:
         self.nonces[message.type_url] = message.nonce
         good = not any(map(refused, found))
         if good:
+            self.versions[message.type_url] = "" if self.delta else message.version_info
             self.apply(message, found)
         error = "" if good else "refused"
         if self.delta:
             self.send(message.type_url, error, response_nonce=message.nonce)
         else:
             names = self.asked.get(message.type_url, [])
-            self.send(message.type_url, error, response_nonce=message.nonce, resource_names=names)
+            version = self.versions.get(message.type_url, "")
+            self.send(message.type_url, error, response_nonce=message.nonce, resource_names=names, version_info=version)
         return found if good else None
 
     def apply(self, message: Any, found: list[Resource]) -> None:
@@ -236,10 +240,9 @@ class Conversation(RuleBasedStateMachine):
             if resource.type_url in (ROUTE_CONFIGURATION, VIRTUAL_HOST):
                 self.check_references(resource)
 
-    @precondition(lambda self: self.delta)
     @rule()
     def reconnect(self) -> None:
-        """In the state of the world, a server cannot know what a client brings along."""
+        """The client tells what it has: the version of each resource, or one of all."""
         self.connect()
 
     @rule()

@@ -532,3 +532,25 @@ def test_a_response_is_made_when_its_turn_comes_to_be_written(delta: bool) -> No
 
     assert CLUSTER == written.type_url
     assert ([] if delta else [["s"]]) == later
+
+
+def test_a_client_may_come_back_with_a_version_before_the_last() -> None:
+    """X41: a route changed twice while the client was away, and its cluster is gone; what it has still names it."""
+    served = table(cluster("a"), endpoints("a"), routes("r", to=["a"]))
+    client = Client(served, delta=True)
+    client.load(CLUSTER, CLUSTER_LOAD_ASSIGNMENT, names=["a"])
+    client.load(ROUTE_CONFIGURATION, names=["r"])
+    had = {type_url: dict(served.type(type_url).versions()) for type_url in (CLUSTER, ROUTE_CONFIGURATION)}
+    put(served, routes("r", "2"))
+    put(served, routes("r", "3"))
+    client.reconnect()
+    client.request(CLUSTER, initial_resource_versions=had[CLUSTER])
+    client.request(
+        ROUTE_CONFIGURATION, resource_names_subscribe=["r"], initial_resource_versions=had[ROUTE_CONFIGURATION]
+    )
+    remove(served, cluster("a"))
+
+    [route] = client.read()
+    [removal] = client.ack(route)
+
+    assert (["r"], ["a"]) == (route.names, removal.removed)

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.unit.xds.conversation import NAMED, TYPES, WHOLE, Client, host, put, remove, table, thing, vhds_routes
+from tests.unit.xds.conversation import NAMED, TYPES, WHOLE, Client, Reply, host, put, remove, table, thing, vhds_routes
 from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION
-from xds_server.xds.events import Rejected
+from xds_server.xds.events import Rejected, Withheld
 from xds_server.xds.resources import ResourceTable
 from xds_server.xds.stream import SOTW_TTL_FEATURE
 
@@ -243,3 +243,73 @@ def test_the_version_of_a_type_is_that_of_its_content() -> None:
     put(other, thing(LISTENER, "l"), thing(CLUSTER, "a", "2"))
     [changed] = Client(other, delta=False).ask(CLUSTER)
     assert here.message.version_info != changed.message.version_info
+
+
+def refuse_until_rest(client: Client, todo: list[Reply], bad: str) -> list[Reply]:
+    """Refuse what has a content, accept all else, until nothing more comes."""
+    seen: list[Reply] = []
+    while todo:
+        seen += todo
+        todo = [r for reply in todo for r in (client.nack if bad in reply.resources.values() else client.ack)(reply)]
+    return seen
+
+
+@WHOLE_TYPES
+def test_a_client_that_comes_back_and_refuses_one_keeps_all_others(type_url: str) -> None:
+    """X14: the version tells what it has, so the bad one is found without ever leaving out what is in use."""
+    served = table(*(thing(type_url, name) for name in "abcdefgh"))
+    client = Client(served, delta=False)
+    client.load(type_url)
+    put(served, thing(type_url, "d", "bad"), thing(type_url, "e", "2"))
+    client.reconnect()
+
+    replies = refuse_until_rest(client, client.ask(type_url), "bad")
+
+    assert [list("abcdefgh")] * len(replies) == [reply.names for reply in replies]
+    assert ("1", "2") == (replies[-1].resources["d"], replies[-1].resources["e"])
+    assert ["d"] == [event.name for event in client.events if isinstance(event, Rejected)]
+
+
+@WHOLE_TYPES
+def test_a_client_that_comes_back_from_elsewhere_is_sent_all_or_nothing(type_url: str) -> None:
+    """X12, X14: of a client whose version nobody knows, a refusal is final until something changes; then all comes."""
+    served = table(*(thing(type_url, name) for name in "abc"), thing(type_url, "d", "bad"))
+    client = Client(served, delta=False)
+    client.versions[type_url] = "of another replica"
+
+    refused = refuse_until_rest(client, client.ask(type_url), "bad")
+    states, parked = [status.state for status in client.stream.statuses(type_url)], client.stream.parked()
+    put(served, thing(type_url, "d", "2"))
+    mended = client.settle()
+
+    assert [list("abcd")] == [reply.names for reply in refused]
+    assert [Withheld(type_url, 4, "refused")] == [e for e in client.events if isinstance(e, Withheld)]
+    assert (["NACKED"] * 4, {type_url: 4}) == (states, parked)
+    assert [list("abcd")] == [reply.names for reply in mended]
+
+
+@WHOLE_TYPES
+def test_a_client_that_comes_back_loses_what_was_removed_meanwhile(type_url: str) -> None:
+    """X14: what the client had and nobody serves any more is left out."""
+    served = table(thing(type_url, "a"), thing(type_url, "b"))
+    client = Client(served, delta=False)
+    client.load(type_url)
+    remove(served, thing(type_url, "b"))
+    client.reconnect()
+
+    client.finish(client.ask(type_url))
+    for _ in range(2):
+        client.stream.expire()
+        client.settle()
+    put(served, thing(type_url, "a", "2"))
+
+    assert [["a"]] == [reply.names for reply in client.settle()]
+
+
+def test_a_new_client_that_refuses_one_is_served_the_others() -> None:
+    """X14: who has nothing has nothing to lose, so the search may begin with a part."""
+    client = Client(table(*(thing(CLUSTER, name) for name in "abc"), thing(CLUSTER, "d", "bad")), delta=False)
+
+    replies = refuse_until_rest(client, client.ask(CLUSTER), "bad")
+
+    assert list("abc") == [reply.names for reply in replies if "bad" not in reply.resources.values()][-1]
