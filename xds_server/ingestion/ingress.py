@@ -20,8 +20,9 @@ from xds_server.ingestion.certificates import certificate
 from xds_server.ingestion.ingress_canary import share_keys
 from xds_server.ingestion.ingress_class import Claim, claim, default_classes
 from xds_server.ingestion.ingress_hosts import bare_host, host_keys, virtual_hosts
-from xds_server.ingestion.ingress_plan import IngressPlan, ingress_plan
-from xds_server.ingestion.ingress_routes import Others, ingress_routes, oldest, path_keys, regex_host_keys
+from xds_server.ingestion.ingress_owner import claim_keys, host_owner, oldest, path_owner
+from xds_server.ingestion.ingress_plan import HostKey, IngressPlan, ingress_plan
+from xds_server.ingestion.ingress_routes import Others, ingress_routes, path_keys, regex_host_keys
 from xds_server.ingestion.ingress_tls import (
     covering,
     http_listener,
@@ -60,9 +61,18 @@ def ingest_ingresses(graph: Graph, sources: Sources, settings: Settings) -> Ingr
         sources.ingresses,
         lambda fetch, ref, ingress: planned(claim(fetch, sources, defaults, settings, ingress), ref, ingress, settings),
     )
+    claims = plans.index(served(claim_keys))
+    owners = graph.derive(
+        "ingress_owners", claims, lambda fetch, key, group: ((key, host_owner(fetch, claims, key, group)),)
+    )
     others = Others(
         plans,
-        graph.derive("ingress_paths", plans.index(served(path_keys)), lambda _, key, group: ((key, oldest(group)),)),
+        owners,
+        graph.derive(
+            "ingress_paths",
+            plans.index(served(path_keys)),
+            lambda fetch, key, group: ((key, path_owner(fetch.get(owners, HostKey(key.frontend, key.host)), group)),),
+        ),
         graph.derive(
             "ingress_canaries", plans.index(shared(share_keys)), lambda _, key, group: ((key, oldest(group)),)
         ),
@@ -82,7 +92,7 @@ def ingest_ingresses(graph: Graph, sources: Sources, settings: Settings) -> Ingr
     tls_hosts = graph.derive(
         "ingress_tls_hosts",
         plans.index(tls_keys),
-        lambda fetch, key, group: ((key, tls_host(fetch, certificates, key, group)),),
+        lambda fetch, key, group: tls_host(fetch, certificates, owners, key, group),
     )
     covered = tls_hosts.index(lambda host: (key for key in covering(host.key) if key != host.key))
     frontends = graph.derive(
@@ -99,7 +109,7 @@ def ingest_ingresses(graph: Graph, sources: Sources, settings: Settings) -> Ingr
     ruled_hosts = graph.derive(
         "ingress_ruled_hosts",
         by_host,
-        lambda fetch, key, group: virtual_hosts(fetch, tls_hosts, settings, key, group),
+        lambda fetch, key, group: virtual_hosts(fetch, tls_hosts, owners, settings, key, group),
     )
     bare_hosts = graph.derive("ingress_bare_hosts", tls_hosts, lambda fetch, _, host: bare_host(fetch, by_host, host))
     return IngressParts(
@@ -113,7 +123,9 @@ def ingest_ingresses(graph: Graph, sources: Sources, settings: Settings) -> Ingr
             "ingress_tls_routes", tls_hosts, lambda fetch, _, host: tls_route(fetch, by_ingress, host)
         ),
         verdicts=graph.derive("ingress_verdicts", by_ingress, lambda fetch, _, made: verdict(fetch, tls_hosts, made)),
-        warnings=graph.derive("ingress_warnings", by_ingress, lambda fetch, _, made: remarks(fetch, tls_hosts, made)),
+        warnings=graph.derive(
+            "ingress_warnings", by_ingress, lambda fetch, _, made: remarks(fetch, tls_hosts, owners, made)
+        ),
     )
 
 

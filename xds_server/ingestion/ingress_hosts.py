@@ -1,7 +1,7 @@
 """Virtual hosts of Ingresses: all that a frontend's Ingresses say of one host, over HTTP and over HTTPS.
 
 The most specific host takes a request wholly: what its paths do not match goes to the default backends of the Ingresses
-that name it, never to a wildcard's or to another namespace's (S3).
+that name it, never to a wildcard's or to another namespace's (S3). Of several namespaces the owner's paths come first.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from xds_server.graph import Fetch, Index
+from xds_server.ingestion.ingress_owner import HostOwner
 from xds_server.ingestion.ingress_plan import HostKey
 from xds_server.ingestion.ingress_routes import IngressRoutes
-from xds_server.ingestion.ingress_tls import HTTP_PORT, TlsHost, TlsHosts, deciding
+from xds_server.ingestion.ingress_tls import HTTP_PORT, HostOwners, TlsHost, TlsHosts, deciding
 from xds_server.ingestion.sources import Settings
 from xds_server.model.refs import HostRef, ObjectRef, RouteRef, TableRef
 from xds_server.model.route import PathKind, Route, RouteMatch, VirtualHost
@@ -24,11 +25,14 @@ def host_keys(routes: IngressRoutes) -> Iterator[HostKey]:
     return (HostKey(routes.plan.frontend, host) for host, _ in routes.by_host)
 
 
-def precedence(member: IngressRoutes, route: Route) -> tuple[object, ...]:
-    """Exact, then regular expression, then prefix, the longest first; a canary's headers before its weight; by age."""
+def precedence(owner: HostOwner, member: IngressRoutes, route: Route) -> tuple[object, ...]:
+    """The owner's namespace first; Exact, then regular expression, then prefix, the longest first; a canary's headers
+    before its weight; by age.
+    """
     path = route.match.path
     return (
         route.ref.rule == member.last,
+        owner.precedes(member.plan),
         _RANK[path.kind],
         -len(path.value),
         -len(route.match.headers),
@@ -40,18 +44,35 @@ def precedence(member: IngressRoutes, route: Route) -> tuple[object, ...]:
 
 
 def virtual_hosts(
-    fetch: Fetch, tls_hosts: TlsHosts, settings: Settings, key: HostKey, members: Sequence[IngressRoutes]
+    fetch: Fetch,
+    tls_hosts: TlsHosts,
+    owners: HostOwners,
+    settings: Settings,
+    key: HostKey,
+    members: Sequence[IngressRoutes],
 ) -> Iterator[tuple[HostRef, VirtualHost]]:
-    ordered = sorted(members, key=lambda member: member.plan.age)
+    owner = fetch.get(owners, key)
     tls = deciding(fetch, tls_hosts, key)
-    routes = tuple(route_refs(key, ordered))
+    # What may not pass the host through has nothing to say of it.
+    heard = [member for member in members if owner is not None and (serves(member) or owner.decides(member.plan))]
+    if owner is None or not heard:
+        if tls is not None and tls.key == key and tls.terminates:
+            https = HostRef(tls.table, key.host)
+            yield https, VirtualHost(https, ())
+        return
+    routes = tuple(route_refs(owner, key, heard))
     one_label = key.host.startswith("*.")
     http = HostRef(TableRef(key.frontend, HTTP_PORT, ""), key.host)
-    forced = force_https(settings, key, ordered, tls)
+    deciders = sorted((m for m in heard if owner.decides(m.plan)), key=lambda member: member.plan.age)
+    forced = force_https(settings, key, deciders, tls)
     yield http, VirtualHost(http, () if forced else routes, one_label=one_label, force_https=forced)
     if tls is not None and tls.terminates:
         https = HostRef(tls.table, key.host)
         yield https, VirtualHost(https, routes, one_label=one_label)
+
+
+def serves(member: IngressRoutes) -> bool:
+    return not member.plan.annotations.tls_passthrough
 
 
 def bare_host(
@@ -63,10 +84,10 @@ def bare_host(
         yield ref, VirtualHost(ref, ())
 
 
-def route_refs(key: HostKey, members: Sequence[IngressRoutes]) -> Iterator[RouteRef]:
+def route_refs(owner: HostOwner, key: HostKey, members: Sequence[IngressRoutes]) -> Iterator[RouteRef]:
     """The routes of a host in the order in which they are tried; of equal matches the first, which is the oldest."""
     candidates = (
-        (precedence(member, route), route)
+        (precedence(owner, member, route), route)
         for member in members
         for host, routes in member.by_host
         if host == key.host
@@ -80,7 +101,7 @@ def route_refs(key: HostKey, members: Sequence[IngressRoutes]) -> Iterator[Route
 
 
 def force_https(settings: Settings, key: HostKey, members: Sequence[IngressRoutes], tls: TlsHost | None) -> bool:
-    """Whether plain HTTP is redirected: the oldest Ingress decides of those that want TLS for this host."""
+    """Whether plain HTTP is redirected: of the owner's Ingresses the oldest that wants TLS for the host decides."""
     served = tls is not None and (tls.terminates or tls.passthrough)
     for member in members:
         asked = member.plan.annotations

@@ -5,7 +5,7 @@ It must not know in which virtual hosts the routes end up.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -13,7 +13,8 @@ from xds_server.graph import Collection, Fetch, Index
 from xds_server.ingestion.ingress_backends import backend
 from xds_server.ingestion.ingress_canary import ShareKey, judge_canary, share_key, shared_routes
 from xds_server.ingestion.ingress_features import app_root, features, whole_path
-from xds_server.ingestion.ingress_plan import Fault, Findings, IngressPlan, PathKey, PathPlan
+from xds_server.ingestion.ingress_owner import HostOwner
+from xds_server.ingestion.ingress_plan import Fault, Findings, HostKey, IngressPlan, PathKey, PathPlan
 from xds_server.ingestion.sources import Sources
 from xds_server.ingestion.values import MAX_REGEX_LENGTH, regex_problem, shown
 from xds_server.model.refs import ObjectRef, RouteRef
@@ -32,6 +33,7 @@ class Others(NamedTuple):
     """What the routes of one Ingress depend on of the others."""
 
     plans: Collection[ObjectRef, IngressPlan]
+    hosts: Collection[HostKey, HostOwner]
     owners: Collection[PathKey, ObjectRef]
     canaries: Collection[ShareKey, ObjectRef]
     mains: Index[ShareKey, ObjectRef, IngressPlan]
@@ -53,11 +55,6 @@ class IngressRoutes:
     passthrough: tuple[tuple[str, RouteRef, WeightedBackend], ...]
     faults: tuple[Fault, ...]
     remarks: tuple[Remark, ...]
-
-
-def oldest(plans: Iterable[IngressPlan]) -> ObjectRef:
-    """The one of several Ingresses that counts: the oldest, then by namespace and name (S3)."""
-    return min(plans, key=lambda plan: plan.age).ref
 
 
 def path_keys(plan: IngressPlan) -> Iterator[PathKey]:
@@ -105,9 +102,7 @@ def path_routes(
     findings: Findings,
 ) -> Iterator[Route]:
     """The routes of one path: its canary's by header and cookie, then its own."""
-    owner = fetch.get(others.owners, path.key(plan.frontend))
-    if owner not in {None, plan.ref}:
-        findings.remark(path.field, f"{shown(path.path)} of host {path.host} is served by {owner}, which is older")
+    judge_precedence(fetch, others, plan, path, findings)
     as_regex = bool(fetch.by(others.regex_hosts, (plan.frontend, plan.ref.namespace, path.host)))
     match, problem = path_match(path, as_regex=as_regex)
     if problem:
@@ -127,6 +122,21 @@ def path_routes(
         yield route
     else:
         yield from shared_routes(fetch, sources, route, own, path, plan, canary)
+
+
+def judge_precedence(fetch: Fetch, others: Others, plan: IngressPlan, path: PathPlan, findings: Findings) -> None:
+    """What the author of a path is told of those that come before it."""
+    text = f"{shown(path.path)} of host {path.host}"
+    owner = fetch.get(others.owners, path.key(plan.frontend))
+    host = fetch.get(others.hosts, HostKey(plan.frontend, path.host))
+    foreign = host is not None and host.precedes(plan) and not path.catches_all
+    if owner not in {None, plan.ref}:
+        why = "whose namespace has the host" if host and foreign and owner != host.ref else "which is older"
+        findings.remark(path.field, f"{text} is served by {owner}, {why}")
+    elif host is not None and foreign and host.covers("/" if path.type == "ImplementationSpecific" else path.path):
+        findings.remark(path.field, f"{text} is served by the namespace of {host.first}, which is older")
+    elif host is not None and foreign and path.type == "ImplementationSpecific":
+        findings.remark(path.field, f"{text} is tried after the paths of {host.first}, which is older")
 
 
 def canary_of(fetch: Fetch, others: Others, plan: IngressPlan, path: PathPlan) -> IngressPlan | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from xds_server.graph import Collection, Fetch, Index
+from xds_server.ingestion.ingress_owner import HostOwner
 from xds_server.ingestion.ingress_plan import HostKey, IngressPlan
 from xds_server.ingestion.ingress_routes import IngressRoutes
 from xds_server.model.backend import Certificate, InvalidCertificate
@@ -39,6 +40,7 @@ class TlsHost:
 
 Certificates = Collection[ObjectRef, Certificate | InvalidCertificate]
 TlsHosts = Collection[HostKey, TlsHost]
+HostOwners = Collection[HostKey, HostOwner]
 
 
 def tls_keys(plan: IngressPlan) -> Iterator[HostKey]:
@@ -49,9 +51,18 @@ def secrets(plan: IngressPlan) -> Iterator[ObjectRef]:
     return (secret for tls in plan.tls for secret in tls.secrets)
 
 
-def tls_host(fetch: Fetch, certificates: Certificates, key: HostKey, plans: Sequence[IngressPlan]) -> TlsHost:
-    """The oldest Ingress decides, even when its Secret is missing: a younger one must not take the host over (S3)."""
-    owner = min(plans, key=lambda plan: plan.age)
+def tls_host(
+    fetch: Fetch, certificates: Certificates, owners: HostOwners, key: HostKey, plans: Sequence[IngressPlan]
+) -> Iterator[tuple[HostKey, TlsHost]]:
+    """The oldest Ingress of the namespace that owns the host decides, even when its Secret is missing.
+
+    Nobody else does, even where the owner has no TLS: a younger one must not take the host over (S3).
+    """
+    host = fetch.get(owners, key)
+    own = [plan for plan in plans if host is not None and host.decides(plan)]
+    if not own:
+        return
+    owner = min(own, key=lambda plan: plan.age)
     tls = next(tls for tls in owner.tls if tls.host == key.host)
     usable, problems = [], []
     for secret in tls.secrets:
@@ -60,7 +71,7 @@ def tls_host(fetch: Fetch, certificates: Certificates, key: HostKey, plans: Sequ
             usable.append(secret)
         else:
             problems.append(f"{tls.field}: {secret}: {found.message if found else 'could not be checked'}")
-    return TlsHost(key, owner.ref, tls.passthrough, tuple(usable), tuple(problems))
+    yield key, TlsHost(key, owner.ref, tls.passthrough, tuple(usable), tuple(problems))
 
 
 def covering(key: HostKey) -> Iterator[HostKey]:

@@ -469,6 +469,69 @@ def test_a_path_belongs_to_the_oldest_ingress(victim: str, attacker: str, host: 
     assert "victim:80" == world.served("http://shop.example/deep/path", SHARED_INGRESS)
 
 
+@pytest.mark.parametrize("host", ["shop.example", "*.example"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        path_to("attacker", "/.*", "ImplementationSpecific"),
+        path_to("attacker", "/ap[i].*", "ImplementationSpecific"),
+        path_to("attacker", "/api/login", "Exact"),
+        path_to("attacker", "/api/login"),
+    ],
+)
+def test_the_paths_of_a_hosts_owner_come_first(host: str, path: str) -> None:
+    """S3: no kind of path takes from the oldest namespace of a host what its own paths take."""
+    world = World(SHARED).apply(service("victim", namespace="z"), service("attacker", namespace="b"))
+    world.apply(
+        ingress((host, path_to("victim", "/api")), namespace="z", created=OLD),
+        ingress((host, path), namespace="b", created=NEW),
+    )
+
+    assert "victim:80" == world.served("http://shop.example/api/login", SHARED_INGRESS)
+    assert "Ingress/z/shop, which is older" in world.warnings("shop", "b")["spec.rules[0].http.paths[0]"]
+    assert {} == world.warnings("shop", "z")
+
+
+def test_paths_of_other_namespaces_are_served_beside_the_owners() -> None:
+    """A host may be shared by namespaces: each has the paths that those before it leave."""
+    world = World(SHARED).apply(service("a"), service("b", namespace="b"), service("c", namespace="c"))
+    world.apply(
+        ingress(("shop.example", path_to("a", "/a")), created=OLD),
+        ingress(("shop.example", path_to("b", "/b")), namespace="b", created=NEW),
+        ingress(("shop.example", path_to("c", "/")), namespace="c", created=NEW),
+    )
+
+    assert ["a:80", "b:80", "c:80"] == [
+        world.served(f"http://shop.example/{path}", SHARED_INGRESS) for path in ("a", "b", "c")
+    ]
+    assert {} == world.warnings("shop", "b") == world.warnings("shop", "c")
+
+
+def test_an_app_root_of_another_namespace_does_not_take_the_owners_home_page() -> None:
+    """S3: the redirect of "/" is a path like any other."""
+    world = World(SHARED).apply(service("a"), service("b", namespace="b"))
+    world.apply(ingress(("shop.example", path_to("a")), created=OLD))
+    root = {"nginx.ingress.kubernetes.io/app-root": "/theirs"}
+    world.apply(ingress(("shop.example", path_to("b", "/b")), namespace="b", annotations=root, created=NEW))
+
+    assert "a:80" == world.served("http://shop.example/", SHARED_INGRESS)
+
+
+def test_a_namespace_with_the_host_itself_comes_before_others_under_a_wildcard() -> None:
+    """S3: where the wildcard is of a third namespace, the older of those that name the host has its paths first."""
+    world = World(SHARED).apply(
+        *(service("a", namespace=name) for name in ("platform", "z")), service("b", namespace="b")
+    )
+    world.apply(
+        ingress(("*.example", path_to("a")), namespace="platform", created="2025"),
+        ingress(("shop.example", path_to("a", "/api")), namespace="z", created=OLD),
+        ingress(("shop.example", path_to("b", "/.*", "ImplementationSpecific")), namespace="b", created=NEW),
+    )
+
+    assert "a:80" == world.served("http://shop.example/api", SHARED_INGRESS)
+    assert "b:80" == world.served("http://shop.example/other", SHARED_INGRESS)
+
+
 def test_the_loser_of_a_path_is_told() -> None:
     """The younger Ingress has a warning that names the older; it is gone when the conflict is."""
     world = World(SHARED).apply(
@@ -507,7 +570,7 @@ def test_a_change_costs_its_own_ingress_only() -> None:
     runs = {c.name: getattr(c, "runs", 0) - before[c.name] for c in world.graph.collections}
 
     assert {"ingress_frontends": 1} | dict.fromkeys(
-        ["ingress_plans", "ingress_paths", "ingress_routes_by_ingress", "ingress_routes"], 1
+        ["ingress_plans", "ingress_owners", "ingress_paths", "ingress_routes_by_ingress", "ingress_routes"], 1
     ) | dict.fromkeys(["ingress_ruled_hosts", "ingress_verdicts", "ingress_warnings"], 1) == {
         name: count for name, count in runs.items() if count
     }

@@ -214,7 +214,9 @@ def test_the_tls_of_a_host_is_decided_by_the_oldest_ingress(shared: World) -> No
 def test_a_wildcard_never_answers_for_a_host_with_tls_of_its_own(shared: World) -> None:
     """S8: while the Secret of a.example.com is missing, the wildcard's listener answers 421 for that host."""
     shared.apply(
-        ingress(("a.example.com", path_to("a")), namespace="victim", spec=tls((("a.example.com",), "gone"))),
+        ingress(
+            ("a.example.com", path_to("a")), namespace="victim", spec=tls((("a.example.com",), "gone")), created=OLD
+        ),
         ingress(("*.example.com", path_to("b")), namespace="evil", spec=tls((("*.example.com",), "cert"))),
         ingress(path_to("b"), namespace="evil", name="all", spec=tls(((), "cert"))),
     )
@@ -328,3 +330,76 @@ def test_an_older_certificate_keeps_a_host_from_being_passed_through(shared: Wor
 
     assert {} == dict(shared.parts.tls_routes)
     assert "b:80" == shared.served("https://a.example/", SHARED_INGRESS)
+
+
+# --- Whose a host is ---
+
+
+@pytest.mark.parametrize("entries", [[], [(("shop.example.com",), "cert")], [(("*.example.com",), "cert")]])
+@pytest.mark.parametrize("host", ["shop.example.com", "*.example.com"])
+def test_a_younger_ingress_of_another_namespace_does_not_pass_a_host_through(
+    shared: World, host: str, entries: list[tuple[tuple[str, ...], str]]
+) -> None:
+    """S3: nor when the owner serves HTTP only, has TLS through a wildcard, or names the host by a wildcard alone."""
+    spec = tls(*entries)
+    shared.apply(ingress((host, path_to("b")), namespace="victim", spec=spec, created=OLD))
+    urls = [f"{scheme}://shop.example.com/" for scheme in ("http", "https")]
+    before = [shared.served(url, SHARED_INGRESS) for url in urls]
+    evil = ingress(("shop.example.com", path_to("a")), namespace="evil", annotations=PASSTHROUGH, created=NEW)
+    shared.apply(evil)
+
+    assert {} == dict(shared.parts.tls_routes)
+    assert before == [shared.served(url, SHARED_INGRESS) for url in urls]
+    assert "decided by Ingress/victim/shop" in shared.warnings("shop", "evil")["spec.rules[shop.example.com]"]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "entries"),
+    [
+        ({}, [(("shop.example.com",), "cert")]),
+        ({}, [(("*.example.com",), "cert")]),
+        ({"nginx.ingress.kubernetes.io/force-ssl-redirect": "true"}, []),
+        ({"ingress.cilium.io/force-https": "true"}, [(("*.example.com",), "cert")]),
+    ],
+)
+def test_a_younger_ingress_of_another_namespace_does_not_redirect_a_host(
+    shared: World, annotations: dict[str, str], entries: list[tuple[tuple[str, ...], str]]
+) -> None:
+    """S3: neither its TLS nor an annotation sends the clients of a host that is served over HTTP to HTTPS."""
+    shared.apply(ingress(("shop.example.com", path_to("b", "/api")), namespace="victim", created=OLD))
+    spec = tls(*entries)
+    rule = ("shop.example.com", path_to("a", "/else"))
+    shared.apply(ingress(rule, namespace="evil", annotations=annotations, spec=spec, created=NEW))
+
+    assert "b:80" == shared.served("http://shop.example.com/api", SHARED_INGRESS)
+    assert [] == [ref for ref in shared.parts.listeners if ref.section == "https/shop.example.com"]
+    if annotations or "shop.example.com" in entries[0][0]:
+        assert "Ingress/victim/shop" in "".join(shared.warnings("shop", "evil").values())
+
+
+def test_a_host_goes_to_the_next_when_its_owner_goes(shared: World) -> None:
+    """Ownership lasts as long as the owner: then the next oldest decides."""
+    shared.apply(
+        ingress(("shop.example.com", path_to("b")), namespace="victim", created=OLD),
+        ingress(("shop.example.com", path_to("a")), namespace="evil", spec=tls((("shop.example.com",), "cert"))),
+    )
+
+    assert "refused" == shared.served("https://shop.example.com/", SHARED_INGRESS)
+
+    shared.delete("Ingress", "shop", "victim")
+
+    assert "a:80" == shared.served("https://shop.example.com/", SHARED_INGRESS)
+    assert {} == shared.warnings("shop", "evil")
+
+
+def test_the_ingresses_of_the_owners_namespace_share_its_host(shared: World) -> None:
+    """W9: within a namespace TLS and redirects may be another Ingress's, whichever is the older."""
+    entries = tls((("shop.example.com",), "cert"))
+    shared.apply(
+        ingress(("shop.example.com", path_to("a", "/a")), name="first", created=OLD),
+        ingress(("shop.example.com", path_to("b", "/b")), name="second", spec=entries, created=NEW),
+    )
+
+    assert ["308", "a:80"] == [
+        shared.served(f"{scheme}://shop.example.com/a", SHARED_INGRESS) for scheme in ("http", "https")
+    ]
