@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,11 @@ class ControlPlane:
         self.config, self.metrics = config, Metrics()
         self.pipeline = embedded_pipeline(config)
         self.observers: list[Callable[[Changes], None]] = []
-        self.controller: Controller
-        self.streams = Streams(on_accepted=self._accepted, on_rejected=self._rejected, on_gone=self._gone)
+        self.streams = Streams()
         self.controller = Controller(self.pipeline, self.metrics, self.streams.publish, self._committed)
+        self.streams.on_connected, self.streams.on_subscribed = self.controller.connected, self.controller.subscribed
+        self.streams.on_accepted, self.streams.on_rejected = self.controller.accepted, self.controller.rejected
+        self.streams.on_gone = self.controller.gone
         self.directory = Directory(config.manifests)
         self.scan = Scan({}, (), ())
         self.stopping = False
@@ -93,15 +95,6 @@ class ControlPlane:
             self._take(scan)
             if not scan.changes:
                 self._committed({})
-
-    def _accepted(self, node: str, type_url: str, versions: Mapping[str, str]) -> None:
-        self.controller.accepted(node, type_url, versions)
-
-    def _rejected(self, node: str, type_url: str, name: str, version: str, detail: str) -> None:
-        self.controller.rejected(node, type_url, name, version, detail)
-
-    def _gone(self, node: str) -> None:
-        self.controller.gone(node)
 
     def _committed(self, changes: Changes) -> None:
         for observe in self.observers:

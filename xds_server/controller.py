@@ -5,35 +5,64 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
 
 from xds_server.graph import Changes
 from xds_server.metrics import Metrics
-from xds_server.model.delivery import Acceptance, DeliveryRef, Rejection
+from xds_server.model.delivery import Acceptance, Delay, DeliveryRef, Node, NodeRef, Rejection
 from xds_server.model.refs import ObjectRef
 from xds_server.model.resource import LISTENER, ROUTE_CONFIGURATION, Resource, ResourceKey
 from xds_server.pipeline import Pipeline
+from xds_server.xds.streams import Client
 
 log = structlog.get_logger(__name__)
 
 HOLD_OFF_S: Final = 0.1
 """At most one commit in this time: a lone change goes out at once, a burst is gathered."""
 
-_NOTED: Final = frozenset({LISTENER, ROUTE_CONFIGURATION})
+GRACE_S: Final = 30.0
+"""What an Envoy said still counts for so long after its last stream: it serves on, and as a rule it comes back."""
+
+LATE_S: Final = 10.0
+"""An edit of routes may be on its way for so long, which is how long a gate holds it back."""
 
 Publish = Callable[[Mapping[ResourceKey, Resource | None]], object]
 Committed = Callable[[Changes], None]
+Cancel = Callable[[], object]
+Later = Callable[[float, Callable[[], None]], Cancel]
+
+
+def on_the_loop(delay_s: float, call: Callable[[], None]) -> Cancel:
+    """Call later, unless cancelled."""
+    return asyncio.get_running_loop().call_later(delay_s, call).cancel
+
+
+@dataclass(slots=True, eq=False)
+class _Envoy:
+    """What is known of one Envoy; a stream that follows its last one takes this over."""
+
+    ref: NodeRef
+    tables: dict[str, str] = field(default_factory=dict)
+    """The version of each route configuration; not in the graph, where each edit would cost a commit for each ACK."""
+    cancel: Cancel | None = None
+    """Of the end of its grace."""
 
 
 class Controller:
     """Owns the pipeline: everything that changes it goes through here, on one event loop."""
 
-    def __init__(self, pipeline: Pipeline, metrics: Metrics, publish: Publish, committed: Committed) -> None:
+    def __init__(
+        self, pipeline: Pipeline, metrics: Metrics, publish: Publish, committed: Committed, later: Later = on_the_loop
+    ) -> None:
         self.pipeline, self._metrics = pipeline, metrics
-        self._publish, self._committed = publish, committed
+        self._publish, self._committed, self._later = publish, committed, later
         self._changed = asyncio.Event()
+        self._envoys: dict[NodeRef, _Envoy] = {}
+        self._streams: dict[str, dict[Client, _Envoy]] = {}
+        self._left: dict[str, _Envoy] = {}
 
     def apply(self, changes: dict[ObjectRef, Any | None]) -> None:
         """Take new objects; None deletes one."""
@@ -43,33 +72,97 @@ class Controller:
         if changes:
             self._changed.set()
 
-    def accepted(self, node: str, type_url: str, versions: Mapping[str, str]) -> None:
-        """An Envoy acknowledged these versions by resource name."""
-        feedback = self.pipeline.feedback
-        if type_url not in _NOTED and not feedback.rejections:
-            return  # there are many of these, and nothing to note
-        for name, version in versions.items():
-            ref = DeliveryRef(node, ResourceKey(type_url, name))
-            if ref in feedback.rejections:
-                feedback.rejections.delete(ref)
-                self._changed.set()
-            acceptance = _noted(type_url, version)
-            if acceptance is not None and feedback.acceptances.get(ref) != acceptance:
-                feedback.acceptances.put(ref, acceptance)
-                self._changed.set()
+    def connected(self, client: Client, *, resumed: bool) -> None:
+        """A stream began: of an Envoy that was here a moment ago, or of a new one.
 
-    def rejected(self, node: str, type_url: str, name: str, version: str, detail: str) -> None:
-        """An Envoy refused a version of a resource."""
-        ref = DeliveryRef(node, ResourceKey(type_url, name))
-        self.pipeline.feedback.rejections.put(ref, Rejection(version, detail))
+        What was refused stays refused until this stream accepts it. What was accepted stays accepted if the client
+        brought it along (`resumed`); else it is a new process, which has nothing yet.
+        """
+        feedback = self.pipeline.feedback
+        streams = self._streams.setdefault(client.node, {})
+        envoy = self._left.pop(client.node, None)
+        if envoy is None:
+            envoy = self._envoys[NodeRef(*client)] = _Envoy(NodeRef(*client))
+            feedback.nodes.put(envoy.ref, Node(envoy.ref))
+            for other in streams.values():  # of another Envoy, or of this one before it lost its connection
+                self._repeat(other.ref, envoy.ref)
+        elif envoy.cancel is not None:
+            envoy.cancel()
+            envoy.cancel = None
+            if not resumed:
+                envoy.tables.clear()
+                feedback.accepted.forget_envoy(envoy.ref)
+                feedback.delayed.forget_envoy(envoy.ref)
+                self._changed.set()
+        streams[client] = envoy
+
+    def subscribed(self, client: Client, type_url: str, *, wildcard: bool) -> None:
+        """An Envoy that asks for all listeners is to serve all of them."""
+        envoy = self._of(client)
+        if envoy is None or type_url != LISTENER:
+            return
+        node = Node(envoy.ref, listeners=wildcard)
+        if self.pipeline.feedback.nodes.get(envoy.ref) != node:
+            self.pipeline.feedback.nodes.put(envoy.ref, node)
+            self._changed.set()
+
+    def accepted(self, client: Client, type_url: str, versions: Mapping[str, str]) -> None:
+        """An Envoy acknowledged these versions by resource name."""
+        envoy = self._of(client)
+        if envoy is None:
+            return
+        rejected = self.pipeline.feedback.rejected
+        if rejected.by_envoy.count(envoy.ref):
+            for ref in tuple(rejected.by_envoy.keys(envoy.ref)):
+                if ref.resource.type_url == type_url and ref.resource.name in versions:
+                    rejected.source.delete(ref)
+                    self._changed.set()
+        if type_url == LISTENER:
+            for name, version in versions.items():
+                self._note(DeliveryRef(*envoy.ref, ResourceKey(type_url, name)), version)
+        elif type_url == ROUTE_CONFIGURATION:
+            for name, version in versions.items():
+                ref = DeliveryRef(*envoy.ref, ResourceKey(type_url, name))
+                if self._note(ref, ""):
+                    envoy.tables[name] = version
+                    self._caught_up(ref)
+
+    def rejected(self, client: Client, type_url: str, name: str, version: str, detail: str) -> None:
+        """An Envoy refused a version of a resource; what is not served any more, or a removal, blames nobody."""
+        envoy = self._of(client)
+        ref = DeliveryRef(*envoy.ref, ResourceKey(type_url, name)) if envoy is not None else None
+        if ref is None or ref.resource not in self.pipeline.resources:
+            return
+        self.pipeline.feedback.rejections.put(ref, Rejection(ref, version, detail))
         self._changed.set()
 
-    def gone(self, node: str) -> None:
-        """The last stream of a node ended: what it said no longer counts."""
-        for source in self.pipeline.feedback:
-            for ref in [ref for ref in source if ref.node == node]:
-                source.delete(ref)
-                self._changed.set()
+    def gone(self, client: Client) -> None:
+        """A stream ended: what was said on it counts until the Envoy comes back, or does not in time.
+
+        Where the node has another stream, it came back already, or is another Envoy that speaks for itself.
+        """
+        envoy = self._of(client)
+        if envoy is None:
+            return
+        streams = self._streams[client.node]
+        del streams[client]
+        if streams:
+            self._forget_envoy(envoy)
+            return
+        del self._streams[client.node]
+        if not self.pipeline.feedback.heard(envoy.ref):
+            self._forget_envoy(envoy)
+            return
+        self._left[client.node] = envoy
+        envoy.cancel = self._later(GRACE_S, lambda: self.ended(client.node))
+
+    def ended(self, node: str) -> None:
+        """The Envoy is known to be no more: nothing that it said counts, even if its stream has yet to end."""
+        left = self._left.pop(node, None)
+        for envoy in (*self._streams.pop(node, {}).values(), *([left] if left else [])):
+            if envoy.cancel is not None:
+                envoy.cancel()
+            self._forget_envoy(envoy)
 
     async def run(self) -> None:
         """Commit after each change until cancelled."""
@@ -87,7 +180,7 @@ class Controller:
         duration_s = time.perf_counter() - started
         self._metrics.commit_seconds.observe(duration_s)
         self._metrics.resources_changed(published)
-        self._forget(published)
+        self._follow(published)
         for key in changes.get("faults", ()):
             self._fault(key)
         if published:
@@ -95,25 +188,73 @@ class Controller:
         self._committed(changes)
         log.debug("committed", resources=len(published), seconds=round(duration_s, 6))
 
-    def _forget(self, published: dict[ResourceKey, Resource | None]) -> None:
-        """What is no longer served cannot be refused or accepted."""
-        gone = {key for key, resource in published.items() if resource is None}
-        if not gone:
+    def _of(self, client: Client) -> _Envoy | None:
+        return self._streams.get(client.node, {}).get(client)
+
+    def _note(self, ref: DeliveryRef, version: str) -> bool:
+        """Whether the resource is still there: an answer may come late."""
+        if ref.resource not in self.pipeline.resources:
+            return False
+        acceptances = self.pipeline.feedback.acceptances
+        before = acceptances.get(ref)
+        if before is None or before.version != version:
+            acceptances.put(ref, Acceptance(ref, version))
+            self._changed.set()
+        return True
+
+    def _repeat(self, of: NodeRef, by: NodeRef) -> None:
+        """Take a refusal as said by another stream of the node too, until that one accepts."""
+        rejected = self.pipeline.feedback.rejected
+        for ref in tuple(rejected.by_envoy.keys(of)):
+            said: Rejection = rejected.source[ref]
+            again = DeliveryRef(*by, ref.resource)
+            rejected.source.put(again, Rejection(again, said.version, said.detail))
+            self._changed.set()
+
+    def _forget_envoy(self, envoy: _Envoy) -> None:
+        del self._envoys[envoy.ref]
+        self.pipeline.feedback.forget_envoy(envoy.ref)
+        self._changed.set()
+
+    def _follow(self, published: dict[ResourceKey, Resource | None]) -> None:
+        """What is no longer served cannot be refused or accepted; an edit of routes is to arrive in time."""
+        feedback = self.pipeline.feedback
+        edited: dict[ResourceKey, str] = {}
+        for key, resource in published.items():
+            if resource is None:
+                for ref in feedback.accepted.by_resource.keys(key):
+                    self._envoys[ref.envoy].tables.pop(key.name, None)
+                if feedback.forget_resource(key):
+                    self._changed.set()
+            elif key.type_url == ROUTE_CONFIGURATION and feedback.accepted.by_resource.count(key):
+                edited[key] = resource.version
+                for ref in tuple(feedback.delayed.by_resource.keys(key)):
+                    self._caught_up(ref)
+        if edited:
+            self._later(LATE_S, lambda: self._late(edited))
+
+    def _late(self, edited: dict[ResourceKey, str]) -> None:
+        """Note who still has an older version of what was edited some time ago, and has not been edited since."""
+        feedback = self.pipeline.feedback
+        for key, version in edited.items():
+            resource = self.pipeline.resources.get(key)
+            if resource is None or resource.version != version:
+                continue
+            for ref in feedback.accepted.by_resource.keys(key):
+                if self._envoys[ref.envoy].tables.get(key.name) != version:
+                    feedback.delays.put(ref, Delay(ref))
+                    self._changed.set()
+
+    def _caught_up(self, ref: DeliveryRef) -> None:
+        delays, resource = self.pipeline.feedback.delays, self.pipeline.resources.get(ref.resource)
+        if ref not in delays or resource is None:
             return
-        for source in self.pipeline.feedback:
-            for ref in [ref for ref in source if ref.resource in gone]:
-                source.delete(ref)
-                self._changed.set()
+        if self._envoys[ref.envoy].tables.get(ref.resource.name) == resource.version:
+            delays.delete(ref)
+            self._changed.set()
 
     def _fault(self, key: tuple[str, Any]) -> None:
         text = self.pipeline.graph.faults.get(key)
         if text is not None:
             self._metrics.faults.inc()
             log.error("transformation failed", collection=key[0], key=str(key[1]), error=text[:512])
-
-
-def _noted(type_url: str, version: str) -> Acceptance | None:
-    """What status reads: which version of a listener, and that a route configuration is there at all."""
-    if type_url == LISTENER:
-        return Acceptance(version)
-    return Acceptance("") if type_url == ROUTE_CONFIGURATION else None

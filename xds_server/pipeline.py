@@ -11,7 +11,8 @@ from xds_server.ingestion.sources import Settings, Sources
 from xds_server.model import resource
 from xds_server.model.refs import ObjectRef
 from xds_server.model.resource import Resource, ResourceKey
-from xds_server.status.collections import DesiredStatus, Feedback, statuses
+from xds_server.status.collections import DesiredStatus, statuses
+from xds_server.status.feedback import Feedback
 from xds_server.translation import names
 from xds_server.translation.collections import translate
 from xds_server.translation.settings import TranslationSettings

@@ -32,7 +32,7 @@ from xds_server.model.resource import (
 )
 from xds_server.xds.credentials import UnixSocket
 from xds_server.xds.server import ServerSettings, serving
-from xds_server.xds.streams import Streams
+from xds_server.xds.streams import Client, Streams
 
 ROUTES = "default/web/80"
 VARIANTS = pytest.mark.parametrize("variant", ["DELTA_GRPC", "GRPC"])
@@ -156,11 +156,11 @@ class Mesh:
         self.streams.open()
         await self.control.enter_async_context(serving(self.streams, UnixSocket(xds), ServerSettings(stop_s=0)))
 
-    def on_accepted(self, _: str, type_url: str, versions: Any) -> None:
+    def on_accepted(self, _: Client, type_url: str, versions: Any) -> None:
         self.accepted.update({(type_url, name): version for name, version in versions.items()})
         self.changed.set()
 
-    def on_rejected(self, _: str, type_url: str, name: str, __: str, detail: str) -> None:
+    def on_rejected(self, _: Client, type_url: str, name: str, __: str, detail: str) -> None:
         self.rejected.append((type_url, name, detail))
         self.changed.set()
 

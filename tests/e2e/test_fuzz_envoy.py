@@ -32,7 +32,7 @@ from xds_server.proxy.process import EnvoyOptions, Event, Exited, Ready, supervi
 from xds_server.translation.settings import TranslationSettings
 from xds_server.xds.credentials import UnixSocket
 from xds_server.xds.server import serving
-from xds_server.xds.streams import Streams
+from xds_server.xds.streams import Client, Streams
 
 WORLDS: Final = int(os.environ.get("TIDEGATE_FUZZ_WORLDS", "600"))
 FIRST: Final = int(os.environ.get("TIDEGATE_FUZZ_SEED", "0"))
@@ -71,11 +71,11 @@ class Oracle:
     refused: dict[ResourceKey, str] = field(default_factory=dict)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def on_accepted(self, _: str, type_url: str, versions: Mapping[str, str]) -> None:
+    def on_accepted(self, _: Client, type_url: str, versions: Mapping[str, str]) -> None:
         self.accepted |= {ResourceKey(type_url, name): version for name, version in versions.items()}
         self.heard.set()
 
-    def on_rejected(self, _: str, type_url: str, name: str, _version: str, detail: str) -> None:
+    def on_rejected(self, _: Client, type_url: str, name: str, _version: str, detail: str) -> None:
         self.refused[ResourceKey(type_url, name)] = detail
         self.heard.set()
 

@@ -65,9 +65,9 @@ class Heard:
     def streams(self, *resources: Resource, table: ResourceTable | None = None) -> Streams:
         streams = Streams(
             table or ResourceTable(),
-            on_accepted=lambda node, url, versions: self._note(self.accepted, (node, url, dict(versions))),
-            on_rejected=lambda *refusal: self._note(self.rejected, refusal),
-            on_gone=lambda node: self._note(self.gone, node),
+            on_accepted=lambda peer, url, versions: self._note(self.accepted, (peer.node, url, dict(versions))),
+            on_rejected=lambda peer, *refusal: self._note(self.rejected, (peer.node, *refusal)),
+            on_gone=lambda peer: self._note(self.gone, peer.node),
         )
         streams.publish(changes(*resources))
         return streams
@@ -126,7 +126,7 @@ async def running(
 
 @BOTH
 async def test_a_stream_is_served_and_updated(tmp_path: Path, delta: bool) -> None:
-    """What is published arrives; what is accepted and refused is told; the end of the last stream of a node too."""
+    """What is published arrives; what is accepted and refused is told; the end of the stream too."""
     heard = Heard()
     streams = heard.streams(cluster("a"))
     async with running(streams, tmp_path) as channel:

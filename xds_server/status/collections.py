@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
-from xds_server.graph import Collection, Derived, Fetch, Graph, Group, Index, Source
-from xds_server.model.delivery import Acceptance, DeliveryRef, Rejection
+from xds_server.graph import Collection, Derived, Fetch, Graph, Group, Index
+from xds_server.model.delivery import Acceptance, DeliveryRef, Node, NodeRef, Rejection
 from xds_server.model.listener import Frontend
 from xds_server.model.refs import ObjectRef
 from xds_server.model.resource import LISTENER, ROUTE_CONFIGURATION, Resource, ResourceKey
 from xds_server.model.verdict import Condition, Verdict, VerdictRef
+from xds_server.status.feedback import Feedback
 
 PROGRAMMED: Final = "Programmed"
 _DEPTH: Final = 3  # endpoints -> cluster -> route configuration -> its owner
@@ -38,17 +39,6 @@ class Blame:
     rejection: Rejection
 
 
-class Feedback(NamedTuple):
-    """What Envoys said, as sources."""
-
-    acceptances: Source[DeliveryRef, Acceptance]
-    rejections: Source[DeliveryRef, Rejection]
-
-    @classmethod
-    def declare(cls, graph: Graph) -> Feedback:
-        return cls(graph.source("acceptances"), graph.source("rejections"))
-
-
 def statuses(
     graph: Graph,
     feedback: Feedback,
@@ -60,7 +50,7 @@ def statuses(
     """Declare the status of every object that has a verdict or a fault."""
     referrers: Index[ResourceKey, ResourceKey, Resource] = resources.index(lambda resource: resource.references)
     listeners: Index[ObjectRef, ResourceKey, Resource] = resources.index(lambda resource: _owned(owner, resource))
-    accepted: Index[ResourceKey, DeliveryRef, Any] = _by_resource(graph, feedback.acceptances)
+    audience: Index[bool, NodeRef, Node] = feedback.nodes.index(lambda node: [True] if node.listeners else [])
 
     def blame(
         fetch: Fetch, key: DeliveryRef, rejection: Rejection
@@ -76,7 +66,8 @@ def statuses(
     )
 
     def programmed(fetch: Fetch, frontend: ObjectRef, served: Group[Resource]) -> Iterator[tuple[ObjectRef, Condition]]:
-        found = [_served(fetch, accepted, resource) for resource in served]
+        envoys = {node.ref for node in fetch.by(audience, True)}
+        found = [_served(fetch, feedback, envoys, resource) for resource in served]
         yield frontend, _programmed(found, list(fetch.by(blames, frontend)))
 
     programs = graph.derive("programs", listeners, programmed)
@@ -96,11 +87,6 @@ def statuses(
 
 
 _NOTHING_SERVED: Final = Condition(PROGRAMMED, "False", "Invalid", "No listener of this Gateway can be served.")
-
-
-def _by_resource(graph: Graph, acceptances: Source[DeliveryRef, Acceptance]) -> Index[ResourceKey, DeliveryRef, Any]:
-    keyed = graph.derive("accepted_by", acceptances, lambda _, key, value: [(key, (key, value))])
-    return keyed.index(lambda entry: [entry[0].resource])
 
 
 def _owned(owner: Owner, resource: Resource) -> list[ObjectRef]:
@@ -131,23 +117,24 @@ def _sufferers(
 
 
 class _Served(NamedTuple):
-    """A listener, and by node the version that it has; None where a node still lacks a route table of it."""
+    """A listener, the Envoys that serve it as it is wanted, and those that are to but do not."""
 
-    resource: Resource
-    versions: dict[str, str | None]
+    listener: ResourceKey
+    on: frozenset[NodeRef]
+    missing: frozenset[NodeRef]
 
 
-def _served(fetch: Fetch, accepted: Index[ResourceKey, DeliveryRef, Any], listener: Resource) -> _Served:
-    # Envoy accepts a listener before it listens: it waits for the route tables first.
-    tables = [key for key in listener.references if key.type_url == ROUTE_CONFIGURATION]
-    with_tables = [{ref.node for ref, _ in fetch.by(accepted, key)} for key in tables]
-    return _Served(
-        listener,
-        {
-            ref.node: entry.version if all(ref.node in nodes for nodes in with_tables) else None
-            for ref, entry in fetch.by(accepted, listener.key)
-        },
-    )
+def _served(fetch: Fetch, feedback: Feedback, envoys: set[NodeRef], listener: Resource) -> _Served:
+    """Who serves a listener: of those that ask for all listeners, and of others that have once taken this one."""
+    said: list[Acceptance] = list(fetch.by(feedback.accepted.by_resource, listener.key))
+    on = {acceptance.ref.envoy for acceptance in said if acceptance.version == listener.version}
+    for table in listener.references:
+        if table.type_url == ROUTE_CONFIGURATION:
+            # Envoy accepts a listener before it listens: it waits for the route tables first.
+            on &= {acceptance.ref.envoy for acceptance in fetch.by(feedback.accepted.by_resource, table)}
+            on -= {delay.ref.envoy for delay in fetch.by(feedback.delayed.by_resource, table)}
+    expected = envoys | {acceptance.ref.envoy for acceptance in said}
+    return _Served(listener.key, frozenset(on), frozenset(expected - on))
 
 
 def _programmed(served: list[_Served], blames: list[Blame]) -> Condition:
@@ -157,13 +144,12 @@ def _programmed(served: list[_Served], blames: list[Blame]) -> Condition:
         kind = first.resource.type_url.rpartition(".")[2]
         text = f"Envoy {first.node} refused {kind} {first.resource.name}: {first.rejection.detail}"
         return Condition(PROGRAMMED, "False", "Invalid", text)
-    for resource, versions in served:
-        if not versions:
-            return Condition(PROGRAMMED, "False", "Pending", f"No Envoy has accepted listener {resource.name} yet.")
-        if any(version != resource.version for version in versions.values()):
-            return Condition(
-                PROGRAMMED, "False", "Pending", f"Not every Envoy has accepted the newest listener {resource.name} yet."
-            )
+    for listener, on, missing in served:
+        if missing:
+            text = f"Envoy {min(missing).node} does not serve the newest listener {listener.name} and its routes yet."
+            return Condition(PROGRAMMED, "False", "Pending", text)
+        if not on:
+            return Condition(PROGRAMMED, "False", "Pending", f"No Envoy has accepted listener {listener.name} yet.")
     return Condition(PROGRAMMED, "True", "Programmed")
 
 

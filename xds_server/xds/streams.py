@@ -6,24 +6,47 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import count
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
 from xds_server.model.resource import Resource, ResourceKey
-from xds_server.xds.events import Accepted, Divided, Event, Ignored, ProtocolError, Rejected
+from xds_server.xds.events import Accepted, Divided, Event, Ignored, ProtocolError, Rejected, Subscribed
 from xds_server.xds.resources import ResourceTable
 from xds_server.xds.stats import StreamStats
 from xds_server.xds.stream import AdsStream
 
-OnAccepted = Callable[[str, str, Mapping[str, str]], None]
-OnRejected = Callable[[str, str, str, str, str], None]
-OnGone = Callable[[str], None]
+
+class Client(NamedTuple):
+    """Who is at the other end of a stream: the node id that it gave, which others may give too, and our own number."""
+
+    node: str
+    stream: int
+
+
+class OnConnected(Protocol):
+    """`resumed`: the client brought along what an earlier stream gave it."""
+
+    def __call__(self, client: Client, *, resumed: bool) -> None: ...
+
+
+class OnSubscribed(Protocol):
+    """`wildcard`: it asks for all of the type."""
+
+    def __call__(self, client: Client, type_url: str, *, wildcard: bool) -> None: ...
+
+
+OnAccepted = Callable[[Client, str, Mapping[str, str]], None]
+"""Of a type, the version of each name."""
+OnRejected = Callable[[Client, str, str, str, str], None]
+"""Of a type, a name, its version and why; no name where a removal was refused."""
+OnGone = Callable[[Client], None]
 
 log = structlog.get_logger("xds")
 
 
-def _ignore(*_: object) -> None:
+def _ignore(*_: object, **__: object) -> None:
     """Nobody listens."""
 
 
@@ -33,6 +56,8 @@ class Connection:
 
     stream: AdsStream
     peer: str
+    client: Client | None = None
+    """Set once its first request was understood; without it, nobody has been told of the stream."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     ended: bool = False
 
@@ -46,17 +71,19 @@ class Connection:
 class Streams:
     """The table and who reads it.
 
-    `on_accepted(node_id, type_url, {name: version})`, `on_rejected(node_id, type_url, name, version, detail)` and
-    `on_gone(node_id)`, after the last stream of a node, are called in the event loop and must not block.
+    Who listens is told of each stream whose first request makes sense, and at last, once, that it is gone.
+    Calls are made in the event loop and must not block.
     """
 
     table: ResourceTable = field(default_factory=ResourceTable)
+    on_connected: OnConnected = _ignore
+    on_subscribed: OnSubscribed = _ignore
     on_accepted: OnAccepted = _ignore
     on_rejected: OnRejected = _ignore
     on_gone: OnGone = _ignore
     stats: StreamStats = field(default_factory=StreamStats)
     _connections: dict[int, Connection] = field(init=False, repr=False, default_factory=dict)
-    _nodes: Counter[str] = field(init=False, repr=False, default_factory=Counter)
+    _numbers: Iterator[int] = field(init=False, repr=False, default_factory=lambda: count(1))
     _ready: asyncio.Event = field(init=False, repr=False, default_factory=asyncio.Event)
     _empty: asyncio.Event = field(init=False, repr=False, default_factory=asyncio.Event)
     _closed: asyncio.Event = field(init=False, repr=False, default_factory=asyncio.Event)
@@ -103,19 +130,21 @@ class Streams:
     def receive(self, connection: Connection, request: Any) -> None:
         """Take a request, tell who listens, and wake the writer."""
         stream = connection.stream
-        known = bool(stream.node_id)
         try:
             events = stream.receive(request)
         except ProtocolError as error:
             self.stats.refused += 1
             log.warning("stream refused", node=stream.node_id, peer=connection.peer, reason=str(error))
             raise
-        if not known:
-            self._nodes[stream.node_id] += 1
-            log.info("stream connected", node=stream.node_id, peer=connection.peer, variant=_variant(stream))
+        client = connection.client
+        if client is None:
+            client = connection.client = Client(stream.node_id, next(self._numbers))
+            log.info("stream connected", node=client.node, peer=connection.peer, variant=_variant(stream))
+            brought = request.initial_resource_versions if stream.delta else request.version_info
+            self.on_connected(client, resumed=bool(brought))
         self.stats.count(events)
         for event in events:
-            self._tell(stream.node_id, event)
+            self._tell(client, event)
         connection.wake.set()
 
     def disconnect(self, connection: Connection) -> None:
@@ -127,13 +156,10 @@ class Streams:
         if not self._connections:
             self._empty.set()
         self.stats.streams[_variant(stream)] -= 1
-        if not stream.node_id:
-            return
-        log.info("stream disconnected", node=stream.node_id, peer=connection.peer, variant=_variant(stream))
-        self._nodes[stream.node_id] -= 1
-        if not self._nodes[stream.node_id]:
-            del self._nodes[stream.node_id]
-            self.on_gone(stream.node_id)
+        client = connection.client
+        if client is not None:
+            log.info("stream disconnected", node=client.node, peer=connection.peer, variant=_variant(stream))
+            self.on_gone(client)
 
     def expire(self) -> None:
         """Open gates that have been closed since the last call."""
@@ -162,30 +188,32 @@ class Streams:
         """What each stream is about; no content, so no secrets."""
         return [{**c.stream.debug(), "peer": c.peer} for c in list(self._connections.values())]
 
-    def _tell(self, node_id: str, event: Event) -> None:
+    def _tell(self, client: Client, event: Event) -> None:
         match event:
+            case Subscribed():
+                self.on_subscribed(client, event.type_url, wildcard=event.wildcard)
             case Accepted():
-                self.on_accepted(node_id, event.type_url, event.versions)
+                self.on_accepted(client, event.type_url, event.versions)
             case Rejected():
                 log.warning(
                     "resource rejected",
-                    node=node_id,
+                    node=client.node,
                     type=event.type_url,
                     name=event.name,
                     version=event.version,
                     detail=event.detail,
                 )
-                self.on_rejected(node_id, event.type_url, event.name, event.version, event.detail)
+                self.on_rejected(client, event.type_url, event.name, event.version, event.detail)
             case Divided():
                 log.warning(
                     "response rejected, looking for the cause",
-                    node=node_id,
+                    node=client.node,
                     type=event.type_url,
                     names=event.names,
                     detail=event.detail,
                 )
             case Ignored():
-                log.debug("type not served", node=node_id, type=event.type_url[:256])
+                log.debug("type not served", node=client.node, type=event.type_url[:256])
             case _:
                 pass
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from xds_server.graph import Collection, Graph, Source
-from xds_server.model.delivery import Acceptance, DeliveryRef, Rejection
+from xds_server.model.delivery import Acceptance, Delay, DeliveryRef, Node, NodeRef, Rejection
 from xds_server.model.listener import Frontend
 from xds_server.model.refs import ObjectRef
 from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, Resource, ResourceKey, resource
 from xds_server.model.verdict import Condition, Verdict, VerdictRef
-from xds_server.status.collections import DesiredStatus, Feedback, statuses
+from xds_server.status.collections import DesiredStatus, statuses
+from xds_server.status.feedback import Feedback
 
 GATEWAY = ObjectRef("Gateway", "default", "web")
 HTTP = ResourceKey(LISTENER, "web/80")
@@ -44,15 +45,26 @@ class World:
 
     def accept(self, node: str = "n1") -> None:
         self.accept_routes(node)
-        self.feedback.acceptances.put(DeliveryRef(node, HTTP), Acceptance(self.resources[HTTP].version))
+        self.accept_listener(node)
+
+    def accept_listener(self, node: str = "n1", version: str = "", stream: int = 1) -> None:
+        ref = DeliveryRef(node, stream, HTTP)
+        self.feedback.acceptances.put(ref, Acceptance(ref, version or self.resources[HTTP].version))
         self.graph.commit()
 
     def accept_routes(self, node: str = "n1") -> None:
-        self.feedback.acceptances.put(DeliveryRef(node, ROUTES), Acceptance(""))
+        ref = DeliveryRef(node, 1, ROUTES)
+        self.feedback.acceptances.put(ref, Acceptance(ref, ""))
         self.graph.commit()
 
     def refuse(self, key: ResourceKey) -> None:
-        self.feedback.rejections.put(DeliveryRef("n1", key), Rejection(self.resources[key].version, "no such field"))
+        ref = DeliveryRef("n1", 1, key)
+        self.feedback.rejections.put(ref, Rejection(ref, self.resources[key].version, "no such field"))
+        self.graph.commit()
+
+    def connect(self, node: str, *, stream: int = 1, listeners: bool = True) -> None:
+        ref = NodeRef(node, stream)
+        self.feedback.nodes.put(ref, Node(ref, listeners))
         self.graph.commit()
 
     def programmed(self) -> tuple[str, str]:
@@ -80,8 +92,7 @@ def test_a_gateway_is_pending_until_an_envoy_accepts_its_listener(world: World) 
 
 def test_a_listener_without_its_routes_is_pending(world: World) -> None:
     """Envoy accepts a listener before it has the route table that it waits for: until then nothing is served."""
-    world.feedback.acceptances.put(DeliveryRef("n1", HTTP), Acceptance(world.resources[HTTP].version))
-    world.graph.commit()
+    world.accept_listener()
     before = world.programmed()
     world.accept_routes()
 
@@ -91,10 +102,64 @@ def test_a_listener_without_its_routes_is_pending(world: World) -> None:
 def test_every_envoy_that_has_the_listener_must_have_the_newest(world: World) -> None:
     """An Envoy on an older version keeps the Gateway pending."""
     world.accept()
-    world.feedback.acceptances.put(DeliveryRef("n2", HTTP), Acceptance("older"))
-    world.graph.commit()
+    world.accept_listener("n2", version="older")
 
     assert ("False", "Pending") == world.programmed()
+
+
+def test_an_envoy_that_has_accepted_nothing_yet_counts(world: World) -> None:
+    """Who asks for all listeners is to have this one before it is programmed; who asks for clusters alone is not."""
+    world.accept()
+    world.connect("clusters-only", listeners=False)
+    without = world.programmed()
+    world.connect("n2")
+    waiting = world.programmed()
+    world.accept("n2")
+
+    assert [("True", "Programmed"), ("False", "Pending"), ("True", "Programmed")] == [
+        without,
+        waiting,
+        world.programmed(),
+    ]
+
+
+def test_who_is_missing_is_told_by_name(world: World) -> None:
+    """The message says whom to look at."""
+    world.accept()
+    world.connect("n2")
+
+    [_, condition] = world.statuses[GATEWAY].verdicts[0].conditions
+    assert "Envoy n2 does not serve the newest listener web/80 and its routes yet." == condition.message
+
+
+def test_two_envoys_with_one_id_are_two(world: World) -> None:
+    """X51: what one accepts says nothing of the other."""
+    world.accept("same")
+    world.accept_listener("same", version="older", stream=2)
+
+    assert ("False", "Pending") == world.programmed()
+
+
+def test_routes_that_are_held_back_for_too_long_show(world: World) -> None:
+    """An Envoy that is late with an edit of routes keeps the Gateway pending until it has caught up."""
+    world.accept()
+    ref = DeliveryRef("n1", 1, ROUTES)
+    world.feedback.delays.put(ref, Delay(ref))
+    world.graph.commit()
+    late = world.programmed()
+    world.feedback.delays.delete(ref)
+    world.graph.commit()
+
+    assert [("False", "Pending"), ("True", "Programmed")] == [late, world.programmed()]
+
+
+def test_an_edit_of_routes_is_no_flap(world: World) -> None:
+    """Routes that are on their way change nothing of a listener that is served."""
+    world.accept()
+    world.resources.put(ROUTES, resource(*ROUTES, b"edited", (BACKEND,)))
+    world.graph.commit()
+
+    assert ("True", "Programmed") == world.programmed()
 
 
 @pytest.mark.parametrize("key", [HTTP, ROUTES, BACKEND])
@@ -111,7 +176,7 @@ def test_a_refusal_shows_at_the_gateway_that_needs_the_resource(world: World, ke
 @pytest.mark.parametrize(
     "heal",
     [
-        lambda world: world.feedback.rejections.delete(DeliveryRef("n1", ROUTES)),
+        lambda world: world.feedback.rejections.delete(DeliveryRef("n1", 1, ROUTES)),
         lambda world: world.resources.put(ROUTES, resource(*ROUTES, b"mended", (BACKEND,))),
         lambda world: world.resources.delete(ROUTES),
     ],
