@@ -9,7 +9,7 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,8 @@ class Up:
     async def stop(self) -> int:
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
-        assert self.process.stdout is not None
-        await self.process.stdout.read()
+        if self.process.stdout is not None:
+            await self.process.stdout.read()
         return await self.process.wait()
 
     def envoys(self) -> list[int]:
@@ -96,12 +96,12 @@ def programmed(report: Report) -> bool:
 
 
 @asynccontextmanager
-async def up(directory: Path, *flags: str) -> AsyncIterator[Up]:
+async def up(directory: Path, *flags: str, stdout: int = PIPE) -> AsyncIterator[Up]:
     state = directory / "state"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "xds_server.cli", "up", "-f", str(directory / "manifests"), "-o", "json"),
         *("--state", str(state), "--admin", "off", *flags),
-        stdin=DEVNULL, stdout=PIPE, stderr=PIPE, limit=1 << 22,
+        stdin=DEVNULL, stdout=stdout, stderr=PIPE, limit=1 << 22,
     )  # fmt: skip
     running = Up(process, state)
     try:
@@ -168,6 +168,68 @@ async def test_an_envoy_does_not_outlive_a_killed_control_plane(directory: Path)
         os.close(pidfd)
 
     assert [] == running.envoys()
+
+
+async def test_an_unread_output_stops_nothing(directory: Path) -> None:
+    """With nobody to read the reports traffic flows, edits apply, and SIGTERM ends everything with 0."""
+    source = directory / "manifests" / "all.yaml"
+    check = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "xds_server.cli", "check", "-f", str(source.parent), "-o", "json"),
+        *("--port-offset", str(OFFSET)),
+        stdout=PIPE,
+    )  # fmt: skip
+    report = json.loads((await check.communicate())[0])
+    reader, writer = os.pipe()
+    try:
+        fill(writer)
+        async with up(directory, "--port-offset", str(OFFSET), stdout=writer) as running, asyncio.timeout(60):
+            before = await status(report)
+            source.write_text(source.read_text().replace("rules: [{", "rules: [{matches: [{path: {value: /no}}], "))
+            while (after := await status(report)) == before:
+                pass
+            code = await running.stop()
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+    assert (200, 404, 0, []) == (before, after, code, running.envoys())
+
+
+def fill(pipe: int) -> None:
+    """Write until it takes no more."""
+    os.set_blocking(pipe, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(pipe, b"\n" * 4096)
+    os.set_blocking(pipe, True)
+
+
+async def test_who_has_seen_enough_ends_it(directory: Path) -> None:
+    """As `up -o json | head -1`: when the reader goes, it stops in order, with 0 and without a traceback."""
+    reader, writer = os.pipe()
+    async with up(directory, "--port-offset", str(OFFSET), stdout=writer) as running, asyncio.timeout(60):
+        os.close(writer)
+        with os.fdopen(reader, "rb") as lines:
+            first = json.loads(await asyncio.to_thread(lines.readline))
+        assert running.process.stderr is not None
+        said = (await running.process.stderr.read()).decode()
+        code = await running.process.wait()
+
+    assert ("conditions" in first, 0, False, []) == ("conditions" in first, code, "Traceback" in said, running.envoys())
+
+
+async def test_a_state_directory_has_one_up(directory: Path) -> None:
+    """A second one is refused by the id of the first, before it touches anything of it."""
+    async with up(directory, "--port-offset", str(OFFSET)) as first:
+        report = await first.report(programmed)
+        async with up(directory, "--port-offset", str(OFFSET)) as second:
+            assert second.process.stderr is not None
+            said = (await second.process.stderr.read()).decode()
+            code = await second.process.wait()
+        served = await status(report)
+
+    assert (2, 200) == (code, served)
+    assert f"--state {first.state}: process {first.process.pid} runs there" in said
 
 
 async def test_a_port_in_use_is_a_clear_error(directory: Path) -> None:

@@ -6,19 +6,21 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
 from xds_server import log
 from xds_server.app import ControlPlane, private_directory
+from xds_server.cli.output import OutputClosedError
 from xds_server.cli.ports import bindable
 from xds_server.cli.serve import until_signalled
-from xds_server.cli.view import JsonLines, LiveView, View
+from xds_server.cli.view import JsonLines, LiveView, View, shown
 from xds_server.config import Config, ConfigError, add_manifests, add_server, config
 from xds_server.proxy.bootstrap import BootstrapOptions, XdsSocket, bootstrap
-from xds_server.proxy.process import EnvoyNotFoundError, EnvoyOptions, Event, Exited, Started, find, supervise
+from xds_server.proxy.process import EnvoyNotFoundError, EnvoyOptions, Event, Started, find, supervise
+from xds_server.xds.lock import LockedError, locked
 
 NODE: Final = "local"
 
@@ -36,14 +38,35 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace) -> int:
     settings = config(flags)
     private_directory(settings.state)
-    if flags.output == "json":
+    with _alone(settings.state):
+        try:
+            _shown_as(flags.output, settings)
+        except* OutputClosedError:
+            pass  # who started it has seen enough, as of `| head`
+    return 0
+
+
+def _shown_as(output: str, settings: Config) -> None:
+    if output == "json":
         log.configure(settings.log_level, settings.log_format)
         until_signalled(lambda: up(settings, JsonLines))
-        return 0
+        return
     with (settings.state / "tidegate.log").open("a") as file:  # the terminal belongs to the view
         log.configure(settings.log_level, settings.log_format, file)
         until_signalled(lambda: up(settings, LiveView))
-    return 0
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """One Envoy, its bootstrap, log and sockets to a directory."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(state / "up.lock"))
+        except LockedError as error:
+            raise ConfigError(f"--state {state}: {error} runs there; end that, or give another directory") from None
+        except OSError as error:
+            raise ConfigError(f"--state {state}: up.lock cannot be made: {error.strerror}") from None
+        yield
 
 
 async def up(settings: Config, view_of: Callable[[ControlPlane], View]) -> None:
@@ -65,20 +88,19 @@ async def standing(settings: Config, view_of: Callable[[ControlPlane], View]) ->
     def observe(event: Event) -> None:
         if isinstance(event, Started):
             plane.metrics.envoy_starts.inc()
-        if isinstance(event, Exited):
-            plane.controller.ended(NODE)
         view.envoy(event)
 
     async with plane.serving(), asyncio.TaskGroup() as tasks:
         running = [
             tasks.create_task(plane.run()),
             tasks.create_task(plane.watch()),
-            tasks.create_task(view.show()),
+            tasks.create_task(shown(view)),
             tasks.create_task(supervise(_options(settings, binary), observe)),
         ]
         try:
             yield plane
         finally:
+            plane.stop()
             for task in running:
                 task.cancel()
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import sys
 import time
 from collections import deque
 from typing import Final, Protocol
 
+import structlog
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from xds_server.app import ControlPlane
+from xds_server.cli import output
 from xds_server.cli.report import addresses, conditions, report
 from xds_server.graph import Changes
 from xds_server.graph.collection import MISSING
@@ -23,6 +26,9 @@ from xds_server.status.conditions import ConditionRow
 
 _EVENTS: Final = 12
 _ROWS: Final = 40
+_PAUSE_S: Final = 0.1  # a burst of changes is one report
+
+log = structlog.get_logger(__name__)
 
 
 class View(Protocol):
@@ -33,11 +39,25 @@ class View(Protocol):
     async def show(self) -> None: ...
 
 
+async def shown(view: View) -> None:
+    """Show until cancelled; a view that fails ends alone, and traffic goes on.
+
+    :raises OutputClosedError: nobody reads any more.
+    """
+    try:
+        await view.show()
+    except output.OutputClosedError:
+        raise
+    except Exception:
+        log.exception("the view has failed; serving goes on without it")
+
+
 class JsonLines:
-    """A report on standard output whenever one differs from the last."""
+    """A report on standard output whenever one differs from the last; who reads slowly gets the latest."""
 
     def __init__(self, plane: ControlPlane) -> None:
         self._plane, self._dirty, self._last = plane, asyncio.Event(), ""
+        self._descriptor = sys.stdout.fileno()
         self._dirty.set()
 
     def changed(self, _: Changes) -> None:
@@ -50,19 +70,35 @@ class JsonLines:
         while True:
             await self._dirty.wait()
             self._dirty.clear()
-            plane = self._plane
-            text = json.dumps(
-                report(
-                    plane.pipeline,
-                    conditions(plane.pipeline),
-                    plane.scan.problems,
-                    plane.scan.notices,
-                    plane.config.port_offset,
-                )
-            )
+            text = self._report()
             if text != self._last:
                 self._last = text
-                print(text, flush=True)
+                await output.write(self._descriptor, f"{text}\n".encode())
+                await asyncio.sleep(_PAUSE_S)
+
+    def _report(self) -> str:
+        plane = self._plane
+        rows = conditions(plane.pipeline)
+        return json.dumps(
+            report(plane.pipeline, rows, plane.scan.problems, plane.scan.notices, plane.config.port_offset)
+        )
+
+
+class Terminal(io.StringIO):
+    """Collects what is drawn, so that it can be written without waiting for a terminal that was stopped."""
+
+    def __init__(self, *, terminal: bool) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+    def taken(self) -> bytes:
+        drawn = self.getvalue()
+        self.seek(0)
+        self.truncate()
+        return drawn.encode(errors="replace")
 
 
 class LiveView:
@@ -95,12 +131,17 @@ class LiveView:
         self._dirty.set()
 
     async def show(self) -> None:
-        with Live(console=Console(file=sys.stdout), auto_refresh=False, vertical_overflow="crop") as live:
-            while True:
-                await self._dirty.wait()
-                self._dirty.clear()
-                live.update(self._screen(), refresh=True)
-                await asyncio.sleep(0.1)  # a burst of changes is one redraw
+        terminal, descriptor = Terminal(terminal=sys.stdout.isatty()), sys.stdout.fileno()
+        try:
+            with Live(console=Console(file=terminal), auto_refresh=False, vertical_overflow="crop") as live:
+                while True:
+                    await self._dirty.wait()
+                    self._dirty.clear()
+                    live.update(self._screen(), refresh=True)
+                    await output.write(descriptor, terminal.taken())
+                    await asyncio.sleep(_PAUSE_S)
+        finally:
+            output.write_last(descriptor, terminal.taken())  # the cursor is shown again
 
     def _say(self, text: str) -> None:
         self._events.append(f"{time.strftime('%H:%M:%S')} {text}")

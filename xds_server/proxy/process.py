@@ -222,9 +222,12 @@ def opened_log(path: Path) -> BinaryIO:
 
 
 def last_words(log: Path) -> str:
-    """The last line that was logged, short and printable."""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 4096))
-        lines = file.read().decode(errors="replace").splitlines()
+    """The last line that was logged, short and printable; nothing, when the log is gone."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
     line = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return "".join(c if c.isprintable() else " " for c in line)[:LAST_WORDS]

@@ -80,3 +80,8 @@ def test_last_words_are_short_and_printable(tmp_path: Path) -> None:
     log.write_bytes(b"first\n\x1b[31m" + b"x" * 1000 + b"\xff\n\n")
 
     assert " [31m" + "x" * 395 == last_words(log)
+
+
+def test_a_log_that_was_removed_has_no_last_words(tmp_path: Path) -> None:
+    """Who cleans the directory does not end the supervision."""
+    assert "" == last_words(tmp_path / "envoy.log")
