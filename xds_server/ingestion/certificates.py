@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as Base64Error
-from typing import Final
+from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -22,6 +22,8 @@ from xds_server.objects.core import Secret
 from xds_server.objects.gateway import SecretObjectReference
 
 Checked = Collection[ObjectRef, Certificate | InvalidCertificate]
+
+E = TypeVar("E", bound=x509.ExtensionType)
 
 MAX_CHAIN: Final = 16
 MAX_PEM: Final = 64 * 1024
@@ -52,8 +54,10 @@ def checked(ref: ObjectRef, secret: Secret) -> Certificate:
     if secret.type != "kubernetes.io/tls":
         raise Unusable("is not of type kubernetes.io/tls")
     chain, key = pem(secret, "tls.crt"), pem(secret, "tls.key")
-    if strong_key(key) != public_half(leaf_of(chain)):
+    public, leaf = strong_key(key), leaf_of(chain)
+    if public != public_half(leaf):
         raise Unusable("tls.key is not the key of the first certificate in tls.crt")
+    check_extensions(leaf)
     return Certificate(ref, chain, key)
 
 
@@ -94,11 +98,33 @@ def named(leaf: x509.Certificate) -> bool:
     """Whether the certificate has a name of a kind that Envoy reads; it refuses those that have none."""
     if leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME):
         return True
-    try:
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        return False
+    names = extension(leaf, x509.SubjectAlternativeName) or ()
     return any(isinstance(name, x509.DNSName | x509.IPAddress | x509.UniformResourceIdentifier) for name in names)
+
+
+def check_extensions(leaf: x509.Certificate) -> None:
+    """Envoy refuses a certificate that asks for more than it is given here, or may not do what TLS has it do."""
+    features = extension(leaf, x509.TLSFeature)
+    if features is not None and x509.TLSFeatureType.status_request in features:
+        raise Unusable(
+            "the first certificate of tls.crt must be stapled (its TLS feature status_request), and no OCSP responses"
+            " are stapled here; have one issued without must-staple"
+        )
+    usage = extension(leaf, x509.KeyUsage)
+    # TLS only ever signs with an ECDSA key; of RSA keys the library that Envoy uses does not ask.
+    elliptic = isinstance(leaf.public_key(), ec.EllipticCurvePublicKey)
+    if usage is not None and elliptic and not usage.digital_signature:
+        raise Unusable(
+            "the first certificate of tls.crt has a key usage without digitalSignature, which an ECDSA key needs"
+        )
+
+
+def extension(leaf: x509.Certificate, kind: type[E]) -> E | None:
+    """The extension of a kind; None where there is none, or none that can be read."""
+    try:
+        return leaf.extensions.get_extension_for_class(kind).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return None
 
 
 def strong_key(key: bytes) -> bytes:

@@ -101,7 +101,7 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
         ),
         graph.union(
             "warnings",
-            declare_warnings(graph, sources, gateways),
+            declare_warnings(graph, sources, gateways, results),
             declare_unowned(graph, sources, settings),
             ingresses.warnings,
         ),
@@ -197,7 +197,10 @@ def declare_routes(
                 return
 
             def resolve(backend: BackendObjectReference) -> ClusterRef | InvalidBackend:
-                return backends.resolve(fetch, sources, allowed, ref, backend, protocol)
+                cluster = backends.resolve(fetch, sources, allowed, ref, backend, protocol)
+                if isinstance(cluster, ClusterRef) and cluster.protocol == "https":
+                    findings.unverified.add(cluster)
+                return cluster
 
             findings = Findings(len(route.spec.rules))
             made = list(rules(ref, route, resolve, findings))
@@ -360,7 +363,10 @@ def declare_verdicts(
 
 
 def declare_warnings(
-    graph: Graph, sources: Sources, gateways: Collection[ObjectRef, GatewayResult]
+    graph: Graph,
+    sources: Sources,
+    gateways: Collection[ObjectRef, GatewayResult],
+    results: Collection[ObjectRef, RouteResult],
 ) -> Collection[tuple[ObjectRef, str], Remark]:
     """What the specification leaves without a condition, such as a route whose parent is nowhere."""
 
@@ -379,9 +385,13 @@ def declare_warnings(
             field = "spec.useDefaultGateways"
             yield (ref, field), Remark(ref, field, "default Gateways are not implemented: name one in parentRefs")
 
+    def of_result(_: Fetch, __: ObjectRef, result: RouteResult) -> Iterator[tuple[tuple[ObjectRef, str], Remark]]:
+        return (((remark.object, remark.field), remark) for remark in result.remarks)
+
     return graph.union(
         "warnings/gateways_and_routes",
         graph.derive("warnings/gateways", gateways, of_gateway),
+        graph.derive("warnings/results", results, of_result),
         *(
             graph.derive(f"warnings/{source.name}", source, of_route)
             for source in (sources.http_routes, sources.grpc_routes, sources.tls_routes)

@@ -47,8 +47,8 @@ M = TypeVar("M")
 
 ANY_PATH: Final = PathMatch("Prefix", "/")
 
-_MAX_ATTEMPTS: Final = 2**32 - 1
-"""Envoy counts retries in 32 bits; the specification names no bound."""
+MAX_ATTEMPTS: Final = 10
+"""So many retries at most: one author's number must not multiply what a struggling backend gets."""
 
 
 def http_routes(ref: ObjectRef, route: HTTPRoute, resolve: Resolve, findings: Findings) -> Iterator[Route]:
@@ -78,7 +78,7 @@ def rule_routes(
         rule_name=rule.name,
     )
     try:
-        template = with_policies(field, template, rule)
+        template = with_policies(field, template, rule, findings)
         template = with_action(field, template, rule.filters, rule.backend_refs, resolve, findings, prefixed=prefixed)
     except Refusal as refusal:
         findings.refuse(position, refusal)
@@ -197,7 +197,7 @@ def weighted_backend(
 # --- timeouts, retries, sessions --------------------------------------------------------------------------------------
 
 
-def with_policies(field: str, route: Route, rule: HTTPRouteRule) -> Route:
+def with_policies(field: str, route: Route, rule: HTTPRouteRule, findings: Findings) -> Route:
     if rule.timeouts is None and rule.retry is None and rule.session_persistence is None:
         return route
     request, backend = timeouts(f"{field}.timeouts", rule.timeouts)
@@ -205,7 +205,7 @@ def with_policies(field: str, route: Route, rule: HTTPRouteRule) -> Route:
         route,
         request_timeout_ms=request,
         backend_timeout_ms=backend,
-        retry=retry(f"{field}.retry", rule.retry),
+        retry=retry(f"{field}.retry", rule.retry, findings),
         affinity=affinity(f"{field}.sessionPersistence", route.ref, rule.session_persistence),
     )
 
@@ -223,13 +223,15 @@ def timeouts(field: str, found: HTTPRouteTimeouts | None) -> tuple[int | None, i
     return request, backend
 
 
-def retry(field: str, found: HTTPRouteRetry | None) -> Retry | None:
+def retry(field: str, found: HTTPRouteRetry | None, findings: Findings) -> Retry | None:
     if found is None:
         return None
     backoff = None if found.backoff is None else values.duration_ms(f"{field}.backoff", found.backoff)
     if backoff == 0:
         raise Refusal(f"{field}.backoff: {found.backoff} is no interval; leave it out, or name 1ms or more")
-    return Retry(min(found.attempts, _MAX_ATTEMPTS), tuple(sorted(set(found.codes))), backoff)
+    if found.attempts > MAX_ATTEMPTS:
+        findings.remark(f"spec.{field}.attempts", f"taken as {MAX_ATTEMPTS}, which is the most that is done here")
+    return Retry(min(found.attempts, MAX_ATTEMPTS), tuple(sorted(set(found.codes))), backoff)
 
 
 def affinity(field: str, ref: RouteRef, found: SessionPersistence | None) -> CookieAffinity | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,9 +10,10 @@ from xds_server.ingestion.attachment import ParentOutcome
 from xds_server.ingestion.values import Refusal
 from xds_server.model.backend import InvalidBackend
 from xds_server.model.listener import Attachment
-from xds_server.model.refs import ObjectRef
+from xds_server.model.refs import ClusterRef, ObjectRef
 from xds_server.model.route import DirectResponse, Route
 from xds_server.model.verdict import Condition, Verdict
+from xds_server.model.verdict import Warning as Remark
 
 ERROR: Final = DirectResponse(500)
 """The answer of a rule that cannot work."""
@@ -25,18 +26,24 @@ class RouteResult:
     attachments: tuple[Attachment, ...] = ()
     routes: tuple[Route, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(slots=True)
 class Findings:
-    """What the rules of one route turned out to ask for in vain, in their order."""
+    """What the rules of one route turned out to ask for in vain, in their order, and what its author should know."""
 
     rules: int
     refused: dict[int, Refusal] = field(default_factory=dict)
     unresolved: list[InvalidBackend] = field(default_factory=list)
+    remarks: dict[str, str] = field(default_factory=dict)
+    unverified: set[ClusterRef] = field(default_factory=set)
 
     def refuse(self, rule: int, refusal: Refusal) -> None:
         self.refused.setdefault(rule, refusal)
+
+    def remark(self, field: str, message: str) -> None:
+        self.remarks[field] = message
 
     @property
     def accepted(self) -> bool:
@@ -60,7 +67,17 @@ def route_result(
     verdicts = tuple(
         Verdict(outcome.verdict, generation, conditions(outcome.accepted, findings)) for outcome in outcomes
     )
-    return RouteResult(tuple(attachments.values()), tuple(routes), verdicts)
+    return RouteResult(tuple(attachments.values()), tuple(routes), verdicts, tuple(remarks(source, findings)))
+
+
+def remarks(source: ObjectRef, findings: Findings) -> Iterator[Remark]:
+    for name, message in findings.remarks.items():
+        yield Remark(source, name, message)
+    if findings.unverified:
+        names = [f"{ref.namespace}/{ref.service}:{ref.port}" for ref in sorted(findings.unverified)]
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        message = f"appProtocol has TLS spoken to {', '.join(names[:_SHOWN])}{more}, and no certificate is verified"
+        yield Remark(source, "spec.rules", message)
 
 
 def conditions(accepted: Condition, findings: Findings) -> tuple[Condition, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from base64 import b64encode
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.unit.ingestion import tls
@@ -62,6 +63,40 @@ def test_key_pairs_that_envoy_takes_pass(kind: str) -> None:
 def test_bad_key_pairs_are_told(crt: bytes | None, key: bytes | None, expected: str) -> None:
     """S15: what Envoy would refuse is refused here, and the message says why."""
     assert expected in message(made(crt, key))
+
+
+def usage(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=signs,
+        content_commitment=False,
+        key_encipherment=True,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def test_a_certificate_that_must_be_stapled_is_told() -> None:
+    """S15: Envoy refuses it without an OCSP response, which nobody gives it here."""
+    chain = tls.chain(extensions=(x509.TLSFeature([x509.TLSFeatureType.status_request]),))
+
+    assert "must be stapled" in message(made(chain, tls.private()))
+
+
+@pytest.mark.parametrize(("kind", "signs", "passes"), [
+    ("secp256r1", False, False),
+    ("secp256r1", True, True),
+    ("rsa2048", False, True),
+])  # fmt: skip
+def test_an_ecdsa_key_must_be_allowed_to_sign(kind: str, *, signs: bool, passes: bool) -> None:
+    """S15: Envoy refuses an ECDSA certificate whose key usage lacks digitalSignature, and takes an RSA one."""
+    found = made(tls.chain(kind, extensions=(usage(signs=signs),)), tls.private(kind))
+
+    assert passes == isinstance(found, Certificate)
+    assert passes or "without digitalSignature" in message(found)
 
 
 @pytest.mark.parametrize("part", ["d", "dmp1", "dmq1", "iqmp", "p"])

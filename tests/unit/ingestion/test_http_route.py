@@ -338,6 +338,30 @@ def test_retries(written: str, expected: Retry) -> None:
     assert expected == only(f"retry: {written}, {BACKEND}").retry
 
 
+@pytest.mark.parametrize("attempts", [11, 2**31 - 1])
+def test_retries_are_bounded_and_their_author_is_told(attempts: int) -> None:
+    """S13: ten at most: one author's number does not multiply what a struggling backend gets."""
+    found = World(GATEWAY, route(f"retry: {{attempts: {attempts}}}, {BACKEND}"), service("app"))
+    [made] = found.ingested.routes.values()
+    [warning] = found.ingested.warnings.values()
+
+    assert Retry(10) == made.retry
+    assert ("spec.rules[0].retry.attempts", "taken as 10, which is the most that is done here") == (
+        warning.field,
+        warning.message,
+    )
+
+
+@pytest.mark.parametrize(("app_protocol", "told"), [("https", True), ("kubernetes.io/wss", True), ("http", False)])
+def test_tls_to_backends_that_nobody_verifies_is_told(app_protocol: str, told: bool) -> None:
+    """A port that asks for TLS gets it, and the route's author learns that no certificate is verified."""
+    found = World(GATEWAY, route(BACKEND), service("app", app_protocol=app_protocol))
+    messages = [warning.message for warning in found.ingested.warnings.values()]
+    message = "appProtocol has TLS spoken to default/app:80, and no certificate is verified"
+
+    assert ([message] if told else []) == messages
+
+
 @pytest.mark.parametrize(
     ("written", "expected"),
     [

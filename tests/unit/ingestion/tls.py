@@ -36,10 +36,16 @@ def key(kind: str = "secp256r1", which: int = 0) -> Key:
 
 
 @cache
-def chain(kind: str = "secp256r1", which: int = 0, name: str = "a.example.com", days: int = 36500) -> bytes:
+def chain(
+    kind: str = "secp256r1",
+    which: int = 0,
+    name: str = "a.example.com",
+    days: int = 36500,
+    extensions: tuple[x509.ExtensionType, ...] = (),
+) -> bytes:
     found = key(kind, which)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    made = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
@@ -48,8 +54,10 @@ def chain(kind: str = "secp256r1", which: int = 0, name: str = "a.example.com", 
         .not_valid_before(START)
         .not_valid_after(START + datetime.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(found, None if kind == "ed25519" else hashes.SHA256())
     )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    made = builder.sign(found, None if kind == "ed25519" else hashes.SHA256())
     return made.public_bytes(Encoding.PEM)
 
 
