@@ -36,6 +36,7 @@ class ControlPlane:
         self.config, self.metrics = config, Metrics()
         self.pipeline = embedded_pipeline(config)
         self.observers: list[Callable[[Changes], None]] = []
+        self._raised: list[Callable[[Changes], None]] = []
         self.streams = Streams()
         self.controller = Controller(self.pipeline, self.metrics, self.streams.publish, self._committed)
         self.streams.on_connected, self.streams.on_subscribed = self.controller.connected, self.controller.subscribed
@@ -97,8 +98,14 @@ class ControlPlane:
                 self._committed({})
 
     def _committed(self, changes: Changes) -> None:
+        """Tell the observers; one that raises harms neither the others nor the next commit, and is logged once."""
         for observe in self.observers:
-            observe(changes)
+            try:
+                observe(changes)
+            except Exception:  # what shows a commit must not end it
+                if observe not in self._raised:
+                    self._raised.append(observe)
+                    log.exception("observer failed", observer=repr(observe)[:256])
 
     def _take(self, scan: Scan) -> None:
         known = set(self.scan.problems)

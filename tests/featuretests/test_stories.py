@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.featuretests.mesh import Mesh
 from tests.featuretests.mesh import mesh as running
+from xds_server.graph import Changes
 from xds_server.model.resource import CLUSTER, ROUTE_CONFIGURATION
 
 GATEWAY = """
@@ -125,6 +127,21 @@ async def test_a_bad_object_harms_no_other(mesh: Mesh) -> None:
     [problem] = mesh.plane.scan.problems
     assert ("HTTPRoute", "default", "bad") == problem.object
     assert "route" == mesh.proxy.ask("GET", URL).outcome
+
+
+async def test_an_observer_that_raises_ends_nothing(mesh: Mesh) -> None:
+    """A view with a defect is logged once; the other observers are told, and commits go on."""
+
+    def broken(_: Changes) -> None:
+        raise RuntimeError("a defect")
+
+    mesh.plane.observers.insert(0, broken)
+    with capture_logs() as logs:
+        await mesh.apply(GATEWAY, SERVICE, ROUTE)
+        await mesh.replace(2, SERVICE.replace("127.90.1.1", "127.90.1.2"))
+
+    assert ("127.90.1.2:8080",) == mesh.proxy.ask("GET", URL).endpoints
+    assert ["observer failed"] == [entry["event"] for entry in logs if entry["log_level"] == "error"]
 
 
 async def test_everything_deleted_leaves_nothing(mesh: Mesh) -> None:
