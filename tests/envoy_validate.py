@@ -66,7 +66,7 @@ class World:
         names = ("frontends", "listeners", "routes", "virtual_hosts", "tls_routes", "clusters", "endpoints")
         for name in (*names, "certificates"):
             setattr(self, name, self.graph.source(name))
-        self.resources = translate(self.graph, self, settings or TranslationSettings()).resources
+        self.resources, self.over_budget = translate(self.graph, self, settings or TranslationSettings())
 
     frontends: Any
     listeners: Any

@@ -2,13 +2,15 @@
 
 one endpoint     one load assignment
 one certificate  one secret
-one route        that route, the virtual hosts that list it, and their tables: joined bytes, or nothing with VHDS
+one route        that route, what its object may take, the virtual hosts that list it, and their tables: joined bytes,
+                 or nothing with VHDS
 one listener     its port, and the table that it opens
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from xds_server.graph import Collection, Fetch, Graph, Group, Index
@@ -20,8 +22,9 @@ from xds_server.model.route import Route, TlsRoute, VirtualHost
 from xds_server.translation import cluster, endpoint, listener, names, route_configuration, secret
 from xds_server.translation.redirect import Place
 from xds_server.translation.route import EncodedRoute, encoded_route, is_placed, refused
+from xds_server.translation.route_budget import Allowance, Form, allowance, size
 from xds_server.translation.settings import TranslationSettings
-from xds_server.translation.virtual_host import EncodedHost, depends_on_host, encoded_host, placed_route
+from xds_server.translation.virtual_host import EncodedHost, depends_on_host, encoded_host, one_label_of, placed_route
 
 _ANYWHERE = Place(TableRef(ObjectRef("Gateway", "", ""), 80, ""), "*")
 
@@ -50,7 +53,10 @@ class Model(Protocol):
 
 
 class Translated(NamedTuple):
+    """`over_budget` says of objects whose routes would take too many bytes what became of them."""
+
     resources: Collection[ResourceKey, Resource]
+    over_budget: Collection[ObjectRef, str]
 
 
 class Indexes(NamedTuple):
@@ -90,13 +96,14 @@ def translate(graph: Graph, model: Model, settings: TranslationSettings) -> Tran
         tables.configurations,
         listeners,
     )
-    return Translated(graph.union("resources", *parts))
+    return Translated(graph.union("resources", *parts), tables.over_budget)
 
 
 class Tables(NamedTuple):
     modes: Collection[TableRef, bool]
     hosts: Collection[ResourceKey, Resource]
     configurations: Collection[ResourceKey, Resource]
+    over_budget: Collection[ObjectRef, str]
 
 
 def _tables(graph: Graph, model: Model, indexes: Indexes, settings: TranslationSettings) -> Tables:
@@ -106,10 +113,11 @@ def _tables(graph: Graph, model: Model, indexes: Indexes, settings: TranslationS
         lambda _, table, hosts: ((table, len(hosts) > settings.vhds_threshold),),
     )
     routes = graph.derive("encoded_routes", model.routes, _route)
+    budgets = _budgets(graph, model, routes, settings)
     hosts = graph.derive(
         "encoded_virtual_hosts",
         model.virtual_hosts,
-        lambda fetch, ref, host: ((ref, _host(fetch, host, model, routes, settings)),),
+        lambda fetch, ref, host: ((ref, _host(fetch, host, model, routes, budgets, settings)),),
     )
     joined = hosts.index(lambda value: (value.ref.table,))
     own = graph.derive(
@@ -131,12 +139,40 @@ def _tables(graph: Graph, model: Model, indexes: Indexes, settings: TranslationS
         modes,
         graph.derive("vhds_virtual_hosts", hosts, vhds),
         graph.derive("route_configurations", indexes.listeners_by_table, configuration),
+        graph.derive("over_budget", budgets, lambda _, source, found: ((source, found.message),)),
     )
+
+
+def _budgets(
+    graph: Graph, model: Model, encoded: Collection[RouteRef, EncodedRoute], settings: TranslationSettings
+) -> Collection[ObjectRef, Allowance]:
+    """Allowances of the few objects that need one; virtual hosts are looked at only where they could be too many."""
+    by_source = model.routes.index(lambda route: (route.ref.source,))
+    hosts_by_source = model.virtual_hosts.index(lambda host: {ref.source for ref in host.routes})
+    counts = graph.derive("virtual_hosts_by_object", hosts_by_source, lambda _, source, hosts: ((source, len(hosts)),))
+
+    def allowed(fetch: Fetch, source: ObjectRef, routes: Group[Route]) -> Iterable[tuple[ObjectRef, Allowance]]:
+        sizes = {route.ref: size(fetch.get(encoded, route.ref) or refused(route)) for route in routes}
+        if sum(sizes.values()) * fetch.get(counts, source, 0) <= settings.route_budget_bytes:
+            return ()
+        hosts = fetch.by(hosts_by_source, source)
+        found = allowance(source, {each.ref: each for each in routes}, sizes, hosts, settings.route_budget_bytes)
+        return ((source, found),) if found is not None else ()
+
+    budgets = graph.derive("route_budgets", by_source, allowed)
+    graph.derive("route_budgets_kept", budgets, _exceeded)
+    return budgets
+
+
+def _exceeded(fetch: Fetch, source: ObjectRef, found: Allowance) -> Iterable[tuple[ObjectRef, str]]:
+    """A fault of the graph is what a status can tell the author of."""
+    raise ValueError(found.message)
 
 
 def _route(fetch: Fetch, ref: RouteRef, route: Route) -> Iterator[tuple[RouteRef, EncodedRoute]]:
     if is_placed(route):
-        encoded_route(route, _ANYWHERE)  # raises here, once, what would be wrong in every virtual host
+        # Raises here, once, what would be wrong in every virtual host.
+        yield ref, replace(encoded_route(route, _ANYWHERE), placed=True)
         return
     yield ref, encoded_route(route)
 
@@ -146,18 +182,36 @@ def _host(
     host: VirtualHost,
     model: Model,
     encoded: Collection[RouteRef, EncodedRoute],
+    budgets: Collection[ObjectRef, Allowance],
     settings: TranslationSettings,
 ) -> EncodedHost:
     if host.force_https:
         return encoded_host(host, (), settings.port_offset)
     routes: list[EncodedRoute] = []
+    small = {
+        source: found
+        for source in {ref.source for ref in host.routes}
+        if (found := fetch.get(budgets, source)) is not None and found.form(host.ref.hostname) is not Form.FULL
+    }
     for ref in host.routes:
+        if ref.source in small:
+            routes += _small(fetch, ref, small[ref.source], host, model)
+            continue
         ready = None if host.one_label else fetch.get(encoded, ref)
-        if ready is None and (route := fetch.get(model.routes, ref)) is not None:
+        if (ready is None or ready.placed) and (route := fetch.get(model.routes, ref)) is not None:
             ready = _in_place(fetch, route, host, encoded, settings)
         if ready is not None:
             routes.append(ready)
     return encoded_host(host, routes, settings.port_offset)
+
+
+def _small(fetch: Fetch, ref: RouteRef, allowed: Allowance, host: VirtualHost, model: Model) -> Iterator[EncodedRoute]:
+    if allowed.form(host.ref.hostname) is Form.OMITTED or (route := fetch.get(model.routes, ref)) is None:
+        return
+    narrowed = one_label_of(host) if depends_on_host(route, host) else ""
+    answer = refused(route, one_label_of=narrowed) if narrowed else allowed.refused.get(ref)
+    if answer is not None:
+        yield answer
 
 
 def _in_place(

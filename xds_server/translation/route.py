@@ -47,12 +47,16 @@ _LONGEST_BODY: Final = 4096  # Envoy refuses a route configuration with a longer
 
 @dataclass(frozen=True, slots=True)
 class EncodedRoute:
-    """Entries of a virtual host's `routes`, ready to be joined with others, and the clusters that they name."""
+    """Entries of a virtual host's `routes`, ready to be joined with others, and the clusters that they name.
+
+    `placed` entries are written anew for each virtual host; here only their size is right.
+    """
 
     body: bytes
     clusters: tuple[ClusterRef, ...] = ()
     standing: Standing | None = None
     preflight: Preflight | None = None
+    placed: bool = False
 
 
 def encoded_route(route: Route, place: Place | None = None, *, one_label_of: str = "") -> EncodedRoute:

@@ -25,21 +25,23 @@ class EncodedHost:
     """A virtual host without its name, which depends on how its table is served, and the clusters that it names.
 
     `entry` is the host as one field of its route configuration: joining a table copies bytes and does nothing else.
+    The host itself is the end of it, from `start`.
     """
 
     ref: HostRef
-    body: bytes
     entry: bytes
+    start: int
     references: tuple[ResourceKey, ...]
 
     def named(self, *, vhds: bool) -> bytes:
-        return envoy.framed(_NAME, names.virtual_host(*self.ref, vhds=vhds).encode()) + self.body
+        return envoy.framed(_NAME, names.virtual_host(*self.ref, vhds=vhds).encode()) + self.entry[self.start :]
 
 
 def _encoded(ref: HostRef, body: bytes, clusters: Iterable[ClusterRef] = ()) -> EncodedHost:
     named = envoy.framed(_NAME, names.virtual_host(*ref).encode()) + body
     references = tuple(ResourceKey(CLUSTER, name) for name in sorted({names.cluster(cluster) for cluster in clusters}))
-    return EncodedHost(ref, body, envoy.framed(_VIRTUAL_HOSTS, named), references)
+    entry = envoy.framed(_VIRTUAL_HOSTS, named)
+    return EncodedHost(ref, entry, len(entry) - len(body), references)
 
 
 def encoded_host(host: VirtualHost, routes: Sequence[EncodedRoute], port_offset: int = 0) -> EncodedHost:

@@ -85,6 +85,7 @@ def test_one_route_changes_one_table() -> None:
     assert {("RouteConfiguration", TABLE)} == changed(made)
     assert {
         "encoded_routes": 1,
+        "route_budgets": 1,
         "encoded_virtual_hosts": 1,
         "vhds_virtual_hosts": 1,
         "route_configurations": 1,
@@ -97,9 +98,12 @@ def test_one_route_of_a_large_table_changes_one_virtual_host() -> None:
     made.put(numbered(1, to("b2")))
 
     assert {("VirtualHost", f"{TABLE}/vhds/h1.example")} == changed(made)
-    assert {"encoded_routes": 1, "encoded_virtual_hosts": 1, "vhds_virtual_hosts": 1} == spent(
-        made, [numbered(1, to("b0"))]
-    )
+    assert {
+        "encoded_routes": 1,
+        "route_budgets": 1,
+        "encoded_virtual_hosts": 1,
+        "vhds_virtual_hosts": 1,
+    } == spent(made, [numbered(1, to("b0"))])
 
 
 def test_an_endpoint_changes_one_assignment() -> None:
