@@ -21,6 +21,7 @@ import pytest
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
+from grpc_health.v1 import health_pb2
 from structlog.testing import capture_logs
 
 from tests.e2e.pki import Authority
@@ -259,6 +260,36 @@ async def test_connecting_and_dropping_leaves_nothing(tmp_path: Path) -> None:
                 gc.collect()
         assert len(heard.gone) >= 133
         assert 1 == len(streams.table._floors)
+
+
+async def test_a_stop_in_the_middle_of_a_write_is_no_defect(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """X8: a stream that breaks while it is written to ends without a traceback, and leaves nothing."""
+    streams = Heard().streams(*(cluster(f"{'long' * 50}{n}") for n in range(5000)))
+    async with running(streams, tmp_path, QUICK, NARROW) as channel:
+        stuck = Client(channel, delta=True)
+        await stuck.request()
+        other = Client(channel, delta=True, node="other")
+        await other.request(SECRET, resource_names_subscribe=["none"])
+        await other.read()
+        before = streams.stats.pushes[CLUSTER]
+    await streams.emptied()
+
+    assert (0, [], []) == (before, streams.debug(), [record.getMessage() for record in caplog.records])
+
+
+async def test_who_watches_health_is_told_of_the_end(tmp_path: Path) -> None:
+    """Serving, then not: who balances over replicas goes elsewhere before streams end."""
+    path, streams = tmp_path / "xds.sock", Heard().streams()
+    streams.open()
+    async with grpc.aio.insecure_channel(f"unix:{path}", options=UNLIMITED) as channel:
+        method: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        async with serving(streams, UnixSocket(path), ServerSettings(stop_s=20)), asyncio.timeout(20):
+            watch = method(b"")
+            told = [await watch.read()]
+        told.append(await watch.read())
+
+    states = [health_pb2.HealthCheckResponse.FromString(message).status for message in told]
+    assert [health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING] == states
 
 
 async def test_a_herd_is_let_in_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from xds_server.cli.serve import until_signalled
 from xds_server.cli.view import JsonLines, LiveView, View, shown
 from xds_server.config import Config, ConfigError, add_manifests, add_server, config
 from xds_server.proxy.bootstrap import BootstrapOptions, XdsSocket, bootstrap
-from xds_server.proxy.process import EnvoyNotFoundError, EnvoyOptions, Event, Started, find, supervise
+from xds_server.proxy.process import EnvoyNotFoundError, EnvoyOptions, Event, Exited, Started, find, supervise
 from xds_server.xds.lock import LockedError, locked
 
 NODE: Final = "local"
@@ -88,6 +88,8 @@ async def standing(settings: Config, view_of: Callable[[ControlPlane], View]) ->
     def observe(event: Event) -> None:
         if isinstance(event, Started):
             plane.metrics.envoy_starts.inc()
+        if isinstance(event, Exited):
+            plane.controller.ended(NODE)
         view.envoy(event)
 
     async with plane.serving(), asyncio.TaskGroup() as tasks:

@@ -129,11 +129,14 @@ class _Discovery:
 
     async def _converse(self, context: Any, parse: Callable[[bytes], Any], *, delta: bool) -> _End | None:
         connection = self._streams.connect(delta=delta, peer=context.peer())
+        end = None
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write(connection, context))
                 end = await self._read(connection, context, parse)
                 connection.end()
+        except* grpc.aio.InternalError:
+            log.debug("stream broken", node=connection.stream.node_id, peer=connection.peer)  # in the middle of a write
         finally:
             self._streams.disconnect(connection)
         return end
