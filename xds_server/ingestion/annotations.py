@@ -131,9 +131,29 @@ def canary_pattern(text: str) -> str:
     return syntax.regex(f".*(?:{syntax.regex(text)}).*")
 
 
-def unsupported(text: str) -> None:
-    """The syntax of protection that is not given here: every value is refused."""
-    raise ValueError("this protection is not given here; check requests in the backend and delete the annotation")
+def unsupported(text: str, problem: str) -> None:
+    """The syntax of what is not given here: every value is refused."""
+    raise ValueError(problem)
+
+
+def unless_off(text: str, problem: str) -> None:
+    """The syntax of protection that is not given here and may be asked not to be."""
+    if text.strip().lower() not in {"off", *syntax.FALSE}:
+        raise ValueError(problem)
+
+
+def refused(problem: str) -> Annotation:
+    """Protection that is never given here: asking for it closes the Ingress."""
+    return Annotation("", partial(unsupported, problem=problem), "", guards=True)
+
+
+def refused_if_on(problem: str) -> Annotation:
+    return Annotation("", partial(unless_off, problem=problem), "", guards=True)
+
+
+def unenforced(problem: str) -> Annotation:
+    """What may protect and may do something else, and does nothing here: its author is told, and served."""
+    return Annotation("", partial(unsupported, problem=f"NOTHING OF IT IS ENFORCED: {problem}"), "")
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
@@ -152,7 +172,10 @@ _SERVICE_TYPE = Annotation("", one_of("LoadBalancer", "NodePort", "ClusterIP"), 
 _TRAFFIC_POLICY = Annotation("", one_of("Cluster", "Local"), "Cluster")
 _PORT = Annotation("", syntax.port, "8080")
 _CLASS = Annotation("", syntax.object_class, "example.com/balancer")
-_AUTH = Annotation("", unsupported, "", guards=True)
+_NOT_GIVEN: Final = "this protection is not given here; check requests in the backend and delete the annotation"
+_UNVERIFIED: Final = "certificates of backends are not verified here, nor is one shown to them; delete the annotation"
+_LIMIT: Final = "requests are not limited by it; limit-rps is"
+_SNIPPET: Final = "directives of nginx are never read, and what they deny or limit is open"
 
 _OWN: Final = {
     "loadbalancer-mode": _MODE,
@@ -212,9 +235,19 @@ _FROM_NGINX: Final = {
     "session-cookie-expires": Annotation("session_cookie_max_age_s", syntax.seconds, "172800"),
     "limit-rps": Annotation("limit_rps", limit(syntax.rate), "50"),
     "custom-headers": Annotation("custom_headers", syntax.object_name, "default/security-headers"),
-    "auth-tls-secret": _AUTH,
-    "auth-type": _AUTH,
-    "auth-url": _AUTH,
+    **dict.fromkeys(
+        ("auth-secret", "auth-snippet", "auth-tls-match-cn", "auth-tls-secret", "auth-type", "auth-url"),
+        refused(_NOT_GIVEN),
+    ),
+    "auth-tls-verify-client": refused_if_on(_NOT_GIVEN),
+    "enable-global-auth": refused_if_on(_NOT_GIVEN),
+    "enable-modsecurity": refused_if_on(_NOT_GIVEN),
+    "enable-owasp-core-rules": refused_if_on(_NOT_GIVEN),
+    "modsecurity-snippet": refused(_NOT_GIVEN),
+    "proxy-ssl-verify": refused_if_on(_UNVERIFIED),
+    "proxy-ssl-secret": refused(_UNVERIFIED),
+    **dict.fromkeys(("limit-rpm", "limit-connections", "limit-rate", "limit-whitelist"), unenforced(_LIMIT)),
+    **dict.fromkeys(("configuration-snippet", "server-snippet", "stream-snippet"), unenforced(_SNIPPET)),
 }
 
 TABLE: Final[Mapping[str, Annotation]] = {

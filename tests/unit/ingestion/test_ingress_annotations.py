@@ -62,7 +62,7 @@ def test_every_annotation_is_documented(project: Path) -> None:
     assert [] == sorted(name for name in names if f"| `{name}` |" not in text)
 
 
-@pytest.mark.parametrize("name", sorted(name for name, row in TABLE.items() if "auth-" not in name))
+@pytest.mark.parametrize("name", sorted(name for name, row in TABLE.items() if row.example))
 def test_the_example_of_an_annotation_is_accepted(name: str) -> None:
     """What a warning offers as an example is itself without fault."""
     asked, problems = annotations_of({name: TABLE[name].example})
@@ -90,12 +90,12 @@ def test_no_text_raises(given_: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("prefix", [NATIVE, CILIUM, CILIUM_OLD, NGINX])
 def test_an_unknown_annotation_changes_nothing_and_is_reported(world: World, prefix: str) -> None:
-    """A name that no row has, a snippet say, is a warning."""
+    """A name that no row has is a warning."""
     plain = world.apply(ingress(path_to("a"))).ask("http://x/", SHOP)
-    world.apply(ingress(path_to("a"), annotations={prefix + "configuration-snippet": "return 200;"}))
+    world.apply(ingress(path_to("a"), annotations={prefix + "no-such-thing": "return 200;"}))
 
     assert plain == world.ask("http://x/", SHOP)
-    assert [f"metadata.annotations[{prefix}configuration-snippet]"] == list(world.warnings("shop"))
+    assert [f"metadata.annotations[{prefix}no-such-thing]"] == list(world.warnings("shop"))
 
 
 def test_annotations_of_others_are_none_of_our_business(world: World) -> None:
@@ -667,3 +667,62 @@ def test_a_canary_is_no_way_around_source_ranges(world: World, ranges: str) -> N
 
     assert "a:80 90, new:80 10" == world.served("http://x/")
     assert world.condition("canary", "PartiallyInvalid") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("auth-secret", "users"),
+        ("auth-snippet", "proxy_set_header A b;"),
+        ("auth-tls-match-cn", "CN=client"),
+        ("auth-tls-secret", "default/ca"),
+        ("auth-tls-verify-client", "on"),
+        ("auth-tls-verify-client", "optional"),
+        ("auth-type", "basic"),
+        ("auth-url", "https://auth.example"),
+        ("enable-global-auth", "true"),
+        ("enable-modsecurity", "true"),
+        ("enable-owasp-core-rules", "true"),
+        ("modsecurity-snippet", "SecRuleEngine On"),
+        ("proxy-ssl-secret", "default/ca"),
+        ("proxy-ssl-verify", "on"),
+    ],
+)
+def test_protection_that_is_not_given_closes_the_ingress(world: World, name: str, value: str) -> None:
+    """S16: what authenticates, filters or verifies is given or nobody passes, and `Accepted` says which it is."""
+    world.apply(ingress(path_to("a"), annotations={NGINX + name: value}))
+    condition = world.condition("shop", "Accepted")
+
+    assert "403" == world.served("http://x/")
+    assert condition is not None
+    assert ("False", "UnsupportedValue") == (condition.status, condition.reason)
+    assert NGINX + name in condition.message
+
+
+@pytest.mark.parametrize("value", ["off", "false"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "auth-tls-verify-client",
+        "enable-global-auth",
+        "enable-modsecurity",
+        "enable-owasp-core-rules",
+        "proxy-ssl-verify",
+    ],
+)
+def test_protection_that_is_switched_off_is_not_missed(world: World, name: str, value: str) -> None:
+    """Who asks for none gets none, without complaint."""
+    assert "a:80" == world.apply(ingress(path_to("a"), annotations={NGINX + name: value})).served("http://x/")
+    assert {} == world.warnings("shop")
+
+
+@pytest.mark.parametrize(
+    "name",
+    "limit-rpm limit-connections limit-rate limit-whitelist configuration-snippet server-snippet stream-snippet".split(),
+)
+def test_limits_and_snippets_that_do_nothing_are_told_loudly(world: World, name: str) -> None:
+    """What is not enforced is served, and its author cannot overlook that."""
+    world.apply(ingress(path_to("a"), annotations={NGINX + name: "1"}))
+
+    assert "a:80" == world.served("http://x/")
+    assert "NOTHING OF IT IS ENFORCED" in world.warnings("shop")[f"metadata.annotations[{NGINX}{name}]"]
