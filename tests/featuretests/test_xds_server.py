@@ -259,7 +259,7 @@ async def test_connecting_and_dropping_leaves_nothing(tmp_path: Path) -> None:
                 await asyncio.sleep(0.01)
                 gc.collect()
         assert len(heard.gone) >= 133
-        assert 1 == len(streams.table._floors)
+        assert 1 == len(streams.table._readers)
 
 
 async def test_a_stop_in_the_middle_of_a_write_is_no_defect(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

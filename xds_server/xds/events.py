@@ -26,7 +26,10 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Divided:
-    """The client refused several resources at once; they are sent again in parts, until the bad one is alone."""
+    """The client refused several resources at once; they are sent again in parts, until the bad one is alone.
+
+    No names are a refusal of mere removals, which are not repeated.
+    """
 
     type_url: str
     names: int

@@ -24,6 +24,11 @@ _CACHED_RESPONSES: Final = 64
 _REMEMBERED_CONTENTS: Final = 8
 
 
+def history_limit(live: int) -> int:
+    """So much of what is no more is remembered at most, for readers that are behind."""
+    return 4 * (live + LOG_SLACK)
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """One version of one resource; it has existed without a break since revision `created`."""
@@ -84,7 +89,11 @@ class Contents:
 
 def version_of(entries: Iterable[Entry]) -> str:
     """The hash of a set of (name, version) pairs: a sum, so that order does not matter; equal on every replica."""
-    return f"{sum(entry.digest() for entry in entries) % 2**64:016x}"
+    return _hex(sum(entry.digest() for entry in entries))
+
+
+def _hex(digest: int) -> str:
+    return f"{digest % 2**64:016x}"
 
 
 NOTHING: Final = Contents(0, {})
@@ -135,7 +144,9 @@ class ResourceType:
         self._responses: dict[tuple[object, ...], Response] = {}
         self._derived: dict[tuple[object, ...], Contents] = {}
         self._sent: dict[str, Contents] = {}
-        self._version = ""
+        self._sum = 0
+        self._summed: dict[str, int] = {}
+        self._unsummed: set[str] = set()
         self._versions: dict[str, str] = {}
         self._limit = LOG_SLACK
 
@@ -165,9 +176,13 @@ class ResourceType:
         return self._versions
 
     def version(self) -> str:
-        if not self._version:
-            self._version = version_of(map(self._entry, self.live))
-        return self._version
+        for name in self._unsummed:
+            self._sum -= self._summed.pop(name, 0)
+            if name in self.live:
+                self._summed[name] = self._entry(name).digest()
+                self._sum += self._summed[name]
+        self._unsummed.clear()
+        return _hex(self._sum)
 
     def changes(self, since: int) -> Changes:
         """Each name that changed after a revision, once; all that exists, for who has read nothing yet."""
@@ -244,6 +259,11 @@ class ResourceType:
         self._names = [name for _, name in kept]
         self._limit = 2 * len(kept) + LOG_SLACK
 
+    def excess(self) -> int:
+        """Up to which revision to forget removals, 0 if there is room for all."""
+        most = history_limit(len(self.live))
+        return list(self._removed.values())[-most // 2] if len(self._removed) > most else 0
+
     @property
     def overgrown(self) -> bool:
         return len(self._names) > self._limit
@@ -301,7 +321,10 @@ class ResourceType:
         self._revisions.append(revision)
         self._names.append(name)
         self.last = revision
-        self._version = ""
+        if name in self.live or name in self._summed:
+            self._unsummed.add(name)
+        else:
+            self._unsummed.discard(name)
         self._versions = {}
         self._changes.clear()
         self._responses.clear()

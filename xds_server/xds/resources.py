@@ -6,10 +6,10 @@ history. Must not know what readers want.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Final
+from typing import Final, Protocol
 
 from xds_server.model.resource import (
     CLUSTER,
@@ -22,10 +22,19 @@ from xds_server.model.resource import (
     ResourceKey,
     resource,
 )
-from xds_server.xds.resource_type import LOG_SLACK, Entry, ResourceType
+from xds_server.xds.resource_type import LOG_SLACK, Entry, ResourceType, history_limit
 
 # A reference is sent after what it names; removals wait until nothing names them.
 PUSH_ORDER: Final = (CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION, VIRTUAL_HOST, SECRET)
+
+
+class Reader(Protocol):
+    """Who needs history: all after `floor`, and of `pinned` keys all after `oldest`, unless it is overtaken."""
+
+    def floor(self) -> int: ...
+    def oldest(self) -> int: ...
+    def pinned(self) -> Iterable[ResourceKey]: ...
+    def overtake(self) -> None: ...
 
 
 class WholeRouteConfigurations(ResourceType):
@@ -83,7 +92,7 @@ class ResourceTable:
     _hosts: dict[str, set[str]] = field(init=False, repr=False, default_factory=dict)
     _dropped: dict[ResourceKey, dict[ResourceKey, int]] = field(init=False, repr=False, default_factory=dict)
     _clusters_by_endpoints: dict[str, set[str]] = field(init=False, repr=False, default_factory=dict)
-    _floors: dict[int, Callable[[], int]] = field(init=False, repr=False, default_factory=dict)
+    _readers: dict[int, Reader] = field(init=False, repr=False, default_factory=dict)
     _drops: int = field(init=False, repr=False, default=0)
     _drops_limit: int = field(init=False, repr=False, default=LOG_SLACK)
     _whole: WholeRouteConfigurations = field(init=False, repr=False)
@@ -136,12 +145,12 @@ class ResourceTable:
         """Clusters that take their endpoints from a name, which is usually their own."""
         return self._clusters_by_endpoints.get(endpoints, (endpoints,))
 
-    def attach(self, reader: object, floor: Callable[[], int]) -> None:
-        """Keep the history that a reader may still ask for, after the revision that `floor` tells."""
-        self._floors[id(reader)] = floor
+    def attach(self, reader: Reader) -> None:
+        """Keep the history that a reader may still ask for, within bounds."""
+        self._readers[id(reader)] = reader
 
-    def detach(self, reader: object) -> None:
-        self._floors.pop(id(reader), None)
+    def detach(self, reader: Reader) -> None:
+        self._readers.pop(id(reader), None)
 
     def _put(self, key: ResourceKey, new: Resource | None, revision: int) -> bool:
         kind = self.types.get(key.type_url)
@@ -186,20 +195,46 @@ class ResourceTable:
 
     def _compact(self) -> None:
         overgrown = [kind for kind in (*self.types.values(), self._whole) if kind.overgrown]
-        dropped = self._drops > self._drops_limit
-        if not overgrown and not dropped:
+        if not overgrown and self._drops <= self._drops_limit:
             return
-        floor = min((tell() for tell in self._floors.values()), default=self.revision)
-        for kind in overgrown:
+        readers = list(self._readers.values())
+        pinned = {key for reader in readers for key in reader.pinned()}
+        self._forget(overgrown, min((reader.floor() for reader in readers), default=self.revision), pinned)
+        excess = max((self._excess_drops(), *(kind.excess() for kind in overgrown)))
+        if excess:
+            # Somebody is far behind, and the others do not pay for it.
+            behind = [reader for reader in readers if reader.floor() < excess]
+            self._forget(overgrown, excess, pinned)
+            if excess := self._excess_drops():
+                behind += [reader for reader in readers if reader.oldest() < excess]
+                self._forget((), excess, set())
+            for reader in behind:
+                reader.overtake()
+        self._drops_limit = 2 * self._drops + LOG_SLACK
+
+    def _forget(self, kinds: Iterable[ResourceType], floor: int, pinned: set[ResourceKey]) -> None:
+        """Drop history up to a revision, but for what those that are pinned once referred to."""
+        for kind in kinds:
             kind.compact(floor)
-        if dropped:
-            kept = {
-                ref: {key: revision for key, revision in droppers.items() if revision > floor}
-                for ref, droppers in self._dropped.items()
-            }
-            self._dropped = {ref: droppers for ref, droppers in kept.items() if droppers}
-            self._drops = sum(map(len, self._dropped.values()))
-            self._drops_limit = 2 * self._drops + LOG_SLACK
+        kept = {
+            ref: {key: revision for key, revision in droppers.items() if revision > floor or _is_pinned(key, pinned)}
+            for ref, droppers in self._dropped.items()
+        }
+        self._dropped = {ref: droppers for ref, droppers in kept.items() if droppers}
+        self._drops = sum(map(len, self._dropped.values()))
+
+    def _excess_drops(self) -> int:
+        """Up to which revision to forget who referred to what, 0 if there is room for all."""
+        most = history_limit(sum(map(len, self.types.values())))
+        if self._drops <= most:
+            return 0
+        return sorted(r for droppers in self._dropped.values() for r in droppers.values())[-most // 2]
+
+
+def _is_pinned(key: ResourceKey, pinned: set[ResourceKey]) -> bool:
+    if key in pinned:
+        return True
+    return key.type_url == VIRTUAL_HOST and ResourceKey(ROUTE_CONFIGURATION, route_configuration(key.name)) in pinned
 
 
 def route_configuration(host: str) -> str:

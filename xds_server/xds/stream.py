@@ -7,7 +7,7 @@ Must not know tasks, clocks or sockets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 from xds_server.model.resource import (
@@ -17,6 +17,7 @@ from xds_server.model.resource import (
     ROUTE_CONFIGURATION,
     SECRET,
     VIRTUAL_HOST,
+    ResourceKey,
 )
 from xds_server.xds.detail import readable
 from xds_server.xds.events import Accepted, Event, Ignored, ProtocolError, Stale
@@ -37,6 +38,10 @@ _ALONE: Final = frozenset({ROUTE_CONFIGURATION, SECRET})
 
 _ORDER: Final = {type_url: place for place, type_url in enumerate(PUSH_ORDER)}
 _LONGEST_NODE_ID: Final = 256
+
+_OVERTAKEN: Final = (
+    "more has changed since the client last answered than is remembered: it is to connect again and say what it has"
+)
 
 # Envoy waits for these again after a change of what refers to them, even if they are the same.
 _WARMED: Final = frozenset({CLUSTER_LOAD_ASSIGNMENT, SECRET})
@@ -73,14 +78,40 @@ class AdsStream:
         self._ordered: list[Subscription] = []
         self._expected: dict[str, int] = {}
         """Endpoints of clusters just accepted, for which the client has not asked yet; how often that was found."""
-        table.attach(self, self._floor)
+        self._overtaken = False
+        table.attach(self)
 
     def close(self) -> None:
         """Leave nothing in the table."""
         self._table.detach(self)
 
+    def floor(self) -> int:
+        """The table's history after this revision may still be asked for."""
+        return self._behind(Subscription.floor)
+
+    def oldest(self) -> int:
+        """As `floor`, refused and held resources too."""
+        return self._behind(Subscription.oldest)
+
+    def pinned(self) -> Iterator[ResourceKey]:
+        """Resources that the client has refused, or that are held back."""
+        if not self._overtaken:
+            for sub in self._ordered:
+                yield from sub.pinned()
+
+    def overtake(self) -> None:
+        """History that the stream needs is gone. The client's next request ends it, and the next stream compares."""
+        self._overtaken = True
+
+    def _behind(self, of: Callable[[Subscription], int]) -> int:
+        if self._overtaken:
+            return self._table.revision
+        return min(map(of, self._ordered), default=self._table.revision)
+
     def receive(self, request: Any) -> list[Event]:
         """Take a parsed `DiscoveryRequest` or `DeltaDiscoveryRequest`."""
+        if self._overtaken:
+            raise ProtocolError(_OVERTAKEN)
         self._identify(request.node)
         type_url = request.type_url
         if not type_url:
@@ -102,6 +133,8 @@ class AdsStream:
 
         Each is made when it is asked for: a request that is read between two writes counts for all that follow.
         """
+        if self._overtaken:
+            return
         unready: set[str] | None = None
         for sub in tuple(self._ordered):
             if sub.in_flight is not None or sub.idle():
@@ -384,9 +417,6 @@ class AdsStream:
             response = sub.kind.sotw_response(form, names, sub.number)
         sub.send(response, heartbeat=True, since=sub.cursor)
         return response
-
-    def _floor(self) -> int:
-        return min((sub.floor() for sub in self._ordered), default=self._table.revision)
 
 
 def _groups(sub: Subscription, present: tuple[str, ...], absent: tuple[str, ...], since: int) -> list[Group]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
-from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, VIRTUAL_HOST
+from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, VIRTUAL_HOST, ResourceKey
 from xds_server.xds.events import Accepted, Divided, Event, Rejected, Subscribed, Withheld
 from xds_server.xds.names import Names
 from xds_server.xds.resource_type import NOTHING, Contents, Entry, ResourceType, Response
@@ -175,13 +175,28 @@ class Subscription:
         )
 
     def floor(self) -> int:
-        """History after this revision may still be asked for."""
-        behind = [self.lagging[name] for name in self.lagging if self.lagging[name]]
+        """History after this revision may still be asked for; `pinned` names keep what concerns them themselves."""
+        lagging = self.lagging
+        if self.parked or self.waiting:
+            lagging = {n: r for n, r in lagging.items() if n not in self.parked and n not in self.waiting}
+        return self._oldest(lagging)
+
+    def oldest(self) -> int:
+        """As `floor`, for all names."""
+        return self._oldest(self.lagging)
+
+    def _oldest(self, lagging: Mapping[str, int]) -> int:
+        # Who has nothing yet is told what there is, not what has changed.
+        behind = [revision for revision in lagging.values() if revision]
         if self.in_flight and self.in_flight.since:
             behind.append(self.in_flight.since)
-        if self.cursor < self.kind.last:
+        if 0 < self.cursor < self.kind.last:
             behind.append(self.cursor)
         return min(behind, default=self.table.revision)
+
+    def pinned(self) -> Iterable[ResourceKey]:
+        """What may stay behind for as long as it likes."""
+        return [ResourceKey(self.type_url, name) for name in (*self.parked, *self.waiting)]
 
     def outstanding(self) -> set[str]:
         """Resources that exist and are wanted, and that the client has never accepted, nor refused."""
@@ -243,7 +258,8 @@ class Subscription:
             return Divided(self.type_url, len(names), detail)
         if not names:
             # Nothing but removals: to insist on them would not end.
-            return Rejected(self.type_url, "", "", detail)
+            self.forget([name for name in removed if name not in self.kind.live])
+            return Divided(self.type_url, 0, detail)
         self.groups[:0] = _group((), removed)
         version = response.sent[names[0]] or ""
         self.parked[names[0]] = Parked(version, detail)

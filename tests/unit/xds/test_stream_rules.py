@@ -199,7 +199,7 @@ def test_a_closed_stream_leaves_nothing_behind(delta: bool) -> None:
     gc.collect()
 
     assert seen() is None
-    assert 1 == len(served._floors)
+    assert 1 == len(served._readers)
 
 
 @BOTH
