@@ -245,11 +245,12 @@ class ResourceType:
 
     def recall(self, version: str) -> Contents | None:
         """What a client has that has accepted a version, which tells the content, so that any replica knows it."""
-        if version in self._sent:
-            return self._sent[version]
-        if version == NOTHING.version():
-            return Contents(next(self._numbers), {})
-        return Contents(next(self._numbers), dict(self.live)) if version == self.version() else None
+        if version not in self._sent:
+            if version == NOTHING.version():
+                self.keep(Contents(next(self._numbers), {}))
+            elif version == self.version():
+                self.keep(Contents(next(self._numbers), dict(self.live)))
+        return self._sent.get(version)
 
     def compact(self, floor: int) -> None:
         """Drop what no reader can still ask for: superseded entries, and removals that all have read."""
@@ -308,7 +309,9 @@ class ResourceType:
         return self._derived[key]
 
     def restrict(self, base: Contents, keep: Callable[[str], bool]) -> Contents:
-        """What is left of a client's contents when it drops names."""
+        """What is left of a client's contents when it drops names; who drops nothing goes on sharing."""
+        if all(map(keep, base.entries)):
+            return base
         return Contents(next(self._numbers), {name: entry for name, entry in base.entries.items() if keep(name)})
 
     def _remember(self, key: tuple[object, ...], response: Response) -> Response:

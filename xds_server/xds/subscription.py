@@ -233,10 +233,8 @@ class Subscription:
             self.lagging = {}  # a dictionary keeps the room that it once needed
         if response.contents is not None:
             self.blind, self.refused = False, None
-            self.accepted = response.contents
             self.kind.keep(response.contents)
-            if not all(map(self.wants, response.contents.entries)):
-                self.accepted = self.kind.restrict(response.contents, self.wants)
+            self.accepted = self.kind.restrict(response.contents, self.wants)
         return Accepted(self.type_url, _versions(response.sent))
 
     def refuse(self, detail: str) -> Divided | Rejected | None:

@@ -6,7 +6,20 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.unit.xds.conversation import NAMED, TYPES, WHOLE, Client, Reply, host, put, remove, table, thing, vhds_routes
+from tests.unit.xds.conversation import (
+    NAMED,
+    TYPES,
+    WHOLE,
+    Client,
+    Reply,
+    cluster,
+    host,
+    put,
+    remove,
+    table,
+    thing,
+    vhds_routes,
+)
 from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION
 from xds_server.xds.events import Rejected, Withheld
 from xds_server.xds.resources import ResourceTable
@@ -313,3 +326,17 @@ def test_a_new_client_that_refuses_one_is_served_the_others() -> None:
     replies = refuse_until_rest(client, client.ask(CLUSTER), "bad")
 
     assert list("abc") == [reply.names for reply in replies if "bad" not in reply.resources.values()][-1]
+
+
+def test_clients_that_come_back_alike_share_a_response() -> None:
+    """X10: after a restart a herd that brings the same version is answered with the same bytes, made once."""
+    first = Client(table(cluster("a"), cluster("b")), delta=False)
+    first.load(CLUSTER)
+    herd = [Client(table(cluster("a"), cluster("b")), delta=False)]
+    herd += [Client(herd[0].table, delta=False) for _ in range(2)]
+
+    for client in herd:
+        client.request(CLUSTER, version_info=first.versions[CLUSTER])
+    payloads = [push.payload for client in herd for push in client.stream.pending()]
+
+    assert (3, 1) == (len(payloads), len(set(map(id, payloads))))
