@@ -238,6 +238,37 @@ def test_an_escaped_slash_is_refused(served: Served, path: str) -> None:
     assert 400 == ask(path).status
 
 
+@pytest.mark.parametrize(
+    "path", ["/exac%74", "/%65xact", "/open/%2e%2e/exact", "/open/..;x/exact", "/open\\..\\exact", "//exact"]
+)
+def test_other_spellings_of_a_path_meet_its_rule(served: Served, path: str) -> None:
+    """S6: what a URI means by the same path is compared, and sent on, in one form."""
+    assert "/exact" == ask(path).seen["path"]
+
+
+@pytest.mark.parametrize("tail", [";x", "%3bx", "%09", "%7f", "%c0%af", "%ff", "%2574"])
+def test_what_only_a_backend_takes_for_the_same_path_is_another(served: Served, tail: str) -> None:
+    """S6: the threat model tells backends that these are compared and passed on as they are, never decoded."""
+    assert 404 == ask(f"/exact{tail}").status
+    assert f"/open/{tail}" == ask(f"/open/{tail}").seen["path"]
+
+
+def test_a_dot_segment_that_is_escaped_in_part_is_none(served: Served) -> None:
+    """S6: a backend that drops parameters must refuse these itself, as the threat model says."""
+    asked = ("/open/%2e%2e;/exact", "/open/..%3b/exact")
+
+    assert ["/open/..;/exact", "/open/..%3b/exact"] == [ask(path).seen["path"] for path in asked]
+
+
+@pytest.mark.parametrize("path", ["/exact%00", "/open/\x01", "/open/\xff"])
+def test_zero_and_bare_control_bytes_are_refused(served: Served, path: str) -> None:
+    """S6: no request line has them."""
+    with connection() as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nhost: example.com\r\n\r\n".encode("latin-1"))
+
+        assert b"400" == client.makefile("rb").readline().split()[1]
+
+
 def test_prefixes_match_whole_segments(served: Served) -> None:
     """/open takes /open and /open/a, not /opener; an exact path takes no slash more."""
     assert [200, 200, 404] == [ask(path).status for path in ("/open", "/open/a", "/opener")]
