@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -171,11 +172,15 @@ def listen(config: Config) -> Listen:
 def private_directory(path: Path) -> Path:
     """Make a directory that only its owner may enter.
 
-    :raises ConfigError: it belongs to somebody else.
+    :raises ConfigError: it cannot be made, or it or the one above belongs to somebody else, who could replace it.
     """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = path.lstat()
-    if found.st_uid != os.getuid() or path.is_symlink():
-        raise ConfigError(f"--state {path}: belongs to somebody else; name a directory of your own")
-    path.chmod(0o700)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found, above = path.lstat(), path.parent.stat()
+        path.chmod(0o700)
+    except OSError as error:
+        raise ConfigError(f"--state {path}: {error.strerror}; name a directory that can be made") from None
+    sticky = above.st_uid == 0 and above.st_mode & stat.S_ISVTX
+    if path.is_symlink() or found.st_uid != os.getuid() or not (above.st_uid in {0, os.getuid()} or sticky):
+        raise ConfigError(f"--state {path}: it, or the one above, is somebody else's; name a directory of your own")
     return path

@@ -128,6 +128,42 @@ def test_check_fails_when_a_reference_does_not_resolve(tidegate: Command, manife
 
     assert 1 == code
     assert "ResolvedRefs=False BackendNotFound: Service/default/web does not exist" in tidegate.text
+    assert f"HTTPRoute/default/web ({manifests / 'route.yaml'}:2)" in tidegate.text
+
+
+def test_check_fails_when_a_parent_does_not_exist(tidegate: Command, manifests: Path) -> None:
+    """A typo in a parentRef is exit code 1, though the specification has no condition for it."""
+    (manifests / "route.yaml").write_text(ROUTE.replace("parentRefs: [{name: web}]", "parentRefs: [{name: wev}]"))
+
+    code = tidegate("check", "-f", manifests)
+
+    assert 1 == code
+    assert "Gateway/default/wev does not exist" in tidegate.text
+
+
+def test_explain_says_what_is_wrong_with_the_route(tidegate: Command, manifests: Path) -> None:
+    """Where Envoy answers by itself, the conditions of the route say why."""
+    (manifests / "service.yaml").unlink()
+
+    tidegate("explain", "-f", manifests, "GET", "http://a/", "--parent", "Gateway/default/web", "-o", "json")
+
+    [result] = tidegate.json["results"]
+    assert 500 == result["status"]
+    assert ["ResolvedRefs=False BackendNotFound: Service/default/web does not exist"] == result["conditions"]
+
+
+def test_explain_knows_which_parents_there_are(tidegate: Command, manifests: Path) -> None:
+    """A parent that is not served is wrong usage, with a suggestion."""
+    code = tidegate("explain", "-f", manifests, "GET", "http://a/", "--parent", "gateway/default/web")
+
+    assert (2, True) == (code, "did you mean Gateway/default/web?" in tidegate.error)
+
+
+def test_a_directory_without_manifests_is_wrong_usage(tidegate: Command, tmp_path: Path) -> None:
+    """Nothing to read is more likely a wrong path than a wish."""
+    code = tidegate("check", "-f", tmp_path)
+
+    assert (2, True) == (code, "no manifest in it" in tidegate.error)
 
 
 def test_check_fails_when_an_address_cannot_be_had(tidegate: Command, manifests: Path) -> None:
@@ -222,6 +258,7 @@ def test_wrong_usage_says_what_to_do(
     tidegate: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], expected: str
 ) -> None:
     """Exit code 2, one line on standard error that names the flag and the way out."""
+    (tmp_path / "gateway.yaml").write_text(GATEWAY)
     monkeypatch.chdir(tmp_path)
 
     code = tidegate(*flags)

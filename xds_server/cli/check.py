@@ -12,6 +12,8 @@ from rich.markup import escape
 from xds_server.cli.offline import load
 from xds_server.cli.report import conditions, report
 from xds_server.config import add_manifests, config
+from xds_server.files.directory import Directory
+from xds_server.model.refs import ObjectRef
 from xds_server.status.conditions import ConditionRow, translated
 
 
@@ -28,19 +30,23 @@ def run(flags: argparse.Namespace) -> int:
     if flags.output == "json":
         print(json.dumps(content, indent=2))
     else:
-        _show(rows, content)
+        _show(rows, content, found.directory)
     homeless = any(frontend["message"] for frontend in content["addresses"])
-    return 1 if found.problems or homeless or any(row.fails for row in rows) else 0
+    unresolved = any(warning.unresolved for warning in found.pipeline.ingested.warnings.values())
+    return 1 if found.problems or homeless or unresolved or any(row.fails for row in rows) else 0
 
 
-def _show(rows: list[ConditionRow], content: dict[str, Any]) -> None:
+def _show(rows: list[ConditionRow], content: dict[str, Any], directory: Directory) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for problem in content["problems"]:
         console.print(f"[red]✗[/] {escape(problem['text'])}")
+    failing = {row[:3] for row in rows if row.fails}
     subject = ""
     for row in rows:
         if subject != (subject := "/".join(part for part in (row.kind, row.namespace, row.name) if part)):
-            console.print(f"[bold]{escape(subject)}[/]")
+            defined = directory.place(ObjectRef(*row[:3])) if row[:3] in failing else None
+            at = f" ({defined[0]}:{defined[1]})" if defined else ""
+            console.print(f"[bold]{escape(subject)}[/]{escape(at)}")
         console.print(f"  {'[red]✗[/]' if row.fails else '[green]✓[/]'} {escape(_line(row))}")
     for warning in content["warnings"]:
         about = "/".join(warning[part] for part in ("kind", "namespace", "name") if warning.get(part))

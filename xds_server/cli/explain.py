@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import sys
 
 from rich.console import Console
 from rich.markup import escape
 
-from xds_server.cli.offline import load
+from xds_server.cli.offline import Offline, load
 from xds_server.cli.report import served_at
 from xds_server.config import ConfigError, add_manifests, config
 from xds_server.explain.explain import explain
 from xds_server.explain.request import Request
 from xds_server.explain.result import Result, document
+from xds_server.status.conditions import rows, translated
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +37,11 @@ def run(flags: argparse.Namespace) -> int:
     found = load(settings)
     for problem in found.problems:
         print(f"not served: {problem.text}", file=sys.stderr)
+    parents = served_at(found.pipeline)
+    if flags.parent and flags.parent not in parents and flags.parent not in map(str, parents.values()):
+        near = difflib.get_close_matches(flags.parent, parents, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(parents)) or 'none'}"
+        raise ConfigError(f"--parent {flags.parent}: no such Gateway or Ingress is served; {hint}")
     request = Request(flags.method, flags.url, tuple(_header(text) for text in flags.header), flags.client)
     try:
         results = explain(
@@ -43,14 +50,15 @@ def run(flags: argparse.Namespace) -> int:
             parent=flags.parent,
             address=flags.address,
             port_offset=settings.port_offset,
-            frontends={parent: str(ref) for parent, ref in served_at(found.pipeline).items()},
+            frontends={parent: str(ref) for parent, ref in parents.items()},
         )
     except ValueError as error:
         raise ConfigError(str(error)) from None
     if flags.output == "json":
-        print(json.dumps({"results": [document(result) for result in results]}, indent=2))
+        documents = [document(result) | {"conditions": _failing(found, result)} for result in results]
+        print(json.dumps({"results": documents}, indent=2))
     else:
-        _show(results)
+        _show(found, results)
     return 0
 
 
@@ -61,11 +69,20 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _show(results: tuple[Result, ...]) -> None:
+def _failing(found: Offline, result: Result) -> list[str]:
+    """What is wrong with the route object, in the words of its conditions: often why Envoy answers by itself."""
+    status = found.pipeline.statuses.get(result.route.source) if result.route else None
+    failing = [row for row in translated(rows([status] if status else [])) if row.fails]
+    return list(dict.fromkeys(f"{row.type}={row.status} {row.reason}: {row.message}" for row in failing))
+
+
+def _show(found: Offline, results: tuple[Result, ...]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for result in results:
         for line in _lines(result):
             console.print(line)
+        for condition in _failing(found, result):
+            console.print(f"  {'condition':<12} {escape(condition)}")
 
 
 def _lines(result: Result) -> list[str]:
