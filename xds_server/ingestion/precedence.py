@@ -8,13 +8,12 @@ from typing import Final
 
 from xds_server.ingestion.age import age
 from xds_server.ingestion.hostnames import most_specific, specificity
+from xds_server.ingestion.values import literal_prefix
 from xds_server.model.refs import RouteRef
 from xds_server.model.route import PathMatch, Route
 
 Rank = tuple[tuple[int, ...], bool, int, int, str, str, str]
 """Sort key of a match, the first to be tried first; ties are broken by the route's kind, rule and match."""
-
-_PATH_KINDS: Final = {"Exact": 0, "Regex": 1, "Prefix": 2}
 
 ANY_SERVICE: Final = "/[^/]+/"
 """How the path of a gRPC match begins that names a method and no service."""
@@ -52,8 +51,8 @@ def rank(route: Route) -> Rank:
     """Gateway API: an exact path, the longest prefix, a method, the most headers, the most query parameters; then the
     oldest route, then the first by namespace and name, then the first rule.
 
-    The place of regular expressions is left open: they come after exact paths and before prefixes, the longest first,
-    which is also the order that Ingress asks for.
+    The place of regular expressions is left open: each stands among the prefixes, by what every path that it matches
+    begins with, and before a prefix of that length. So "/.*" takes nothing from "/api", whosever the two are.
     """
     match, source = route.match, route.ref.source
     return (
@@ -68,7 +67,11 @@ def rank(route: Route) -> Rank:
 
 
 def path_rank(path: PathMatch) -> tuple[int, ...]:
-    return (_PATH_KINDS[path.kind], -len(path.value), 0)
+    if path.kind == "Exact":
+        return (0, -len(path.value), 0)
+    if path.kind == "Prefix":
+        return (1, -len(path.value), 0)
+    return (1, -literal_prefix(path.value), -len(path.value))
 
 
 def grpc_rank(path: PathMatch) -> tuple[int, ...]:

@@ -111,6 +111,19 @@ def regex_problem(pattern: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=4096)
+def literal_prefix(pattern: str) -> int:
+    """How many bytes are the beginning of everything that a regular expression matches as a whole."""
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        # In UTF-8 nothing that is matched has a byte 255, whose successor would change the bytes before it.
+        low, high = re2.compile(pattern, options).possiblematchrange(MAX_REGEX_LENGTH)
+    except re2.error:  # of no range, as for ".*"
+        return 0
+    return next((at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+
+
 def duration_ms(field: str, text: str) -> int:
     """A duration of the Gateway API in milliseconds: "1h30m", "500ms", "0s"."""
     if not _DURATION.match(text):

@@ -718,7 +718,7 @@ def test_protection_that_is_switched_off_is_not_missed(world: World, name: str, 
 
 @pytest.mark.parametrize(
     "name",
-    "limit-rpm limit-connections limit-rate limit-whitelist configuration-snippet server-snippet stream-snippet".split(),
+    "limit-rpm limit-connections limit-rate server-snippet stream-snippet configuration-snippet".split(),
 )
 def test_limits_and_snippets_that_do_nothing_are_told_loudly(world: World, name: str) -> None:
     """What is not enforced is served, and its author cannot overlook that."""

@@ -45,7 +45,13 @@ BETTER = [
     ("{path: {type: Exact, value: /x}}", "{path: {value: /x}}"),
     ("{path: {type: Exact, value: /x}}", "{path: {value: /x}, method: GET, headers: [{name: h, value: v}]}"),
     ("{path: {type: Exact, value: /x}}", "{path: {type: RegularExpression, value: '/x|/longer/pattern'}}"),
-    ("{path: {type: RegularExpression, value: /.*}}", "{path: {value: /x}}"),
+    ("{path: {value: /x}}", "{path: {type: RegularExpression, value: /.*}}"),
+    ("{path: {type: RegularExpression, value: /.*}}", "{path: {value: /}}"),
+    ("{path: {type: RegularExpression, value: /x|/xy}}", "{path: {value: /x}}"),
+    (
+        "{path: {type: RegularExpression, value: /x.*}}",
+        "{path: {type: RegularExpression, value: /.*longer-but-vague|/x}}",
+    ),
     ("{path: {type: RegularExpression, value: /x|/yy}}", "{path: {type: RegularExpression, value: /.}}"),
     ("{path: {value: /x}}", "{path: {value: /}}"),
     ("{path: {value: /x}}", "{path: {value: /}, method: GET, headers: [{name: h, value: v}]}"),
@@ -65,6 +71,14 @@ def test_the_more_specific_match_wins_whatever_its_age_and_name(better: str, wor
     request = {"headers": {"h": "v", "i": "v"}, "query": {"q": "v", "r": "v"}}
 
     assert "b" == found.answers("x.io", "/x", **request)
+
+
+def test_a_pattern_of_another_namespace_does_not_take_the_prefixes_of_a_hostname() -> None:
+    """S3: a vague pattern comes after the paths that are more specific than what it begins with, whosever they are."""
+    pattern = route("evil", "{path: {type: RegularExpression, value: '/.*'}}", backend="b", created="2020")
+    found = World(gateway(), *SERVICES, route("victim", "{path: {value: /api}}", backend="a"), pattern)
+
+    assert ["a", "b"] == [found.answers("x.io", path) for path in ("/api/1", "/else")]
 
 
 def test_of_equal_matches_the_oldest_wins_then_the_first_by_name() -> None:

@@ -146,3 +146,21 @@ def test_hostnames(name: str) -> None:
 def test_what_is_no_hostname(name: str) -> None:
     """No address, port, capital, empty or overlong label: one name has one spelling (S3)."""
     assert not hostnames.valid(name)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("/.*", 1),
+        (".*", 0),
+        ("/api/(v1|v2)/.*", 6),
+        ("/a|/b", 1),
+        ("/api", 4),
+        ("/api/?", 4),
+        ("a*", 0),
+        ("(?i)/Api", 1),
+    ],
+)
+def test_what_a_pattern_begins_with(pattern: str, expected: int) -> None:
+    """The bytes that are the beginning of whatever a regular expression matches; none where nothing is known."""
+    assert expected == values.literal_prefix(pattern)
