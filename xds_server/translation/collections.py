@@ -26,6 +26,7 @@ from xds_server.translation.route_budget import Allowance, Form, allowance, size
 from xds_server.translation.settings import TranslationSettings
 from xds_server.translation.virtual_host import EncodedHost, depends_on_host, encoded_host, one_label_of, placed_route
 
+_WORLD = ""
 _ANYWHERE = Place(TableRef(ObjectRef("Gateway", "", ""), 80, ""), "*")
 
 Output = tuple[ResourceKey, Resource]
@@ -149,13 +150,20 @@ def _budgets(
     """Allowances of the few objects that need one; virtual hosts are looked at only where they could be too many."""
     by_source = model.routes.index(lambda route: (route.ref.source,))
     hosts_by_source = model.virtual_hosts.index(lambda host: {ref.source for ref in host.routes})
-    counts = graph.derive("virtual_hosts_by_object", hosts_by_source, lambda _, source, hosts: ((source, len(hosts)),))
+    everywhere = model.virtual_hosts.index(lambda _: (_WORLD,))
+    # Rounded up to a power of two, so that it seldom changes: most objects are too small to be counted at all.
+    bound = graph.derive(
+        "virtual_hosts_bound", everywhere, lambda _, key, hosts: ((key, 1 << len(hosts).bit_length()),)
+    )
 
     def allowed(fetch: Fetch, source: ObjectRef, routes: Group[Route]) -> Iterable[tuple[ObjectRef, Allowance]]:
         sizes = {route.ref: size(fetch.get(encoded, route.ref) or refused(route)) for route in routes}
-        if sum(sizes.values()) * fetch.get(counts, source, 0) <= settings.route_budget_bytes:
+        total = sum(sizes.values())
+        if total * fetch.get(bound, _WORLD, 0) <= settings.route_budget_bytes:
             return ()
         hosts = fetch.by(hosts_by_source, source)
+        if total * len(hosts) <= settings.route_budget_bytes:
+            return ()
         found = allowance(source, {each.ref: each for each in routes}, sizes, hosts, settings.route_budget_bytes)
         return ((source, found),) if found is not None else ()
 
