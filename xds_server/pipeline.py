@@ -46,14 +46,14 @@ class Pipeline(NamedTuple):
         sources = Sources.declare(graph)
         feedback = Feedback.declare(graph)
         ingested = ingest(graph, sources, settings)
-        resources = translate(graph, ingested, translation).resources
+        resources, over_budget = translate(graph, ingested, translation)
         return cls(
             graph,
             sources,
             feedback,
             ingested,
             resources,
-            statuses(graph, feedback, ingested.verdicts, ingested.frontends, resources, owner),
+            statuses(graph, feedback, ingested.verdicts, ingested.frontends, resources, over_budget, owner),
         )
 
     def put(self, ref: ObjectRef, value: Any | None) -> None:

@@ -45,9 +45,10 @@ def statuses(
     verdicts: Collection[VerdictRef, Verdict],
     frontends: Collection[ObjectRef, Frontend],
     resources: Collection[ResourceKey, Resource],
+    over_budget: Collection[ObjectRef, str],
     owner: Owner,
 ) -> Derived[ObjectRef, DesiredStatus]:
-    """Declare the status of every object that has a verdict or a fault."""
+    """Declare the status of every object that has a verdict, is too large, or meets a fault."""
     referrers: Index[ResourceKey, ResourceKey, Resource] = resources.index(lambda resource: resource.references)
     listeners: Index[ObjectRef, ResourceKey, Resource] = resources.index(lambda resource: _owned(owner, resource))
     audience: Index[bool, NodeRef, Node] = feedback.nodes.index(lambda node: [True] if node.listeners else [])
@@ -72,7 +73,8 @@ def statuses(
 
     programs = graph.derive("programs", listeners, programmed)
     faults = graph.derive("fault_verdicts", graph.faults, _fault_verdict)
-    by_object: Index[ObjectRef, VerdictRef, Verdict] = graph.union("all_verdicts", verdicts, faults).index(
+    too_large = graph.derive("budget_verdicts", over_budget, _budget_verdict)
+    by_object: Index[ObjectRef, VerdictRef, Verdict] = graph.union("all_verdicts", verdicts, too_large, faults).index(
         lambda verdict: [verdict.ref.object]
     )
 
@@ -168,6 +170,11 @@ def _with_programmed(verdict: Verdict, programmed: Condition) -> Verdict:
     if (refused and verdict.ref.section) or any(c.type == "Accepted" for c in refused):
         condition = Condition(PROGRAMMED, "False", "Invalid", refused[0].message)
     return replace(verdict, conditions=(*verdict.conditions, condition))
+
+
+def _budget_verdict(_: Fetch, about: ObjectRef, message: str) -> Iterator[tuple[VerdictRef, Verdict]]:
+    ref = VerdictRef(about, -2, "", "budget")
+    yield ref, Verdict(ref, 0, (Condition("Accepted", "False", "UnsupportedValue", message),))
 
 
 def _fault_verdict(_: Fetch, key: tuple[str, Any], text: str) -> Iterator[tuple[VerdictRef, Verdict]]:

@@ -167,14 +167,7 @@ def _budgets(
         found = allowance(source, {each.ref: each for each in routes}, sizes, hosts, settings.route_budget_bytes)
         return ((source, found),) if found is not None else ()
 
-    budgets = graph.derive("route_budgets", by_source, allowed)
-    graph.derive("route_budgets_kept", budgets, _exceeded)
-    return budgets
-
-
-def _exceeded(fetch: Fetch, source: ObjectRef, found: Allowance) -> Iterable[tuple[ObjectRef, str]]:
-    """A fault of the graph is what a status can tell the author of."""
-    raise ValueError(found.message)
+    return graph.derive("route_budgets", by_source, allowed)
 
 
 def _route(fetch: Fetch, ref: RouteRef, route: Route) -> Iterator[tuple[RouteRef, EncodedRoute]]:

@@ -31,8 +31,9 @@ class World:
         self.verdicts: Source[VerdictRef, Verdict] = self.graph.source("verdicts")
         self.frontends: Source[ObjectRef, Frontend] = self.graph.source("frontends")
         self.resources: Source[ResourceKey, Resource] = self.graph.source("resources")
+        self.over_budget: Source[ObjectRef, str] = self.graph.source("over_budget")
         self.statuses: Collection[ObjectRef, DesiredStatus] = statuses(
-            self.graph, self.feedback, self.verdicts, self.frontends, self.resources, owner
+            self.graph, self.feedback, self.verdicts, self.frontends, self.resources, self.over_budget, owner
         )
         for section in ("", "http"):
             ref = VerdictRef(GATEWAY, section=section)
@@ -223,3 +224,15 @@ def test_a_fault_is_a_condition_of_the_object_it_is_about(world: World) -> None:
     [verdict] = world.statuses[route].verdicts
     [condition] = verdict.conditions
     assert ("Accepted", "False", "InternalError") == (condition.type, condition.status, condition.reason)
+
+
+def test_an_object_that_is_too_large_says_so(world: World) -> None:
+    """S13: what an object's routes would take is a condition of the object, with the way out."""
+    route = ObjectRef("HTTPRoute", "default", "fat")
+    world.over_budget.put(route, "its routes take too many bytes: name fewer hostnames")
+    world.graph.commit()
+
+    [verdict] = world.statuses[route].verdicts
+    [condition] = verdict.conditions
+    assert ("Accepted", "False", "UnsupportedValue") == (condition.type, condition.status, condition.reason)
+    assert "name fewer hostnames" in condition.message

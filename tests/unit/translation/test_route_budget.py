@@ -64,7 +64,7 @@ def test_the_hosts_of_others_are_spared_the_copies_first() -> None:
     made = world(fat, thin, host("*", fat), *(host(named(number), thin, fat) for number in range(20)))
 
     assert {"*": ["fat serves"], **{named(number): ["thin serves", "fat 500"] for number in range(20)}} == answers(made)
-    assert [("route_budgets_kept", FAT)] == list(made.graph.faults)
+    assert [FAT] == list(made.over_budget)
 
 
 def test_an_object_that_names_too_many_hosts_is_refused_in_all() -> None:
