@@ -292,19 +292,21 @@ class Derived(Collection[OK, OV]):
     def _own(self, key: Any, output: OK, value: OV) -> bool:
         owner = self._owners.setdefault(output, key)
         if owner < key:
-            self._lose(key, output, owner)
+            self._lose(key, output)
             return False
         if owner != key:
             self._owners[output] = key
             self._outputs[owner] = tuple(other for other in self._outputs.get(owner, ()) if other != output)
-            self._lose(owner, output, key)
+            self._lose(owner, output)
         self._set(output, value)
         return True
 
-    def _lose(self, key: Any, output: OK, owner: Any) -> None:
+    def _lose(self, key: Any, output: OK) -> None:
         self._losers.setdefault(output, set()).add(key)
-        self._lost.setdefault(key, set()).add(output)
-        self._fault(key, f"{output} belongs to {owner}, which comes first")
+        lost = self._lost.setdefault(key, set())
+        lost.add(output)
+        first = min(cast("set[Any]", lost))
+        self._fault(key, f"{first} belongs to an input that comes before this one; {len(lost)} in all")
 
     def _no_longer_lost(self, output: OK, key: Any) -> None:
         losers = self._losers[output]
