@@ -8,40 +8,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from tests.featuretests.manifests import GATEWAY, ROUTE, SERVICE
 from tests.featuretests.mesh import Mesh
 from tests.featuretests.mesh import mesh as running
 from xds_server.graph import Changes
 from xds_server.model.resource import CLUSTER, ROUTE_CONFIGURATION
 
-GATEWAY = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: web}
-spec:
-  gatewayClassName: tidegate
-  listeners: [{name: http, port: 80, protocol: HTTP}]
-"""
-ROUTE = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: web}
-spec:
-  parentRefs: [{name: web}]
-  rules: [{backendRefs: [{name: web, port: 80}]}]
-"""
-SERVICE = """
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {ports: [{port: 80}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
-addressType: IPv4
-ports: [{port: 8080}]
-endpoints: [{addresses: [127.90.1.1]}]
-"""
 URL = "http://web.example.com/"
 
 
