@@ -46,6 +46,7 @@ class ControlPlane:
         self.directory = Directory(config.manifests)
         self.scan = Scan({}, (), ())
         self.stopping = False
+        self.lacks = ""  # what the process needs besides, and has not: readiness says it
         self.metrics.watch(collection_sizes(self._sizes))
         self.metrics.watch(stream_counters(self.streams))
 
@@ -140,7 +141,7 @@ class ControlPlane:
     def _awaited(self) -> str:
         if self.stopping:
             return "stopping"
-        return "" if self.streams.ready else "waiting for the manifests"
+        return self.lacks if self.streams.ready else "waiting for the manifests"
 
     def _debug(self) -> list[dict[str, Any]]:
         return self.streams.debug()

@@ -248,3 +248,15 @@ async def test_a_port_in_use_is_a_clear_error(directory: Path) -> None:
         await taken.wait_closed()
 
     assert (2, True) == (code, f"cannot bind {address}:{80 + OFFSET}" in said and "--port-offset" in said)
+
+
+async def test_an_envoy_that_does_not_start_is_told(directory: Path) -> None:
+    """The log says that Envoy ended, and where its own log is."""
+    flags = ("--port-offset", str(OFFSET), "--envoy", "/bin/false")
+    async with up(directory, *flags) as running:
+        assert running.process.stderr is not None
+        async with asyncio.timeout(30):
+            while b"Envoy starts again" not in (line := await running.process.stderr.readline()):
+                said = line
+    assert b"Envoy ended" in said
+    assert b"envoy.log" in said

@@ -11,6 +11,8 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from xds_server import log
 from xds_server.app import ControlPlane, private_directory
 from xds_server.cli.output import OutputClosedError
@@ -19,10 +21,22 @@ from xds_server.cli.serve import until_signalled
 from xds_server.cli.view import JsonLines, LiveView, View, shown
 from xds_server.config import Config, ConfigError, add_manifests, add_server, config
 from xds_server.proxy.bootstrap import BootstrapOptions, XdsSocket, bootstrap
-from xds_server.proxy.process import EnvoyNotFoundError, EnvoyOptions, Event, Exited, Started, find, supervise
+from xds_server.proxy.process import (
+    EnvoyNotFoundError,
+    EnvoyOptions,
+    Event,
+    Exited,
+    Ready,
+    Restarting,
+    Started,
+    find,
+    supervise,
+)
 from xds_server.xds.lock import LockedError, locked
 
 NODE: Final = "local"
+
+events = structlog.get_logger(__name__)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -86,10 +100,18 @@ async def standing(settings: Config, view_of: Callable[[ControlPlane], View]) ->
     plane.observers.append(view.changed)
 
     def observe(event: Event) -> None:
-        if isinstance(event, Started):
-            plane.metrics.envoy_starts.inc()
-        if isinstance(event, Exited):
-            plane.controller.ended(NODE)
+        match event:
+            case Started():
+                plane.metrics.envoy_starts.inc()
+                plane.lacks = "Envoy is not ready yet"
+            case Ready():
+                plane.lacks = ""
+            case Exited(code=code, last_words=words):
+                plane.controller.ended(NODE)
+                plane.lacks = f"Envoy ended with {code}"
+                events.error("Envoy ended", code=code, last_words=words, log=str(settings.state / "envoy.log"))
+            case Restarting(in_s=in_s, failures=failures):
+                events.warning("Envoy starts again", in_s=round(in_s, 1), failures=failures)
         view.envoy(event)
 
     async with plane.serving(), asyncio.TaskGroup() as tasks:
