@@ -43,8 +43,6 @@ MISSED: Final = "not acknowledged"
 # What Envoy counts when it did not take something, whether or not it said so to the control plane.
 COUNTERS: Final = r"^(listener_manager\.(lds\.update_rejected|listener_create_failure)|.*\.update_rejected)$"
 
-LISTENERS: Final = r"^listener_manager\.total_listeners_active$"
-
 
 def is_loose(seed: int) -> bool:
     """Every other world is one of an API server with few rules."""
@@ -112,13 +110,6 @@ class Oracle:
         for type_url, number in (self.streams.stats.nacks - refusals).items():
             self.refused.setdefault(ResourceKey(type_url, "one of several"), f"refused {number} times")
         return self.refused
-
-    async def empty(self) -> None:
-        """Take everything away, and return when Envoy has let go of its listeners."""
-        await self.judge({})
-        async with asyncio.timeout(DEADLINE_S):
-            while b"active: 0" not in (await admin.ask(self.admin, f"/stats?filter={LISTENERS}"))[1]:
-                pass
 
 
 @asynccontextmanager

@@ -186,7 +186,6 @@ class Route:
     affinity: CookieAffinity | None = None
     source_ranges: SourceRanges | None = None
     rate_limit_rps: int | None = None
-    auto_sni_host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

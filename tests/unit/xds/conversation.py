@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
 
 from xds_server.model.resource import (
@@ -26,6 +27,15 @@ from xds_server.xds.stream import AdsStream
 WHOLE = (LISTENER, CLUSTER)
 NAMED = (ROUTE_CONFIGURATION, CLUSTER_LOAD_ASSIGNMENT, SECRET)
 TYPES = (*WHOLE, *NAMED)
+
+
+def of_types(type_urls: Iterable[str]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("type_url", type_urls, ids=lambda url: str(url).rpartition(".")[2])
+
+
+EVERY_TYPE = of_types(TYPES)
+WHOLE_TYPES = of_types(WHOLE)
+NAMED_TYPES = of_types(NAMED)
 
 
 def thing(type_url: str, name: str, content: str = "1", *references: ResourceKey) -> Resource:

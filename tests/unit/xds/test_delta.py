@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pytest
 
 from tests.unit.xds.conversation import (
+    EVERY_TYPE,
     NAMED,
-    TYPES,
+    NAMED_TYPES,
     WHOLE,
+    WHOLE_TYPES,
     Client,
     host,
     put,
@@ -23,15 +23,6 @@ from xds_server.model.resource import CLUSTER, ROUTE_CONFIGURATION, SECRET, VIRT
 from xds_server.xds.events import Accepted, Stale
 from xds_server.xds.resources import ResourceTable
 from xds_server.xds.stream import DELTA_TTL_FEATURE
-
-
-def of_types(type_urls: Iterable[str]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("type_url", type_urls, ids=lambda url: str(url).rpartition(".")[2])
-
-
-EVERY_TYPE = of_types(TYPES)
-WHOLE_TYPES = of_types(WHOLE)
-NAMED_TYPES = of_types(NAMED)
 
 
 def subscribed(type_url: str, *names: str, others: int = 0) -> Client:

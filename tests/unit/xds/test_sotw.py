@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pytest
 
 from tests.unit.xds.conversation import (
-    NAMED,
-    TYPES,
-    WHOLE,
+    EVERY_TYPE,
+    NAMED_TYPES,
+    WHOLE_TYPES,
     Client,
     Reply,
     cluster,
@@ -24,15 +22,6 @@ from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION
 from xds_server.xds.events import Rejected, Withheld
 from xds_server.xds.resources import ResourceTable
 from xds_server.xds.stream import SOTW_TTL_FEATURE
-
-
-def of_types(type_urls: Iterable[str]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("type_url", type_urls, ids=lambda url: str(url).rpartition(".")[2])
-
-
-EVERY_TYPE = of_types(TYPES)
-WHOLE_TYPES = of_types(WHOLE)
-NAMED_TYPES = of_types(NAMED)
 
 
 @EVERY_TYPE
