@@ -307,15 +307,22 @@ async def test_envoy_does_not_wait_for_virtual_hosts_that_do_not_exist(
 
 @DELTA
 async def test_envoy_goes_over_to_virtual_host_discovery(envoy: Path, tmp_path: Path, variant: str) -> None:
-    """X37: and back, while it answers."""
+    """X37: and back, while it answers: under a name of its own, so that the listener waits for what it goes over to.
+
+    Under one name Envoy would answer 404 between the route configuration and its virtual hosts.
+    """
     port = free_port()
+    by_host = f"{ROUTES}/hosts"
+    apart = virtual_host("a.test", answer="b")
+    apart.name = f"{by_host}/a.test"
     inside = routes(virtual_host("a.test", answer="a"))
     async with mesh(envoy, tmp_path, variant, listener(port), inside, port=port) as running:
         await running.until_answer("a.test", 200, "a")
 
-        running.publish(vhds_routes(), hosted(virtual_host("a.test", answer="b")))
+        running.publish(listener(port, by_host), vhds_routes(by_host), hosted(apart), gone=[inside.key])
         there = await running.until_answer("a.test", 200, "b")
-        running.publish(inside, gone=[ResourceKey(VIRTUAL_HOST, f"{ROUTES}/a.test")])
+        gone = [ResourceKey(ROUTE_CONFIGURATION, by_host), ResourceKey(VIRTUAL_HOST, apart.name)]
+        running.publish(listener(port), inside, gone=gone)
         back = await running.until_answer("a.test", 200, "a")
     assert {(200, "a"), (200, "b")} >= {*there, *back}
 

@@ -57,7 +57,7 @@ def unsent_clusters(subs: Subscriptions) -> set[str]:
 
 
 class Gate(IntEnum):
-    """Of a removal: LOCKED does not open with time, because the client refused what would let it."""
+    """Of a removal: LOCKED does not open with time, because the client refused what would let it, or needs none."""
 
     OPEN = 0
     CLOSED = 1
@@ -71,7 +71,7 @@ def removable(table: ResourceTable, subs: Subscriptions, sub: Subscription, name
 
 
 def _removal(table: ResourceTable, subs: Subscriptions, sub: Subscription, name: str) -> Gate:
-    gate = _stranger(subs, sub, name)
+    gate = max(_stranger(subs, sub, name), _of_its_routes(subs, sub, name))
     for key, revision in table.dropped(ResourceKey(sub.type_url, name)).items():
         referring, referrer = _subscription(subs, key, delta=sub.delta)
         if referring is None and sub.resumed and key.type_url in REFERRING:
@@ -103,6 +103,18 @@ def _stranger(subs: Subscriptions, sub: Subscription, name: str) -> Gate:
         return Gate.LOCKED
     asked = LISTENER in subs and ROUTE_CONFIGURATION in subs
     return Gate.OPEN if asked and all(other.quiet() for other in referring) else Gate.CLOSED
+
+
+def _of_its_routes(subs: Subscriptions, sub: Subscription, name: str) -> Gate:
+    """A virtual host is removed from routes that are served host by host.
+
+    Others take their hosts along when the client drops them: until then a listener that drains answers by them.
+    """
+    route = route_configuration(name)
+    if sub.type_url != VIRTUAL_HOST or sub.routes is None or not sub.routes.wants(route):
+        return Gate.OPEN
+    entry = sub.routes.kind.live.get(route)
+    return Gate.OPEN if entry is not None and entry.resource.stem is not None else Gate.LOCKED
 
 
 def _subscription(subs: Subscriptions, key: ResourceKey, *, delta: bool) -> tuple[Subscription | None, str]:

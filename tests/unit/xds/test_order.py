@@ -243,6 +243,32 @@ def test_a_cluster_waits_for_virtual_hosts_too() -> None:
     assert [(CLUSTER, ["a"])] == [(reply.type_url, reply.removed) for reply in client.ack(hosts)]
 
 
+def test_virtual_hosts_stay_with_routes_that_a_draining_listener_uses() -> None:
+    """X37, X41: routes that are gone keep their hosts, however long; when the routes come back, the hosts go."""
+    served = table(vhds_routes("w"), host("w/x"), host("w/y"))
+    client = Client(served, delta=True)
+    client.load(ROUTE_CONFIGURATION, names=["w"])
+    client.finish(client.ask(VIRTUAL_HOST))
+    remove(served, vhds_routes("w"), host("w/x"), host("w/y"))
+
+    client.stream.expire()
+    client.stream.expire()
+    assert [] == of(VIRTUAL_HOST, client.settle())
+    put(served, vhds_routes("w", "2"), host("w/y"))
+    assert [(["w/y"], ["w/x"])] == [(reply.names, reply.removed) for reply in of(VIRTUAL_HOST, client.settle())]
+
+
+def test_virtual_hosts_are_not_removed_from_routes_that_have_them_inside() -> None:
+    """X37: Envoy would take the removal for one from the routes that have come, and answer 404."""
+    served = table(vhds_routes("w"), host("w/x"))
+    client = Client(served, delta=True)
+    client.load(ROUTE_CONFIGURATION, names=["w"])
+    client.finish(client.ask(VIRTUAL_HOST))
+    served.apply({routes("w", "3").key: routes("w", "3"), host("w/x").key: None})
+
+    assert [ROUTE_CONFIGURATION] == [reply.type_url for reply in client.settle()]
+
+
 @BOTH
 def test_routes_of_a_draining_listener_keep_their_clusters(delta: bool) -> None:
     """X41: as long as the client asks for routes that are gone, it may use them; until the gate expires."""
