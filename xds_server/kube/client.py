@@ -1,0 +1,180 @@
+"""Requests to one API server: HTTP, and nothing else.
+
+Credentials, TLS and the connections are kubernetes-asyncio's; bodies are raw bytes, decoded by who asked for them.
+Must not know kinds, sources or status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+from kubernetes_asyncio import client
+from kubernetes_asyncio import config as kube_config
+from kubernetes_asyncio.config.config_exception import ConfigException
+
+JSON: Final = "application/json"
+APPLY: Final = "application/apply-patch+yaml"
+MERGE: Final = "application/merge-patch+json"
+
+_CONNECT_S: Final = 10.0
+_LONGEST_MESSAGE: Final = 1024
+
+Configuration = Any
+"""kubernetes-asyncio's: where the server is, and how to be believed there."""
+
+
+class ApiError(Exception):
+    """The API server refused, or could not be asked (`status` 0).
+
+    `reason` is that of the Status object ("Conflict", "Expired", "NotFound"), or the error's own name.
+    `retry_after_s` is what the server asks for.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{status} {reason}: {message}" if status else f"{reason}: {message}")
+        self.status, self.reason, self.message, self.retry_after_s = status, reason, message, retry_after_s
+
+
+class CredentialsError(ValueError):
+    """There is no usable kubeconfig or service account; the text says which was looked for."""
+
+
+class _Status(msgspec.Struct):
+    reason: str = ""
+    message: str = ""
+
+
+class Api:
+    """One API server, with the connections to it."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._client = client.ApiClient(configuration)
+        self.host = str(configuration.host).rstrip("/")
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str = JSON,
+        timeout_s: float = 30.0,
+    ) -> bytes:
+        """The body of the answer.
+
+        :raises ApiError: any other status than 2xx, and whatever keeps the request from being answered.
+        """
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
+        async with self._asked(method, path, params, body, content_type, timeout) as response:
+            return await response.read()
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, *, params: Mapping[str, str], silence_s: float
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The lines of an answer that does not end, as they come.
+
+        :raises ApiError: as `request`, and when nothing came for `silence_s`.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=silence_s)
+        async with self._asked("GET", path, params, None, JSON, timeout) as response:
+            yield _lines(response.content)
+
+    @asynccontextmanager
+    async def _asked(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        body: bytes | None,
+        content_type: str,
+        timeout: aiohttp.ClientTimeout,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        headers = {"Accept": JSON, "User-Agent": "tidegate"}
+        if body is not None:
+            headers["Content-Type"] = content_type
+        rest = self._client.rest_client
+        try:
+            await self._client.update_params_for_auth(headers, [], ["BearerToken"])
+            asked = rest.pool_manager.request(
+                method,
+                self.host + path,
+                params=params,
+                data=body,
+                headers=headers,
+                timeout=timeout,
+                proxy=rest.proxy,
+                server_hostname=rest.server_hostname,
+                allow_redirects=False,
+            )
+            async with asked as response:
+                if not 200 <= response.status < 300:
+                    raise _refusal(response, await response.content.read(1 << 16))
+                yield response
+        except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
+            raise ApiError(0, type(error).__name__, str(error)[:_LONGEST_MESSAGE] or "no answer in time") from error
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length; the last one counts only if it is whole."""
+    parts: list[bytes] = []
+    async for chunk, _ in content.iter_chunks():
+        head, *more = chunk.split(b"\n")
+        parts.append(head)
+        for part in more:
+            if line := b"".join(parts):
+                yield line
+            parts = [part]
+
+
+def _refusal(response: aiohttp.ClientResponse, body: bytes) -> ApiError:
+    try:
+        status = msgspec.json.decode(body, type=_Status)
+    except msgspec.DecodeError:
+        status = _Status(message=body[:_LONGEST_MESSAGE].decode(errors="replace"))
+    retry_after_s = None
+    with suppress(ValueError):
+        retry_after_s = float(response.headers.get("Retry-After", ""))
+    return ApiError(
+        response.status, status.reason or response.reason or "", status.message[:_LONGEST_MESSAGE], retry_after_s
+    )
+
+
+async def credentials(kubeconfig: Path | None = None, context: str | None = None) -> Configuration:
+    """Of a kubeconfig file; without one those of the pod's service account, else of the user's kubeconfig.
+
+    :raises CredentialsError: none can be used.
+    """
+    configuration = client.Configuration()
+    configuration.connection_pool_maxsize = 0  # each kind that is watched keeps a connection
+    try:
+        if kubeconfig is None:
+            with suppress(ConfigException):
+                kube_config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+                return configuration
+        named = None if kubeconfig is None else str(kubeconfig)
+        await kube_config.load_kube_config(named, context=context, client_configuration=configuration)
+    except (ConfigException, OSError, ValueError, KeyError, TypeError) as error:
+        where = kubeconfig or "the service account of a pod, or the kubeconfig of this user,"
+        raise CredentialsError(f"{where} cannot be used: {str(error)[:512]}; name one by --kubeconfig") from None
+    return configuration
+
+
+async def backed_off(attempt: int, chance: float, longest_s: float = 30.0) -> None:
+    """Wait before another attempt: half a second, doubled each time, and between half of it and all, by `chance`."""
+    await asyncio.sleep(delay_s(attempt, chance, longest_s))
+
+
+def delay_s(attempt: int, chance: float, longest_s: float = 30.0) -> float:
+    """How long to wait before an attempt, the first being 0; `chance` is between 0 and 1."""
+    return min(longest_s, 0.5 * 2.0 ** min(attempt, 16)) * (0.5 + chance / 2)

@@ -1,0 +1,61 @@
+"""Which kinds are read from the API server, by which versions, and where their objects are."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from xds_server.model.refs import ObjectRef
+from xds_server.objects import core, gateway, networking, routes
+from xds_server.objects.meta import Model
+
+GATEWAY: Final = gateway.GROUP
+
+
+class Kind(NamedTuple):
+    """`versions` by preference; the first that the server has is read. `writes_status`: by us."""
+
+    kind: str
+    group: str
+    versions: tuple[str, ...]
+    plural: str
+    struct: type[Model]
+    namespaced: bool = True
+    writes_status: bool = False
+
+    def collection_path(self, version: str, namespace: str = "") -> str:
+        """Of all objects, or of those of a namespace."""
+        root = f"/apis/{self.group}/{version}" if self.group else f"/api/{version}"
+        return f"{root}/namespaces/{namespace}/{self.plural}" if namespace else f"{root}/{self.plural}"
+
+    def object_path(self, version: str, ref: ObjectRef) -> str:
+        return f"{self.collection_path(version, ref.namespace)}/{ref.name}"
+
+
+def _gateway(
+    kind: str, plural: str, struct: type[Model], *older: str, status: bool = True, namespaced: bool = True
+) -> Kind:
+    return Kind(kind, GATEWAY, ("v1", *older), plural, struct, namespaced, status)
+
+
+# What must be there first has no order here: nothing is served before all of them are synchronised.
+KINDS: Final = (
+    Kind("Namespace", "", ("v1",), "namespaces", core.Namespace, namespaced=False),
+    Kind("Service", "", ("v1",), "services", core.Service),
+    Kind("EndpointSlice", "discovery.k8s.io", ("v1",), "endpointslices", core.EndpointSlice),
+    Kind("Ingress", "networking.k8s.io", ("v1",), "ingresses", networking.Ingress, writes_status=True),
+    Kind("IngressClass", "networking.k8s.io", ("v1",), "ingressclasses", networking.IngressClass, namespaced=False),
+    _gateway("GatewayClass", "gatewayclasses", gateway.GatewayClass, "v1beta1", namespaced=False),
+    _gateway("Gateway", "gateways", gateway.Gateway, "v1beta1"),
+    _gateway("HTTPRoute", "httproutes", routes.HTTPRoute, "v1beta1"),
+    _gateway("GRPCRoute", "grpcroutes", routes.GRPCRoute),
+    _gateway("TLSRoute", "tlsroutes", routes.TLSRoute, "v1alpha3", "v1alpha2"),
+    _gateway("ReferenceGrant", "referencegrants", gateway.ReferenceGrant, "v1beta1", status=False),
+)
+
+# Read one by one, when something of ours refers to them.
+REFERENCED: Final = (
+    Kind("Secret", "", ("v1",), "secrets", core.Secret),
+    Kind("ConfigMap", "", ("v1",), "configmaps", core.ConfigMap),
+)
+
+BY_KIND: Final = {kind.kind: kind for kind in (*KINDS, *REFERENCED)}
