@@ -57,7 +57,7 @@ def unsent_clusters(subs: Subscriptions) -> set[str]:
 
 
 class Gate(IntEnum):
-    """Of a removal: LOCKED does not open with time, because the client refused what would let it, or needs none."""
+    """Of a removal: LOCKED does not open with time, because the client refused what would let it."""
 
     OPEN = 0
     CLOSED = 1
@@ -66,12 +66,31 @@ class Gate(IntEnum):
 
 def removable(table: ResourceTable, subs: Subscriptions, sub: Subscription, name: str) -> bool:
     """Nothing that the client uses refers to the name any more, or that was waited for long enough."""
+    if sub.type_url == VIRTUAL_HOST and not _is_removed_alone(sub, name):
+        return False
     gate = _removal(table, subs, sub, name)
     return gate is Gate.OPEN or (gate is Gate.CLOSED and sub.is_open(name))
 
 
+def locked(table: ResourceTable, subs: Subscriptions, sub: Subscription, name: str) -> bool:
+    """The name is gone, and stays for as long as the client refuses what would replace it: time does not open that."""
+    return name not in sub.kind.live and _removal(table, subs, sub, name) is Gate.LOCKED
+
+
+def _is_removed_alone(hosts: Subscription, name: str) -> bool:
+    """A virtual host is removed from routes that are served host by host.
+
+    Others take their hosts along when the client drops them: until then a listener that drains answers by them.
+    """
+    route = route_configuration(name)
+    if hosts.routes is None or not hosts.routes.wants(route):
+        return True
+    entry = hosts.routes.kind.live.get(route)
+    return entry is not None and entry.resource.stem is not None
+
+
 def _removal(table: ResourceTable, subs: Subscriptions, sub: Subscription, name: str) -> Gate:
-    gate = max(_stranger(subs, sub, name), _of_its_routes(subs, sub, name))
+    gate = _stranger(subs, sub, name)
     for key, revision in table.dropped(ResourceKey(sub.type_url, name)).items():
         referring, referrer = _subscription(subs, key, delta=sub.delta)
         if referring is None and sub.resumed and key.type_url in REFERRING:
@@ -87,11 +106,21 @@ def _removal(table: ResourceTable, subs: Subscriptions, sub: Subscription, name:
 
 def _replacement(table: ResourceTable, subs: Subscriptions, sub: Subscription, name: str) -> Gate:
     """What the client uses is to be replaced or removed, and is not yet."""
+    if sub.type_url == VIRTUAL_HOST and name not in sub.kind.live and not _is_removed_alone(sub, name):
+        return _routes_replacement(table, subs, sub.routes, route_configuration(name))
     if name in sub.parked or sub.withheld:
         return Gate.LOCKED  # the client goes on with the version before the refused one, and with what that names
     if name in sub.kind.live:
         return Gate.CLOSED
     return max(Gate.CLOSED, _removal(table, subs, sub, name))
+
+
+def _routes_replacement(table: ResourceTable, subs: Subscriptions, routes: Subscription | None, name: str) -> Gate:
+    """As `_replacement`, of routes that were served host by host: they now have their hosts inside, or are gone."""
+    entry = routes.kind.live.get(name) if routes is not None else None
+    if routes is None or (entry is not None and routes.known(name) >= entry.changed):
+        return Gate.OPEN
+    return _replacement(table, subs, routes, name)
 
 
 def _stranger(subs: Subscriptions, sub: Subscription, name: str) -> Gate:
@@ -103,18 +132,6 @@ def _stranger(subs: Subscriptions, sub: Subscription, name: str) -> Gate:
         return Gate.LOCKED
     asked = LISTENER in subs and ROUTE_CONFIGURATION in subs
     return Gate.OPEN if asked and all(other.quiet() for other in referring) else Gate.CLOSED
-
-
-def _of_its_routes(subs: Subscriptions, sub: Subscription, name: str) -> Gate:
-    """A virtual host is removed from routes that are served host by host.
-
-    Others take their hosts along when the client drops them: until then a listener that drains answers by them.
-    """
-    route = route_configuration(name)
-    if sub.type_url != VIRTUAL_HOST or sub.routes is None or not sub.routes.wants(route):
-        return Gate.OPEN
-    entry = sub.routes.kind.live.get(route)
-    return Gate.OPEN if entry is not None and entry.resource.stem is not None else Gate.LOCKED
 
 
 def _subscription(subs: Subscriptions, key: ResourceKey, *, delta: bool) -> tuple[Subscription | None, str]:

@@ -21,7 +21,7 @@ from xds_server.model.resource import (
 )
 from xds_server.xds.detail import readable
 from xds_server.xds.events import Accepted, Event, Ignored, ProtocolError, Stale
-from xds_server.xds.gates import REFERRING, removable, unready_clusters, unsent_clusters
+from xds_server.xds.gates import REFERRING, locked, removable, unready_clusters, unsent_clusters
 from xds_server.xds.resource_type import Form, Response
 from xds_server.xds.resources import PUSH_ORDER, ResourceTable
 from xds_server.xds.subscription import Group, Subscription, delta_wish, sotw_wish
@@ -168,6 +168,8 @@ class AdsStream:
         opened = 0
         for sub in self._ordered:
             for name, times in sub.waiting.items():
+                if locked(self._table, self._subs, sub, name):
+                    continue
                 sub.waiting[name] = times + 1
                 if times and not sub.is_open(name):
                     sub.opened[name] = sub.kind.revision(name)
@@ -236,6 +238,8 @@ class AdsStream:
             events.append(Stale(sub.type_url, nonce))
         # The wish counts in any request: stale, accepting or refusing.
         events += delta_wish(sub, request, first=first)
+        if sub.type_url == ROUTE_CONFIGURATION and request.resource_names_unsubscribe and VIRTUAL_HOST in self._subs:
+            self._subs[VIRTUAL_HOST].forget_unwanted()  # dropped with their routes
         return events
 
     def _answered(self, sub: Subscription, request: Any) -> list[Event]:

@@ -12,7 +12,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
-from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, VIRTUAL_HOST, ResourceKey
+from xds_server.model.resource import (
+    CLUSTER,
+    CLUSTER_LOAD_ASSIGNMENT,
+    LISTENER,
+    ROUTE_CONFIGURATION,
+    VIRTUAL_HOST,
+    ResourceKey,
+)
 from xds_server.xds.events import Accepted, Divided, Event, Rejected, Subscribed, Withheld
 from xds_server.xds.names import Names
 from xds_server.xds.resource_type import NOTHING, Contents, Entry, ResourceType, Response
@@ -25,6 +32,8 @@ WHOLE_TYPES: Final = frozenset({LISTENER, CLUSTER})
 
 # Types whose empty first wish means everything. Envoy asks so for virtual hosts.
 LEGACY_WILDCARD: Final = WHOLE_TYPES | {VIRTUAL_HOST}
+
+_WAITED_FOR: Final = frozenset({CLUSTER, CLUSTER_LOAD_ASSIGNMENT})
 
 
 class SotwRequest(Protocol):
@@ -412,6 +421,7 @@ def _resume(sub: Subscription, versions: Mapping[str, str], added: Mapping[str, 
             _compare(sub, name, versions, had, skip=name not in added)
         gone = [name for name in versions if name not in live and route_configuration(name) in added]
         sub.due.update(gone)
+        sub.lagging.update(dict.fromkeys((*sub.strangers, *gone), 0))  # in use, as of nobody knows when
         return had
     for name in added:
         _compare(sub, name, versions, had, skip=False)
@@ -428,12 +438,15 @@ def _compare(sub: Subscription, name: str, versions: Mapping[str, str], had: dic
         return
     sub.due.add(name)
     if not same:
-        sub.lagging[name] = _older(entry) if version is not None else 0
+        sub.lagging[name] = _older(sub, entry) if version is not None else 0
 
 
-def _older(entry: Entry | None) -> int:
-    """Up to which revision a client surely is that has some version but the newest: it exists there, and is in use."""
-    return entry.created if entry else 0
+def _older(sub: Subscription, entry: Entry | None) -> int:
+    """Up to which revision a client is that has some version but the newest.
+
+    Of what others wait for, any version will do. What refers to others may be older than all that is known of it.
+    """
+    return entry.created if entry is not None and sub.type_url in _WAITED_FOR else 0
 
 
 def _hosts(sub: Subscription, names: Iterable[str]) -> list[str]:

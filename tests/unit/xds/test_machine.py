@@ -315,6 +315,8 @@ class Conversation(RuleBasedStateMachine):
         """What is gone is kept for those who use it because they refused to change."""
         if type_url in (ROUTE_CONFIGURATION, CLUSTER_LOAD_ASSIGNMENT):
             return name in self.proxy.wanted(type_url)
+        if type_url == VIRTUAL_HOST:
+            return not is_by_host(self.now.get(ResourceKey(ROUTE_CONFIGURATION, name.partition("/")[0])))
         refusing = any(
             refused(r) for r in self.now.values() if r.type_url in (ROUTE_CONFIGURATION, VIRTUAL_HOST, LISTENER)
         )

@@ -254,8 +254,23 @@ def test_virtual_hosts_stay_with_routes_that_a_draining_listener_uses() -> None:
     client.stream.expire()
     client.stream.expire()
     assert [] == of(VIRTUAL_HOST, client.settle())
+    assert client.stream.waiting
     put(served, vhds_routes("w", "2"), host("w/y"))
     assert [(["w/y"], ["w/x"])] == [(reply.names, reply.removed) for reply in of(VIRTUAL_HOST, client.settle())]
+
+
+def test_virtual_hosts_that_were_kept_are_forgotten_with_their_routes() -> None:
+    """X37: once the listener has drained, the client drops the routes, and nothing of their hosts is remembered."""
+    served = table(vhds_routes("w"), host("w/x"))
+    client = Client(served, delta=True)
+    client.load(ROUTE_CONFIGURATION, names=["w"])
+    client.finish(client.ask(VIRTUAL_HOST))
+    remove(served, vhds_routes("w"), host("w/x"))
+    client.settle()
+
+    client.ask(ROUTE_CONFIGURATION)
+
+    assert not client.stream.waiting
 
 
 def test_virtual_hosts_are_not_removed_from_routes_that_have_them_inside() -> None:
