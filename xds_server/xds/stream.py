@@ -356,17 +356,14 @@ class AdsStream:
     def _response(self, sub: Subscription, group: Group) -> Response | None:
         names, removed = group.names, group.removed
         if sub.whole:
-            for name in removed:
-                if name not in sub.accepted.entries:
-                    sub.lagging.pop(name, None)
+            sub.forget([name for name in removed if name not in sub.accepted.entries])
             removed = tuple(name for name in removed if name in sub.accepted.entries)
             if not (names or removed or sub.empty_due):
                 return None
             return sub.kind.sotw_full_response(self._form, sub.accepted, names, removed, sub.number)
         if not self.delta:
             # Of these types a response may be a part, and absence means nothing: their parent drops them.
-            for name in group.removed:
-                sub.lagging.pop(name, None)
+            sub.forget(group.removed)
             return sub.kind.sotw_response(self._form, names, sub.number) if names else None
         if not (names or removed or sub.empty_due):
             return None
