@@ -19,11 +19,12 @@ from xds_server.metrics import CONTENT_TYPE, Metrics
 class Probes:
     """What the pages show; each is called for each request.
 
-    `ready` names what is still awaited, or is empty.
+    `ready` names what is still awaited, or is empty; `remark` is said whether or not anything is.
     `collections` gives names and sizes, `collection` the keys of one (never values, which may be secret).
     """
 
     ready: Callable[[], str]
+    remark: Callable[[], str]
     collections: Callable[[], dict[str, int]]
     collection: Callable[[str], list[str] | None]
     streams: Callable[[], list[dict[str, Any]]]
@@ -71,7 +72,8 @@ def application(metrics: Metrics, probes: Probes) -> web.Application:
 
     async def readyz(_: web.Request) -> web.Response:
         awaited = probes.ready()
-        return web.Response(text=f"{awaited or 'ok'}\n", status=503 if awaited else 200)
+        text = "\n".join(filter(None, (awaited or "ok", probes.remark())))
+        return web.Response(text=f"{text}\n", status=503 if awaited else 200)
 
     async def scrape(_: web.Request) -> web.Response:
         return web.Response(body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})

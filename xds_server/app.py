@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from xds_server import admin
-from xds_server.config import Config, ConfigError
+from xds_server.cluster import cluster_pipeline
+from xds_server.config import Cluster, Config, ConfigError
 from xds_server.controller import Controller
 from xds_server.embedded import embedded_pipeline
 from xds_server.files.directory import Directory, Scan
 from xds_server.graph import Changes
-from xds_server.metrics import Metrics, collection_sizes, stream_counters
+from xds_server.kube.client import Api, CredentialsError, credentials
+from xds_server.kube.contact import Contact
+from xds_server.kube.reflector import Link
+from xds_server.kube.source import KubernetesSource
+from xds_server.kube.stats import SourceStats
+from xds_server.metrics import Metrics, collection_sizes, source_counters, stream_counters
 from xds_server.xds.credentials import InsecureLoopback, Listen, ListenError, MutualTls, UnixSocket
 from xds_server.xds.server import ServerSettings, serving
 from xds_server.xds.streams import Streams
@@ -26,8 +33,21 @@ from xds_server.xds.streams import Streams
 log = structlog.get_logger(__name__)
 
 
+class Source(Protocol):
+    """Where objects come from: it puts them into the controller."""
+
+    async def run(self, loaded: Callable[[], None]) -> None:
+        """Put all that there is, call `loaded`, and follow, until cancelled."""
+
+    def awaited(self) -> str:
+        """What keeps it from having loaded; "" once it has."""
+
+    def remark(self) -> str:
+        """What readiness says although it is no reason not to be ready."""
+
+
 class ControlPlane:
-    """Everything but Envoy: manifests in, ADS out.
+    """Everything but Envoy: objects in, ADS out.
 
     `scan` is what the manifests said last.
     `observers` are called after each commit, and, with nothing changed, after each scan that changed no object.
@@ -35,7 +55,7 @@ class ControlPlane:
 
     def __init__(self, config: Config) -> None:
         self.config, self.metrics = config, Metrics()
-        self.pipeline = embedded_pipeline(config)
+        self.pipeline = cluster_pipeline(config) if config.cluster else embedded_pipeline(config)
         self.observers: list[Callable[[Changes], None]] = []
         self._raised: list[Callable[[Changes], None]] = []
         self.streams = Streams()
@@ -43,8 +63,10 @@ class ControlPlane:
         self.streams.on_connected, self.streams.on_subscribed = self.controller.connected, self.controller.subscribed
         self.streams.on_accepted, self.streams.on_rejected = self.controller.accepted, self.controller.rejected
         self.streams.on_gone = self.controller.gone
-        self.directory = Directory(config.manifests)
+        self.manifests = Manifests(config.manifests, self._take)
+        self.source: Source = self.manifests
         self.scan = Scan({}, (), ())
+        self.loaded = asyncio.Event()
         self.stopping = False
         self.lacks = ""  # what the process needs besides, and has not: readiness says it
         self.metrics.watch(collection_sizes(self._sizes))
@@ -59,15 +81,15 @@ class ControlPlane:
         """
         gc.disable()
         try:
-            self._take(self.directory.load())
+            self.manifests.load()
             self.controller.commit()
         finally:
             gc.enable()
-        gc.freeze()
+        self._loaded()
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Listen; streams are answered only with the manifests of `load`."""
+        """Listen; streams are answered once the source has loaded."""
         async with AsyncExitStack() as stack:
             bound = await stack.enter_async_context(admin.serve(self.config.admin, self.metrics, self.probes()))
             settings = ServerSettings(max_connection_age_s=self.config.max_connection_age_s)
@@ -75,7 +97,6 @@ class ControlPlane:
                 address = await stack.enter_async_context(serving(self.streams, listen(self.config), settings))
             except ListenError as error:
                 raise ConfigError(f"--xds-listen: {error}") from None
-            self.streams.open()
             log.info("serving", xds=address, admin=bound or "off", resources=len(self.pipeline.resources))
             try:
                 yield
@@ -89,15 +110,28 @@ class ControlPlane:
             log.info("stopping")
 
     async def run(self) -> None:
-        """Commit what changes, until cancelled."""
+        """Commit what changes once the source has loaded, until cancelled."""
+        await self.loaded.wait()
         await self.controller.run()
 
     async def watch(self) -> None:
-        """Take edits of the manifests, until cancelled."""
-        async for scan in self.directory.watch():
-            self._take(scan)
-            if not scan.changes:
-                self._committed({})
+        """Load the source, unless that was done, and follow it, until cancelled."""
+        await self.source.run(self._all_there)
+
+    def _all_there(self) -> None:
+        """What the source has put is all that there is."""
+        if not self.loaded.is_set():
+            gc.disable()
+            try:
+                self.controller.commit()
+            finally:
+                gc.enable()
+            self._loaded()
+
+    def _loaded(self) -> None:
+        gc.freeze()
+        self.loaded.set()
+        self.streams.open()
 
     def _committed(self, changes: Changes) -> None:
         """Tell the observers; one that raises harms neither the others nor the next commit, and is logged once."""
@@ -117,6 +151,8 @@ class ControlPlane:
             if problem not in known:
                 log.warning("manifest problem", problem=problem.text)
         self.controller.apply(scan.changes)
+        if self.loaded.is_set() and not scan.changes:
+            self._committed({})
 
     def _sizes(self) -> dict[str, int]:
         return {
@@ -133,6 +169,7 @@ class ControlPlane:
     def probes(self) -> admin.Probes:
         return admin.Probes(
             ready=self._awaited,
+            remark=self.source.remark,
             collections=self._sizes,
             collection=self._keys,
             streams=self._debug,
@@ -141,10 +178,57 @@ class ControlPlane:
     def _awaited(self) -> str:
         if self.stopping:
             return "stopping"
-        return self.lacks if self.streams.ready else "waiting for the manifests"
+        return self.source.awaited() or ("" if self.loaded.is_set() else "waiting for the first commit") or self.lacks
 
     def _debug(self) -> list[dict[str, Any]]:
         return self.streams.debug()
+
+
+class Manifests:
+    """A directory of them as a source; `load` may come before `run`."""
+
+    def __init__(self, paths: Iterable[Path], take: Callable[[Scan], None]) -> None:
+        self.directory, self._take, self._loaded = Directory(paths), take, False
+
+    def load(self) -> None:
+        self._take(self.directory.load())
+        self._loaded = True
+
+    async def run(self, loaded: Callable[[], None]) -> None:
+        if not self._loaded:
+            self.load()
+        loaded()
+        async for scan in self.directory.watch():
+            self._take(scan)
+
+    def awaited(self) -> str:
+        return "" if self._loaded else "waiting for the manifests"
+
+    def remark(self) -> str:
+        return ""
+
+
+@asynccontextmanager
+async def reading(plane: ControlPlane, cluster: Cluster) -> AsyncIterator[KubernetesSource]:
+    """Let a control plane, before anything of it runs, take its objects from an API server."""
+    try:
+        api = Api(await credentials(cluster.kubeconfig, cluster.context or None))
+    except CredentialsError as error:
+        raise ConfigError(f"--kubernetes: {error}") from None
+    stats, wanted = SourceStats(), plane.pipeline.ingested.wanted_objects
+    source = KubernetesSource(Link(api, Contact(), stats), plane.controller, lambda: wanted)
+
+    def committed(changes: Changes) -> None:
+        if wanted.name in changes:
+            source.refer()
+
+    plane.source = source
+    plane.observers.append(committed)
+    plane.metrics.watch(source_counters(stats, source.ages, source.sizes, source.undecodable))
+    try:
+        yield source
+    finally:
+        await api.close()
 
 
 def listen(config: Config) -> Listen:

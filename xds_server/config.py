@@ -31,10 +31,22 @@ class TlsFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
-    """`admin` is HOST:PORT, or "" for none; `xds_listen` is "unix:PATH" or HOST:PORT."""
+class Cluster:
+    """Whose API server is read: without a file that of the pod's service account, else of the user's kubeconfig."""
 
-    manifests: tuple[Path, ...]
+    kubeconfig: Path | None = None
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`admin` is HOST:PORT, or "" for none; `xds_listen` is "unix:PATH" or HOST:PORT.
+
+    `cluster` is the source in the place of `manifests`.
+    """
+
+    manifests: tuple[Path, ...] = ()
+    cluster: Cluster | None = None
     pool: tuple[str, ...] = (DEFAULT_POOL,)
     port_offset: int = 0
     ingress_mode: LoadBalancerMode = "dedicated"
@@ -50,7 +62,19 @@ class Config:
     log_format: LogFormat = "auto"
 
 
-def add_manifests(parser: argparse.ArgumentParser) -> None:
+def add_objects(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that reads manifests or the API server."""
+    add_manifests(parser, required=False)
+    parser.add_argument(
+        "--kubernetes",
+        action="store_true",
+        help="read the API server instead: that of this pod's service account, else of your kubeconfig",
+    )
+    parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="read the API server that this file names")
+    parser.add_argument("--context", default="", metavar="NAME", help="of the kubeconfig (default: its current one)")
+
+
+def add_manifests(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """The flags of every command that reads manifests."""
     parser.add_argument(
         "-f",
@@ -58,7 +82,7 @@ def add_manifests(parser: argparse.ArgumentParser) -> None:
         dest="manifests",
         metavar="DIR",
         action="append",
-        required=True,
+        required=required,
         type=Path,
         help="a manifest file, or a directory of them (may be repeated)",
     )
@@ -114,12 +138,17 @@ def add_server(parser: argparse.ArgumentParser) -> None:
 def config(flags: argparse.Namespace) -> Config:
     """Check flags against each other; raises `ConfigError`."""
     given = vars(flags)
-    manifests = tuple(flags.manifests)
+    manifests, cluster = tuple(flags.manifests or ()), _cluster(given)
+    if manifests and cluster:
+        raise ConfigError("-f and --kubernetes are two sources: give one")
+    if not manifests and not cluster:
+        raise ConfigError("give -f DIR for manifests, or --kubernetes or --kubeconfig FILE for an API server")
     for path in manifests:
         if not path.exists():
             raise ConfigError(f"-f {path}: there is no such file or directory")
     return Config(
         manifests=manifests,
+        cluster=cluster,
         pool=_pool(flags.pool or [DEFAULT_POOL]),
         port_offset=_offset(flags.port_offset),
         ingress_mode=flags.ingress_mode,
@@ -134,6 +163,15 @@ def config(flags: argparse.Namespace) -> Config:
         log_level=given.get("log_level") or "info",
         log_format=given.get("log_format") or "auto",
     )
+
+
+def _cluster(given: dict[str, object]) -> Cluster | None:
+    kubeconfig, context = given.get("kubeconfig"), str(given.get("context") or "")
+    if not (given.get("kubernetes") or kubeconfig or context):
+        return None
+    if isinstance(kubeconfig, Path) and not kubeconfig.is_file():
+        raise ConfigError(f"--kubeconfig {kubeconfig}: there is no such file")
+    return Cluster(kubeconfig if isinstance(kubeconfig, Path) else None, context)
 
 
 def _pool(networks: list[str]) -> tuple[str, ...]:
@@ -190,5 +228,6 @@ def _state(manifests: tuple[Path, ...]) -> Path:
     """A directory of the user's own, so that no other user can put a socket there first."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     base = Path(runtime) if runtime else Path(tempfile.gettempdir())
-    name = "-".join(part for part in manifests[0].resolve().parts[-2:] if part.isprintable()).replace("/", "")
+    parts = manifests[0].resolve().parts[-2:] if manifests else ("kubernetes",)
+    name = "-".join(part for part in parts if part.isprintable()).replace("/", "")
     return base / f"tidegate-{os.getuid()}" / name[:40]

@@ -72,6 +72,15 @@ class Controller:
         if changes:
             self._changed.set()
 
+    def absent(self, ref: ObjectRef, why: str) -> None:
+        """Take that an object which was asked for is not to be had; "" takes that back."""
+        absent = self.pipeline.sources.absent
+        if why:
+            absent.put(ref, why)
+        else:
+            absent.delete(ref)
+        self._changed.set()
+
     def connected(self, client: Client, *, resumed: bool) -> None:
         """A stream began: of an Envoy that was here a moment ago, or of a new one.
 

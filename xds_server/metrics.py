@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from xds_server.kube.stats import SourceStats
 from xds_server.model.resource import ResourceKey
 from xds_server.xds.streams import Streams
 
@@ -118,7 +119,39 @@ def stream_counters(streams: Streams) -> Callable[[], Iterator[Metric]]:
     return read
 
 
-def _counted(family: CounterMetricFamily | GaugeMetricFamily, counts: Mapping[str, int]) -> Metric:
+def source_counters(
+    stats: SourceStats,
+    ages: Callable[[], Mapping[str, float]],
+    sizes: Callable[[], Mapping[str, int]],
+    undecodable: Callable[[], Mapping[str, int]],
+) -> Callable[[], Iterator[Metric]]:
+    """What the API server was asked and said, by kind."""
+    counters = (
+        ("tidegate_source_lists", "Lists begun.", stats.lists),
+        ("tidegate_source_watches", "Watches begun.", stats.watches),
+        ("tidegate_source_events", "Events and bookmarks received.", stats.events),
+        ("tidegate_source_stale_events", "Events that were older than what was held.", stats.stale_events),
+    )
+    gauges: tuple[tuple[str, str, Callable[[], Mapping[str, float]]], ...] = (
+        ("tidegate_source_age_seconds", "Since the API server last said something.", ages),
+        ("tidegate_source_objects", "Objects held.", sizes),
+        ("tidegate_source_undecodable_objects", "Objects whose newest version cannot be read.", undecodable),
+    )
+
+    def read() -> Iterator[Metric]:
+        for name, text, counts in counters:
+            yield _counted(CounterMetricFamily(name, text, labels=["kind"]), counts)
+        for name, text, now in gauges:
+            yield _counted(GaugeMetricFamily(name, text, labels=["kind"]), now())
+        errors = CounterMetricFamily("tidegate_source_errors", "Attempts that failed.", labels=["kind", "reason"])
+        for labels, count in sorted(stats.errors.items()):
+            errors.add_metric(labels, count)
+        yield errors
+
+    return read
+
+
+def _counted(family: CounterMetricFamily | GaugeMetricFamily, counts: Mapping[str, float]) -> Metric:
     for label, count in sorted(counts.items()):
         family.add_metric([short(label)], count)
     return family

@@ -150,7 +150,7 @@ async def plane(directory: str, socket: str, pool: str) -> None:
 
         return call
 
-    subject.directory.scan = marked("scan", subject.directory.scan)  # type: ignore[method-assign]
+    subject.manifests.directory.scan = marked("scan", subject.manifests.directory.scan)  # type: ignore[method-assign]
     subject.controller.commit = marked("commit", subject.controller.commit)  # type: ignore[method-assign]
     subject.controller._publish = marked("publish", subject.controller._publish)
 

@@ -25,7 +25,7 @@ class Stage:
     """Probes whose answers a test sets."""
 
     def __init__(self) -> None:
-        self.awaited, self.metrics = "", Metrics()
+        self.awaited, self.aged, self.metrics = "", False, Metrics()
         self.metrics.watch(collection_sizes(lambda: SIZES))
         self.address = ""
 
@@ -33,6 +33,7 @@ class Stage:
     def probes(self) -> admin.Probes:
         return admin.Probes(
             ready=lambda: self.awaited,
+            remark=lambda: "Gateway: last heard of 3 s ago" if self.aged else "",
             collections=lambda: SIZES,
             collection={"http_routes": ["HTTPRoute/default/a"]}.get,
             streams=lambda: [{"node": "n1"}],

@@ -26,9 +26,10 @@ CONTRACT: dict[str, frozenset[str]] = {
     "proxy": frozenset(),
     "demo": frozenset(),
     "log": frozenset(),
-    "metrics": frozenset({"model", "xds.streams"}),
+    "metrics": frozenset({"model", "xds.streams", "kube.stats"}),
     "config": frozenset({"log"}),
     "pipeline": frozenset({"graph", "model", "objects", "ingestion", "translation", "status"}),
+    "cluster": frozenset({"config", "ingestion.sources", "model", "pipeline", "translation.settings"}),
     "embedded": frozenset({"config", "ingestion.sources", "model", "pipeline", "translation.settings"}),
 }
 # The composition root and its shells may import any of ours, except the command line.
@@ -54,6 +55,7 @@ BORDERS: dict[str, frozenset[str]] = {
 PURE = frozenset({"graph", "model", "objects", "ingestion", "translation", "status", "explain"})
 PURE |= {f"xds.{module}" for module in ("detail", "events", "gates", "names", "resource_type", "resources", "stats")}
 PURE |= {f"xds.{module}" for module in ("stream", "subscription", "wire")}
+PURE |= {"kube.held", "kube.kinds", "kube.observed"}
 IMPURE = frozenset(
     {"asyncio", "random", "secrets", "selectors", "socket", "subprocess", "threading", "time", "structlog"}
 )

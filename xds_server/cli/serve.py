@@ -6,15 +6,16 @@ import argparse
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from xds_server import log
-from xds_server.app import ControlPlane, private_directory
-from xds_server.config import Config, add_manifests, add_server, config
+from xds_server.app import ControlPlane, private_directory, reading
+from xds_server.config import Config, add_objects, add_server, config
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    add_manifests(parser)
+    add_objects(parser)
     add_server(parser)
     parser.add_argument(
         "--xds-listen",
@@ -47,8 +48,13 @@ async def _serve(settings: Config) -> None:
     if not settings.xds_listen:
         private_directory(settings.state)
     plane = ControlPlane(settings)
-    plane.load()
-    async with plane.serving(), asyncio.TaskGroup() as tasks:
+    async with AsyncExitStack() as stack:
+        if settings.cluster:
+            await stack.enter_async_context(reading(plane, settings.cluster))
+        else:
+            plane.load()
+        await stack.enter_async_context(plane.serving())
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
         tasks.create_task(plane.run())
         tasks.create_task(plane.watch())
 

@@ -20,6 +20,11 @@ D = TypeVar("D")
 MISSING: Final[Any] = object()
 """What a key had before it was put, or has after it was deleted."""
 
+
+class NotYet(Exception):  # an outcome, not an error
+    """Raised by a transformation that waits for something it has read: its last outputs stay, and that is no fault."""
+
+
 Transform = Callable[["Fetch", K, V], Iterable[tuple[OK, OV]]]
 
 
@@ -359,6 +364,8 @@ class Derived(Collection[OK, OV]):
         self.runs += 1
         try:
             return dict(self._transform(fetch, key, value)), fetch.reads
+        except NotYet:
+            return {output: self._values[output] for output in self._outputs.get(key, ())}, fetch.reads
         except Exception as fault:  # noqa: BLE001  # one bad object keeps its last good outputs and harms no other
             self._fault(key, f"{type(fault).__name__}: {fault}")
             return {output: self._values[output] for output in self._outputs.get(key, ())}, fetch.reads

@@ -14,8 +14,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from xds_server.graph import Collection, Fetch
+from xds_server.graph import Collection, Fetch, NotYet
 from xds_server.ingestion.grants import Grants, permitted
+from xds_server.ingestion.sources import Settings, Sources
+from xds_server.ingestion.wanted import unread
 from xds_server.model.backend import Certificate, InvalidCertificate
 from xds_server.model.refs import ObjectRef
 from xds_server.objects.core import Secret
@@ -48,6 +50,15 @@ def certificate(ref: ObjectRef, secret: Secret | None) -> Certificate | InvalidC
         return checked(ref, secret)
     except Unusable as reason:
         return InvalidCertificate(ref, str(reason))
+
+
+def looked_up(fetch: Fetch, sources: Sources, settings: Settings, ref: ObjectRef) -> Certificate | InvalidCertificate:
+    """The key pair of a Secret that something refers to."""
+    if unread(fetch, sources, settings, ref):
+        return InvalidCertificate(ref, "is not read yet", unread=True)
+    secret = fetch.get(sources.secrets, ref)
+    why = fetch.get(sources.absent, ref) if secret is None else None
+    return InvalidCertificate(ref, why) if why else certificate(ref, secret)
 
 
 def checked(ref: ObjectRef, secret: Secret) -> Certificate:
@@ -180,6 +191,8 @@ def usable_certificate(
     """The Secret of a reference that may be used and can be, or the reason and message why not.
 
     The grant is checked before existence, so that nobody learns what there is in another namespace.
+
+    :raises NotYet: nobody has looked whether there is one.
     """
     target = certificate_target(ref, secret)
     if target is None:
@@ -189,4 +202,6 @@ def usable_certificate(
     found = fetch.get(checked, target)
     if isinstance(found, Certificate):
         return target
+    if found is not None and found.unread:
+        raise NotYet
     return "", f"{target}: {found.message}" if found else f"{target} does not exist"

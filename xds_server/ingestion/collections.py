@@ -37,6 +37,7 @@ from xds_server.ingestion.virtual_hosts import (
     tls_route,
     virtual_host,
 )
+from xds_server.ingestion.wanted import Wants, wanted_objects
 from xds_server.model.backend import Certificate, Cluster, Endpoints, InvalidBackend
 from xds_server.model.listener import Attachment, Frontend, Listener
 from xds_server.model.refs import ClusterRef, HostRef, ListenerRef, ObjectRef, Protocol, RouteRef
@@ -60,13 +61,14 @@ class Ingested(NamedTuple):
     certificates: Collection[ObjectRef, Certificate]
     verdicts: Collection[VerdictRef, Verdict]
     warnings: Collection[tuple[ObjectRef, str], Remark]
+    wanted_objects: Collection[ObjectRef, ObjectRef]
 
 
 def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
     """Gateway API and Ingress, side by side until what they come to has the same shape."""
     allowed = grants(sources)
     ingresses = ingest_ingresses(graph, sources, settings)
-    gateways = declare_gateways(graph, sources, settings, allowed)
+    gateways, wants = declare_gateways(graph, sources, settings, allowed)
     parents = graph.derive("parents", gateways, parent_of)
     results = declare_routes(graph, sources, allowed, parents)
     gateway_listeners = graph.derive("listeners/gateways", gateways, listeners_of)
@@ -105,6 +107,7 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
             declare_unowned(graph, sources, settings),
             ingresses.warnings,
         ),
+        wanted_objects(graph, graph.union("wanted/references", wants, ingresses.wants), listeners),
     )
 
 
@@ -113,8 +116,8 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
 
 def declare_gateways(
     graph: Graph, sources: Sources, settings: Settings, allowed: Grants
-) -> Collection[ObjectRef, GatewayResult]:
-    """Every Gateway of ours; each Secret that one may use is checked once, whoever else uses it."""
+) -> tuple[Collection[ObjectRef, GatewayResult], Wants]:
+    """Every Gateway of ours, and the Secrets that it may use; each is checked once, whoever else uses it."""
 
     def wanted_certificates(fetch: Fetch, ref: ObjectRef, gateway: Gateway) -> Iterator[tuple[Any, ObjectRef]]:
         if not is_ours(fetch, sources, settings, gateway.spec.gateway_class_name):
@@ -124,18 +127,18 @@ def declare_gateways(
             if target is not None and permitted(fetch, allowed, ref, target):
                 yield (ref, target), target
 
-    wanted = graph.derive("gateways/certificates", sources.gateways, wanted_certificates)
+    wanted: Wants = graph.derive("gateways/certificates", sources.gateways, wanted_certificates)
     checked: Checked = graph.derive(
         "certificates/checked",
         wanted.index(lambda target: (target,)),
-        lambda fetch, ref, _: ((ref, certificates.certificate(ref, fetch.get(sources.secrets, ref))),),
+        lambda fetch, ref, _: ((ref, certificates.looked_up(fetch, sources, settings, ref)),),
     )
 
     def result(fetch: Fetch, ref: ObjectRef, gateway: Gateway) -> Iterator[tuple[ObjectRef, GatewayResult]]:
         if is_ours(fetch, sources, settings, gateway.spec.gateway_class_name):
             yield ref, gateway_result(fetch, sources, settings, allowed, checked, ref, gateway)
 
-    return graph.derive("gateways/results", sources.gateways, result)
+    return graph.derive("gateways/results", sources.gateways, result), wanted
 
 
 def declare_frontends(

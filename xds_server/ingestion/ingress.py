@@ -6,6 +6,7 @@ The contract with `ingestion.collections`, which joins these parts with those of
 - `listeners` are those that are served: port 80 of every frontend, and on port 443 one for each host with TLS.
 - `virtual_hosts` are complete: Ingress hosts do not fall through to wildcards and have an order of their own, so that
   they are made here and not from attachments. Their tables belong to Ingress frontends and so never meet a Gateway's.
+- `wants` are the Secrets and ConfigMaps that Ingresses refer to.
 - `routes`, `tls_routes`, `verdicts` and `warnings` join those of the other kinds by `Graph.union`: keys are disjoint.
 - Clusters, endpoints and certificates follow from routes and listeners, as for Gateway API.
 """
@@ -15,14 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
-from xds_server.graph import Collection, Graph
-from xds_server.ingestion.certificates import certificate
+from xds_server.graph import Collection, Fetch, Graph, NotYet
+from xds_server.ingestion.certificates import looked_up
 from xds_server.ingestion.ingress_canary import share_keys
 from xds_server.ingestion.ingress_class import Claim, claim, default_classes
 from xds_server.ingestion.ingress_hosts import bare_host, host_keys, virtual_hosts
 from xds_server.ingestion.ingress_owner import claim_keys, host_owner, oldest, path_owner
 from xds_server.ingestion.ingress_plan import HostKey, IngressPlan, ingress_plan
-from xds_server.ingestion.ingress_routes import Others, ingress_routes, path_keys, regex_host_keys
+from xds_server.ingestion.ingress_routes import IngressRoutes, Others, ingress_routes, path_keys, regex_host_keys
 from xds_server.ingestion.ingress_tls import (
     covering,
     http_listener,
@@ -34,6 +35,7 @@ from xds_server.ingestion.ingress_tls import (
 )
 from xds_server.ingestion.ingress_verdict import remarks, verdict
 from xds_server.ingestion.sources import Settings, Sources
+from xds_server.ingestion.wanted import Wants, config_maps, unread, wants_of_ingress
 from xds_server.model.listener import Listener
 from xds_server.model.refs import HostRef, ListenerRef, ObjectRef, RouteRef
 from xds_server.model.route import Route, TlsRoute, VirtualHost
@@ -52,6 +54,7 @@ class IngressParts(NamedTuple):
     tls_routes: Collection[HostRef, TlsRoute]
     verdicts: Collection[VerdictRef, Verdict]
     warnings: Collection[tuple[ObjectRef, str], Remark]
+    wants: Wants
 
 
 def ingest_ingresses(graph: Graph, sources: Sources, settings: Settings) -> IngressParts:
@@ -82,12 +85,12 @@ def ingest_ingresses(graph: Graph, sources: Sources, settings: Settings) -> Ingr
     by_ingress = graph.derive(
         "ingress_routes_by_ingress",
         plans,
-        lambda fetch, ref, plan: ((ref, ingress_routes(fetch, sources, others, plan)),),
+        lambda fetch, ref, plan: routed(fetch, sources, settings, others, plan),
     )
     certificates = graph.derive(
         "ingress_certificates",
         plans.index(secrets),
-        lambda fetch, ref, _: ((ref, certificate(ref, fetch.get(sources.secrets, ref))),),
+        lambda fetch, ref, _: ((ref, looked_up(fetch, sources, settings, ref)),),
     )
     tls_hosts = graph.derive(
         "ingress_tls_hosts",
@@ -126,6 +129,7 @@ def ingest_ingresses(graph: Graph, sources: Sources, settings: Settings) -> Ingr
         warnings=graph.derive(
             "ingress_warnings", by_ingress, lambda fetch, _, made: remarks(fetch, tls_hosts, owners, made)
         ),
+        wants=graph.derive("ingress_wants", plans, wants_of_ingress),
     )
 
 
@@ -134,6 +138,18 @@ def planned(
 ) -> Iterator[tuple[ObjectRef, IngressPlan]]:
     if claimed.ours:
         yield ref, ingress_plan(ref, ingress, settings, claimed.remark)
+
+
+def routed(
+    fetch: Fetch, sources: Sources, settings: Settings, others: Others, plan: IngressPlan
+) -> Iterator[tuple[ObjectRef, IngressRoutes]]:
+    """The routes of an Ingress.
+
+    :raises NotYet: nobody has looked whether a ConfigMap that it names is there.
+    """
+    if any(unread(fetch, sources, settings, ref) for ref in config_maps(plan)):
+        raise NotYet
+    yield plan.ref, ingress_routes(fetch, sources, others, plan)
 
 
 def served(keys: Callable[[IngressPlan], Iterable[K]]) -> Callable[[IngressPlan], Iterable[K]]:

@@ -153,9 +153,11 @@ def custom_headers(fetch: Fetch, sources: Sources, plan: IngressPlan, findings: 
     if namespace != plan.ref.namespace:
         findings.remark(field, f"ignored: a ConfigMap of namespace {plan.ref.namespace} is needed")
         return HeaderModifier()
-    found = fetch.get(sources.config_maps, ObjectRef("ConfigMap", namespace, name))
+    ref = ObjectRef("ConfigMap", namespace, name)
+    found = fetch.get(sources.config_maps, ref)
     if found is None:
-        findings.remark(field, f"ignored: ConfigMap {namespace}/{name} does not exist")
+        why = fetch.get(sources.absent, ref, "does not exist")
+        findings.remark(field, f"ignored: ConfigMap {namespace}/{name} {why}")
         return HeaderModifier()
     headers: dict[str, str] = {}
     for key, value in sorted(found.data.items()):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from xds_server.graph import Collection, Fetch, Index
+from xds_server.graph import Collection, Fetch, Index, NotYet
 from xds_server.ingestion.ingress_owner import HostOwner
 from xds_server.ingestion.ingress_plan import HostKey, IngressPlan
 from xds_server.ingestion.ingress_routes import IngressRoutes
@@ -69,6 +69,8 @@ def tls_host(
         found = fetch.get(certificates, secret)
         if isinstance(found, Certificate):
             usable.append(secret)
+        elif found is not None and found.unread:
+            raise NotYet
         else:
             problems.append(f"{tls.field}: {secret}: {found.message if found else 'could not be checked'}")
     yield key, TlsHost(key, owner.ref, tls.passthrough, tuple(usable), tuple(problems))

@@ -48,6 +48,8 @@ class Sources(NamedTuple):
     secrets: Source[ObjectRef, Secret]
     config_maps: Source[ObjectRef, ConfigMap]
     namespaces: Source[ObjectRef, Namespace]
+    absent: Source[ObjectRef, str]
+    """Secrets and ConfigMaps that were asked for and are not to be had, and why; see `Settings.reads_on_demand`."""
 
     @classmethod
     def declare(cls, graph: Graph) -> Sources:
@@ -66,6 +68,8 @@ class Settings:
     `undeclared_classes` are names of GatewayClasses and IngressClasses that are ours without an object that says so.
     `pool` are the networks from each of which every frontend gets an address.
     `highest_port` is the last one that a listener may name: a port offset leaves fewer.
+    `reads_on_demand` says that Secrets and ConfigMaps are read once something refers to them (`wanted_objects`), so
+    that one is not known to be missing before it is in `absent`.
     `allow_local_endpoints` lets backends be on loopback, link-local and metadata addresses (S11).
     """
 
@@ -73,6 +77,7 @@ class Settings:
     undeclared_classes: tuple[str, ...] = ()
     pool: tuple[str, ...] = ("127.64.0.0/12",)
     highest_port: int = 65535
+    reads_on_demand: bool = False
     allow_local_endpoints: bool = False
     loadbalancer_mode: Literal["dedicated", "shared"] = "dedicated"
     enforce_https: bool = True

@@ -51,7 +51,11 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class InvalidCertificate:
-    """Why a Secret cannot serve TLS; `message` never holds any of its content."""
+    """Why a Secret cannot serve TLS; `message` never holds any of its content.
+
+    `unread`: nobody has asked for it yet, so that there may be one.
+    """
 
     ref: ObjectRef
     message: str
+    unread: bool = False

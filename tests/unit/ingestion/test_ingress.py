@@ -569,7 +569,7 @@ def test_a_change_costs_its_own_ingress_only() -> None:
     world.apply(ingress(("h7.example", path_to("b")), name="i7"))
     runs = {c.name: getattr(c, "runs", 0) - before[c.name] for c in world.graph.collections}
 
-    assert {"ingress_frontends": 1} | dict.fromkeys(
+    assert {"ingress_frontends": 1, "ingress_wants": 1} | dict.fromkeys(
         ["ingress_plans", "ingress_owners", "ingress_paths", "ingress_routes_by_ingress", "ingress_routes"], 1
     ) | dict.fromkeys(["ingress_ruled_hosts", "ingress_verdicts", "ingress_warnings"], 1) == {
         name: count for name, count in runs.items() if count

@@ -1,0 +1,187 @@
+"""The API server as the source of objects: every kind that is installed, and what they refer to.
+
+Nothing is loaded before every kind was listed once, and everything that they refer to was asked for (X15): what was
+missing then would be taken from proxies that serve it.
+After that the API server may be away for as long as it likes: what was read stays, and is served.
+When it is back all kinds are listed anew, and put at once when the last of them is there, or after a while:
+a route that moved to a Service of the time of the outage must not come before that Service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+import structlog
+
+from xds_server.kube.client import ApiError
+from xds_server.kube.discovery import Discovery
+from xds_server.kube.held import Changes, Held, Models
+from xds_server.kube.kinds import KINDS, Kind
+from xds_server.kube.observed import Observed
+from xds_server.kube.referenced import Referenced, Sink
+from xds_server.kube.reflector import Link, Reflector
+from xds_server.model.refs import ObjectRef
+
+log = structlog.get_logger(__name__)
+
+TOGETHER_S: Final = 5.0
+"""So long a kind that was listed after an outage waits for the others."""
+
+
+class Controller(Sink, Protocol):
+    def commit(self) -> None: ...
+
+
+class KubernetesSource:
+    """`observed` is what the server last said of objects whose status is ours to write; `on_observed` tells of changes.
+
+    `wanted` are the Secrets and ConfigMaps that what was put refers to; call `refer` when they may have changed.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        controller: Controller,
+        wanted: Callable[[], Iterable[ObjectRef]],
+        kinds: Iterable[Kind] = KINDS,
+    ) -> None:
+        self._link, self._controller, self._wanted = link, controller, wanted
+        self.observed: dict[ObjectRef, Observed] = {}
+        self.on_observed: Callable[[ObjectRef], None] = lambda ref: None
+        self.synced = asyncio.Event()
+        self._followed = {kind.kind: _Followed(kind, self, link) for kind in kinds}
+        self._discovery = Discovery(link, kinds, self._read_by)
+        self._tasks = asyncio.TaskGroup()
+        self._referenced = Referenced(link, controller, self._tasks.create_task)
+        self._listed = asyncio.Event()
+        self._behind: set[str] = set()
+        self._waiting: dict[str, Models] = {}
+        self._release: asyncio.TimerHandle | None = None
+
+    async def run(self, loaded: Callable[[], None]) -> None:
+        """Put everything, call `loaded`, and follow, until cancelled."""
+        async with self._tasks:
+            self._tasks.create_task(self._discovery.run())
+            await self._listed.wait()
+            self._controller.commit()
+            self._referenced.want(self._wanted())
+            await self._referenced.answered()
+            loaded()
+            self.synced.set()
+            log.info("source is synced", objects=sum(self.sizes().values()))
+
+    def refer(self) -> None:
+        """Follow what is referred to now."""
+        if self.synced.is_set():
+            self._referenced.want(self._wanted())
+
+    def awaited(self) -> str:
+        """What keeps this from being loaded; "" once it is, for good."""
+        if self.synced.is_set():
+            return ""
+        kinds = sorted(kind for kind, followed in self._followed.items() if not followed.synced)
+        return f"waiting for the API server: {', '.join(kinds) or 'what objects refer to'}"
+
+    def ages(self) -> dict[str, float]:
+        """By kind, how long ago the server last said something; of kinds that it has."""
+        own = {kind: each.reflector.age_s for kind, each in self._followed.items() if each.task is not None}
+        return own | self._referenced.ages()
+
+    def remark(self) -> str:
+        """The ages in words, the oldest first: what is served may be so old, which is no reason not to serve it."""
+        ages = sorted(self.ages().items(), key=lambda entry: (-entry[1], entry[0]))
+        return "\n".join(f"{kind}: last heard of {age_s:.0f} s ago" for kind, age_s in ages)
+
+    def sizes(self) -> dict[str, int]:
+        return {kind: len(each.held.known) for kind, each in self._followed.items()} | self._referenced.sizes()
+
+    def undecodable(self) -> dict[str, int]:
+        return {kind: len(each.held.undecodable) for kind, each in self._followed.items()}
+
+    # --- what the kinds tell ------------------------------------------------------------------------------------------
+
+    def _read_by(self, kind: Kind, version: str) -> None:
+        """Read a kind by another version, or drop it; the objects stay from one version to the next."""
+        followed = self._followed[kind.kind]
+        if followed.task is not None:
+            followed.task.cancel()
+            followed.task = None
+        if version:
+            followed.task = self._tasks.create_task(followed.reflector.run(version))
+        else:
+            followed.listed(followed.held.clear())
+
+    def listed(self, kind: str, changes: Changes) -> None:
+        was_behind = kind in self._behind
+        self._behind.discard(kind)
+        self._tell(kind, changes)
+        if was_behind or kind in self._waiting:
+            self._waiting.setdefault(kind, {}).update(changes.models)
+            if self._behind:
+                self._release = self._release or asyncio.get_running_loop().call_later(TOGETHER_S, self._catch_up)
+            else:
+                self._catch_up()
+        else:
+            self._controller.apply(changes.models)
+        if all(followed.synced for followed in self._followed.values()):
+            self._listed.set()
+
+    def changed(self, kind: str, changes: Changes) -> None:
+        self._tell(kind, changes)
+        if kind in self._waiting:
+            self._waiting[kind].update(changes.models)
+        else:
+            self._controller.apply(changes.models)
+
+    def lost(self, kind: str) -> None:
+        if self.synced.is_set():
+            self._behind.add(kind)
+
+    def refused(self, error: ApiError) -> None:
+        if error.status == 404:
+            self._discovery.poke()
+
+    def _catch_up(self) -> None:
+        """Put what was listed after an outage, of all kinds at once."""
+        if self._release is not None:
+            self._release.cancel()
+            self._release = None
+        together: dict[ObjectRef, Any | None] = {}
+        for models in self._waiting.values():
+            together |= models
+        self._waiting.clear()
+        log.info("source is back", changes=len(together), behind=sorted(self._behind))
+        self._controller.apply(together)
+
+    def _tell(self, kind: str, changes: Changes) -> None:
+        for ref, error in changes.undecodable.items():
+            log.error("object cannot be read and stays as it was", object=str(ref), error=error)
+            self._link.stats.undecodable[kind] += 1
+        for ref in changes.observed:
+            self.on_observed(ref)
+
+
+class _Followed:
+    """One kind."""
+
+    def __init__(self, kind: Kind, source: KubernetesSource, link: Link) -> None:
+        self.held = Held(kind, source.observed)
+        self.reflector = Reflector(link, self.held, self)
+        self.task: asyncio.Task[None] | None = None
+        self.synced = False
+        self._kind, self._source = kind.kind, source
+
+    def listed(self, changes: Changes) -> None:
+        self.synced = True
+        self._source.listed(self._kind, changes)
+
+    def changed(self, changes: Changes) -> None:
+        self._source.changed(self._kind, changes)
+
+    def lost(self) -> None:
+        self._source.lost(self._kind)
+
+    def refused(self, error: ApiError) -> None:
+        self._source.refused(error)
