@@ -320,6 +320,7 @@ class KubeApi:
         resource = target.resource if isinstance(target, Target) else ""
         asked = Asked(request.method, resource, request.path, dict(request.query), decoded)
         self.requests.append(asked)
+        self._wake()
         try:
             if isinstance(target, str):
                 fault = self._fault(target, "discover")

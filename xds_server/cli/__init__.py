@@ -14,7 +14,7 @@ from xds_server.config import ConfigError
 
 _COMMANDS: Final = {
     "up": "serve a directory of manifests through a local Envoy, with a live view",
-    "check": "print every object's conditions and warnings, offline",
+    "check": "print every object's conditions and warnings, of manifests or of a live cluster",
     "explain": "say what a request would meet: listener, route, rule, backends, or which error, and why",
     "serve": "run the ADS server alone",
     "bootstrap": "print an Envoy bootstrap that points at the ADS server",

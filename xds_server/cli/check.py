@@ -1,9 +1,10 @@
-"""`tidegate check`: every object's conditions and warnings, offline."""
+"""`tidegate check`: every object's conditions and warnings, of manifests or of a cluster as it is now."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -11,14 +12,13 @@ from rich.markup import escape
 
 from xds_server.cli.offline import load
 from xds_server.cli.report import conditions, report
-from xds_server.config import add_manifests, config
-from xds_server.files.directory import Directory
+from xds_server.config import add_objects, config
 from xds_server.model.refs import ObjectRef
 from xds_server.status.conditions import ConditionRow, translated
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    add_manifests(parser)
+    add_objects(parser)
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default text)")
 
 
@@ -30,13 +30,15 @@ def run(flags: argparse.Namespace) -> int:
     if flags.output == "json":
         print(json.dumps(content, indent=2))
     else:
-        _show(rows, content, found.directory)
+        _show(rows, content, found.place)
     homeless = any(frontend["message"] for frontend in content["addresses"])
     unresolved = any(warning.unresolved for warning in found.pipeline.ingested.warnings.values())
     return 1 if found.problems or homeless or unresolved or any(row.fails for row in rows) else 0
 
 
-def _show(rows: list[ConditionRow], content: dict[str, Any], directory: Directory) -> None:
+def _show(
+    rows: list[ConditionRow], content: dict[str, Any], place: Callable[[ObjectRef], tuple[str, int] | None]
+) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for problem in content["problems"]:
         console.print(f"[red]✗[/] {escape(problem['text'])}")
@@ -44,14 +46,14 @@ def _show(rows: list[ConditionRow], content: dict[str, Any], directory: Director
     subject = ""
     for row in rows:
         if subject != (subject := "/".join(part for part in (row.kind, row.namespace, row.name) if part)):
-            defined = directory.place(ObjectRef(*row[:3])) if row[:3] in failing else None
+            defined = place(ObjectRef(*row[:3])) if row[:3] in failing else None
             at = f" ({defined[0]}:{defined[1]})" if defined else ""
             console.print(f"[bold]{escape(subject)}[/]{escape(at)}")
         console.print(f"  {'[red]✗[/]' if row.fails else '[green]✓[/]'} {escape(_line(row))}")
     for warning in content["warnings"]:
         about = "/".join(warning[part] for part in ("kind", "namespace", "name") if warning.get(part))
-        place = " ".join(part for part in (about, warning.get("field", "")) if part)
-        console.print(f"[yellow]![/] {escape(f'{place}: ' + warning['message'])}")
+        where = " ".join(part for part in (about, warning.get("field", "")) if part)
+        console.print(f"[yellow]![/] {escape(f'{where}: ' + warning['message'])}")
     for frontend in content["addresses"]:
         about = "/".join(frontend[part] for part in ("kind", "namespace", "name") if frontend[part])
         if frontend["message"]:

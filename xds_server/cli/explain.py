@@ -1,4 +1,4 @@
-"""`tidegate explain`: what a request would meet, offline."""
+"""`tidegate explain`: what a request would meet, by manifests or by a cluster as it is now."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from xds_server.cli.offline import Offline, load
 from xds_server.cli.report import served_at
-from xds_server.config import ConfigError, add_manifests, config
+from xds_server.config import ConfigError, add_objects, config
 from xds_server.explain.explain import explain
 from xds_server.explain.request import Request
 from xds_server.explain.result import Result, document
@@ -20,7 +20,7 @@ from xds_server.status.conditions import rows, translated
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    add_manifests(parser)
+    add_objects(parser)
     parser.add_argument("method", metavar="METHOD", help="GET, POST, ...")
     parser.add_argument("url", metavar="URL", help="http://host[:port]/path or https://...; without --port-offset")
     parser.add_argument("-H", "--header", action="append", default=[], metavar="'NAME: VALUE'", help="may be repeated")

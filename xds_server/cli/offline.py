@@ -1,20 +1,26 @@
-"""A directory of manifests through the whole pipeline, without a server and without an Envoy."""
+"""A directory of manifests, or a cluster as it is now, through the whole pipeline: without a server or an Envoy."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import NamedTuple
 
-from xds_server.config import Config, ConfigError
+from xds_server.cluster import cluster_pipeline
+from xds_server.config import Cluster, Config, ConfigError
 from xds_server.embedded import embedded_pipeline
 from xds_server.files.directory import Directory
 from xds_server.files.problems import Notice, Problem
+from xds_server.kube.client import Api, CredentialsError, credentials
+from xds_server.kube.once import NotReadableError, everything, referenced
+from xds_server.model.refs import ObjectRef
 from xds_server.pipeline import Pipeline
 
 
 class Offline(NamedTuple):
-    """`problems` are manifests that cannot be used, `notices` those that are not read."""
+    """`problems` are objects that cannot be used, `notices` manifests that are not read, `place` is file and line."""
 
-    directory: Directory
+    place: Callable[[ObjectRef], tuple[str, int] | None]
     pipeline: Pipeline
     problems: tuple[Problem, ...]
     notices: tuple[Notice, ...]
@@ -25,6 +31,8 @@ def load(config: Config) -> Offline:
 
     :raises ConfigError: there is nothing to read, which is more likely a wrong path than a wish.
     """
+    if config.cluster:
+        return asyncio.run(_of_cluster(config, config.cluster))
     directory = Directory(config.manifests)
     scan = directory.load()
     if not scan.changes and not scan.problems and not scan.notices:
@@ -32,4 +40,31 @@ def load(config: Config) -> Offline:
         raise ConfigError(f"-f {looked}: no manifest in it; files end in .yaml, .yml or .json")
     pipeline = embedded_pipeline(config)
     pipeline.apply(scan.changes.items())
-    return Offline(directory, pipeline, tuple(scan.problems), tuple(scan.notices))
+    return Offline(directory.place, pipeline, tuple(scan.problems), tuple(scan.notices))
+
+
+async def _of_cluster(config: Config, cluster: Cluster) -> Offline:
+    """One list of each kind, then what objects of ours refer to."""
+    try:
+        api = Api(await credentials(cluster.kubeconfig, cluster.context or None))
+    except CredentialsError as error:
+        raise ConfigError(str(error)) from None
+    pipeline = cluster_pipeline(config)
+    try:
+        changes = await everything(api)
+        pipeline.apply(changes.models.items())
+        for ref, found in (await referenced(api, pipeline.ingested.wanted_objects)).items():
+            pipeline.put(ref, found.model)
+            if found.why:
+                pipeline.sources.absent.put(ref, found.why)
+        pipeline.graph.commit()
+    except NotReadableError as error:
+        raise ConfigError(str(error)) from None
+    finally:
+        await api.close()
+    return Offline(lambda _: None, pipeline, tuple(_problem(*each) for each in sorted(changes.undecodable.items())), ())
+
+
+def _problem(ref: ObjectRef, error: str) -> Problem:
+    message, _, field = error.partition(" - at `$.")
+    return Problem("", 0, ref, field.removesuffix("`"), message, "correct it; it is not served")

@@ -47,7 +47,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`line` counts from 1; `object` is NOWHERE when the document does not say which it is."""
+    """`line` counts from 1; `object` is NOWHERE when the document does not say which it is.
+
+    What an API server has is in no file: `file` is "", `line` 0.
+    """
 
     file: str
     line: int
@@ -60,7 +63,8 @@ class Problem:
     def text(self) -> str:
         kind, namespace, name = self.object
         subject = " ".join(filter(None, (kind, "/".join(filter(None, (namespace, name))))))
-        where = ": ".join(filter(None, (f"{self.file}:{self.line}", subject, self.field)))
+        place = f"{self.file}:{self.line}" if self.file else ""
+        where = ": ".join(filter(None, (place, subject, self.field)))
         return one_line(f"{where}: {self.advice}")
 
     @property
