@@ -135,12 +135,11 @@ class Discovery:
 
     async def _rest(self) -> None:
         kinds = [kind for each in self._groups.values() for kind in each]
+        jitter = 0.75 + self._link.contact.chance() / 2
         if any(self._told[kind.kind] and self._missed[kind.kind] for kind in kinds):
-            wait_s: float | None = self._every_s / 10
-        elif any(self._told[kind.kind] != kind.versions[0] for kind in kinds):
-            wait_s = self._every_s
-        else:
-            wait_s = None
+            await asyncio.sleep(self._every_s / 10 * jitter)  # a poke does not make it more certain
+            return
+        wanting = any(self._told[kind.kind] != kind.versions[0] for kind in kinds)
         with suppress(TimeoutError):
-            async with asyncio.timeout(wait_s and wait_s * (0.75 + self._link.contact.chance() / 2)):
+            async with asyncio.timeout(self._every_s * jitter if wanting else None):
                 await self._poked.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
 from xds_server.model.refs import ObjectRef
@@ -9,6 +10,9 @@ from xds_server.objects import core, gateway, networking, routes
 from xds_server.objects.meta import Model
 
 GATEWAY: Final = gateway.GROUP
+_LABEL: Final = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_NAMESPACE: Final = re.compile(_LABEL)
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 class Kind(NamedTuple):
@@ -29,6 +33,11 @@ class Kind(NamedTuple):
 
     def object_path(self, version: str, ref: ObjectRef) -> str:
         return f"{self.collection_path(version, ref.namespace)}/{ref.name}"
+
+
+def can_exist(ref: ObjectRef) -> bool:
+    """Whether an object can have this name: what a reference holds is anybody's text, and becomes part of a request."""
+    return len(ref.name) <= 253 and bool(_NAME.fullmatch(ref.name)) and bool(_NAMESPACE.fullmatch(ref.namespace))
 
 
 def _gateway(

@@ -10,7 +10,7 @@ import msgspec
 from xds_server.kube.client import Api, ApiError
 from xds_server.kube.discovery import chosen, served
 from xds_server.kube.held import Changes, Held
-from xds_server.kube.kinds import BY_KIND, KINDS, Kind
+from xds_server.kube.kinds import BY_KIND, KINDS, Kind, can_exist
 from xds_server.kube.reflector import PAGE, pages, printable
 from xds_server.model.refs import ObjectRef
 from xds_server.objects.meta import Model
@@ -58,6 +58,8 @@ async def referenced(api: Api, refs: Iterable[ObjectRef]) -> dict[ObjectRef, Fou
 
 async def _referenced(api: Api, ref: ObjectRef) -> Found:
     kind = BY_KIND[ref.kind]
+    if not can_exist(ref):
+        return Found(None, "does not exist: no object can have that name")
     try:
         body = await api.request("GET", kind.object_path(kind.versions[0], ref))
         return Found(msgspec.json.decode(body, type=kind.struct))

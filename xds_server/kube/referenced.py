@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from xds_server.kube.client import ApiError
 from xds_server.kube.held import Changes, Held
-from xds_server.kube.kinds import BY_KIND, Kind
+from xds_server.kube.kinds import BY_KIND, Kind, can_exist
 from xds_server.kube.reflector import Link, Reflector
 from xds_server.model.refs import ObjectRef
+
+_PASSING: Final = frozenset({408, 410, 429})
 
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
@@ -32,17 +34,25 @@ class Referenced:
     def __init__(self, link: Link, sink: Sink, spawn: Spawn) -> None:
         self._link, self._sink, self._spawn = link, sink, spawn
         self._followed: dict[ObjectRef, _Followed] = {}
+        self._impossible: set[ObjectRef] = set()
         self._answered = asyncio.Event()
 
     def want(self, refs: Iterable[ObjectRef]) -> None:
         """Follow these objects and no others; what is no more wanted is forgotten at once."""
         wanted = {ref for ref in refs if ref.kind in BY_KIND}
+        for ref in self._impossible - wanted:
+            self._impossible.discard(ref)
+            self._sink.absent(ref, "")
         for ref in self._followed.keys() - wanted:
             followed = self._followed.pop(ref)
             followed.task.cancel()
             self._sink.apply({ref: None})
             self._sink.absent(ref, "")
-        for ref in sorted(wanted - self._followed.keys()):
+        for ref in sorted(wanted - self._followed.keys() - self._impossible):
+            if not can_exist(ref):
+                self._impossible.add(ref)
+                self._sink.absent(ref, "does not exist: no object can have that name")
+                continue
             kind = BY_KIND[ref.kind]
             followed = _Followed(ref, self._link, self._sink, self._check)
             followed.task = self._spawn(followed.reflector.run(kind.versions[0]))
@@ -52,6 +62,9 @@ class Referenced:
     async def answered(self) -> None:
         """Wait until all that is wanted was answered for."""
         await self._answered.wait()
+
+    def unanswered(self) -> list[ObjectRef]:
+        return sorted(ref for ref, followed in self._followed.items() if not followed.answered)
 
     def ages(self) -> dict[str, float]:
         """By kind, the age of the object that nothing was heard of for longest."""
@@ -102,12 +115,16 @@ class _Followed:
         """It stays as it was."""
 
     def refused(self, error: ApiError) -> None:
-        """What was read once stays, even if that right is taken away."""
-        if error.status in {401, 403} and not self.held.known:
+        """A refusal that another attempt will not change is an answer; what was read once stays in any case."""
+        if self.held.known or not 400 <= error.status < 500 or error.status in _PASSING:
+            return
+        if error.status in {401, 403}:
             self._answer(
                 f"may not be read: let the service account of the controller get, list and watch {self.kind.plural} "
                 f"in namespace {self._ref.namespace}"
             )
+        else:
+            self._answer(f"cannot be read: the API server answers {error.status}")
 
     def _answer(self, why: str) -> None:
         self._sink.absent(self._ref, why)

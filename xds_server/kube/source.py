@@ -81,8 +81,9 @@ class KubernetesSource:
         """What keeps this from being loaded; "" once it is, for good."""
         if self.synced.is_set():
             return ""
-        kinds = sorted(kind for kind, followed in self._followed.items() if not followed.synced)
-        return f"waiting for the API server: {', '.join(kinds) or 'what objects refer to'}"
+        awaited = sorted(kind for kind, followed in self._followed.items() if not followed.synced)
+        awaited = awaited or [str(ref) for ref in self._referenced.unanswered()]
+        return f"waiting for the API server: {', '.join(awaited[:20]) or 'the first commit'}"
 
     def ages(self) -> dict[str, float]:
         """By kind, how long ago the server last said something; of kinds that it has."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xds_server.graph import Derived, Fetch, Graph, Group, Index, Source, Union
+from xds_server.graph import Derived, Fetch, Graph, Group, Index, NotYet, Source, Union
 
 
 def squares(_: Fetch, key: str, value: int) -> Iterator[tuple[str, int]]:
@@ -272,3 +272,31 @@ def test_nothing_leaks(history: list[tuple[str, str, str | None]]) -> None:
 
     assert {name: {} for name in world.contents()} == world.contents()
     assert 0 == sum(c.leftovers() for c in world.graph.collections)
+
+
+def test_a_transformation_that_waits_keeps_its_outputs_without_a_fault() -> None:
+    """It runs again when what it waits for is there; a new input that waits has no outputs yet."""
+    graph = Graph()
+    words, known = graph.source("words"), graph.source("known")
+
+    def spelled(fetch: Fetch, key: str, word: str) -> Iterator[tuple[str, str]]:
+        if fetch.get(known, word) is None:
+            raise NotYet
+        yield key, word
+
+    derived = graph.derive("spelled", words, spelled)
+    known.put("one", True)
+    words.put("a", "one")
+    graph.commit()
+    words.put("a", "two")
+    words.put("b", "two")
+    graph.commit()
+
+    assert ({"a": "one"}, {}) == (dict(derived), dict(graph.faults))
+    known.put("two", True)
+    graph.commit()
+    assert {"a": "two", "b": "two"} == dict(derived)
+    words.delete("a")
+    words.delete("b")
+    graph.commit()
+    assert ({}, 0) == (dict(derived), derived.leftovers())

@@ -315,6 +315,31 @@ async def test_a_secret_that_may_not_be_read_is_told_and_waited_for(kube: KubeAp
     assert {} == world.missing
 
 
+@pytest.mark.parametrize(
+    "name", ["a,b", "pair,metadata.namespace=other", "../../../other/secrets/x", "", "Pair", "a" * 254]
+)
+async def test_a_name_that_nothing_can_have_is_not_asked_for(kube: KubeApi, world: World, name: str) -> None:
+    """A reference is anybody's text: what would be another request is answered here, and holds up nothing."""
+    world.wanted = {ref(name, "Secret"), ObjectRef("Secret", "../default", "pair")}
+    async with following(kube, world) as source:
+        await source.synced.wait()
+        assert {"does not exist: no object can have that name"} == set(world.missing.values())
+        world.wanted = set()
+        source.refer()
+
+    assert ({}, []) == (world.missing, [asked for asked in kube.requests if "secrets" in asked.path])
+
+
+async def test_a_refusal_that_will_not_change_holds_up_nothing(kube: KubeApi, world: World) -> None:
+    """Of Secrets alone: an answer 400 to one object's list says that this object is not to be had."""
+    kube.script("secrets", "list", *[Refusal(400, "BadRequest")] * 3)
+    world.wanted = {SECRET}
+    async with following(kube, world) as source:
+        await source.synced.wait()
+
+    assert "cannot be read: the API server answers 400" == world.missing[SECRET]
+
+
 # --- everything at once -----------------------------------------------------------------------------------------------
 
 EVENTS: list[Fault] = ["duplicate", "reorder", "cut", "gone", "error", "older", "silent"]
