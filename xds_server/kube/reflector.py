@@ -7,8 +7,10 @@ are, so that the world of before the outage is replaced by that of after it, and
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -18,7 +20,7 @@ from xds_server.kube.client import Api, ApiError
 from xds_server.kube.contact import Contact, ContentError, is_unreachable
 from xds_server.kube.held import Changes, Event, Held, Page, UnreadableError, event, page
 from xds_server.kube.kinds import Kind
-from xds_server.kube.stats import SourceStats, reason
+from xds_server.kube.stats import SILENT, SourceStats, reason
 
 log = structlog.get_logger(__name__)
 
@@ -34,13 +36,15 @@ R = TypeVar("R")
 
 
 class Timing(NamedTuple):
-    """The server sends a bookmark a minute, so a watch that is silent for longer is taken for dead.
+    """A watch that is silent for longer than the minute between bookmarks is cut, and goes on where it was.
 
+    That is no failure, for nobody promises bookmarks; if the server is dead, the next attempt tells within `open_s`.
     A watch that lasted for `steady_s`, or brought anything, is no failure when it ends.
     """
 
     watch_s: float = 300.0
     silence_s: float = 75.0
+    open_s: float = 15.0
     steady_s: float = 5.0
 
 
@@ -107,7 +111,7 @@ class Reflector:
                 error = found
             if self._steady:
                 attempt = 0
-                if error is None:
+                if error is None or reason(error) == SILENT:
                     continue
             error = error or ContentError("Ended", "a watch ended at once")
             self._fail(error, attempt)
@@ -139,8 +143,13 @@ class Reflector:
         }
         self._stats.watches[self.kind.kind] += 1
         asked = self._api.stream(self._path(version), params=params | self._selector, silence_s=self._timing.silence_s)
-        async with asked as lines:
-            self._contact.answered()
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._timing.open_s):
+                    lines = await stack.enter_async_context(asked)
+            except TimeoutError:
+                raise ApiError(0, "NoAnswer", "a watch was not answered in time") from None
+            self._hear()
             opened = self._clock()
             try:
                 await self._take(lines)

@@ -8,6 +8,7 @@ from typing import Final
 
 from xds_server.kube.client import ApiError
 
+SILENT: Final = "silent"
 _REASONS: Final = {
     401: "unauthorized",
     403: "forbidden",
@@ -34,5 +35,5 @@ class SourceStats:
 def reason(error: ApiError) -> str:
     """A word for an error, out of a fixed set."""
     if error.status == 0:
-        return "silent" if "Timeout" in error.reason else "unreachable"
+        return SILENT if "Timeout" in error.reason else "unreachable"
     return _REASONS.get(error.status) or ("server_error" if error.status >= 500 else "refused")

@@ -87,7 +87,7 @@ async def test_a_fault_of_an_event_loses_nothing(kube: KubeApi, world: World, fa
 
 
 async def test_a_silent_watch_is_cut_and_resumed(kube: KubeApi, world: World) -> None:
-    """A server that says nothing for too long is asked again from the same place, without a list."""
+    """A server that says nothing for too long is asked again from the same place: no list, no error."""
     async with following(kube, world, QUICK) as source:
         await source.synced.wait()
         kube.script(ROUTES, "event", "silent")
@@ -95,7 +95,20 @@ async def test_a_silent_watch_is_cut_and_resumed(kube: KubeApi, world: World) ->
         await world.until(lambda: host(world) == "a.example")
 
     assert 1 == world.stats.lists["HTTPRoute"]
-    assert 1 <= world.stats.errors["HTTPRoute", "silent"]
+    assert 2 <= world.stats.watches["HTTPRoute"]
+    assert {} == world.stats.errors
+
+
+async def test_a_watch_that_is_not_answered_is_a_failure(kube: KubeApi, world: World) -> None:
+    """A server that takes connections and says nothing is away: it is told soon, and all is read when it is back."""
+    async with following(kube, world, QUICK._replace(open_s=0.2)) as source:
+        await source.synced.wait()
+        kube.script(ROUTES, "watch", "silent", "silent", "silent")
+        kube.script(ROUTES, "event", "cut")
+        kube.apply(route("web", "a.example"))
+        await world.until(lambda: host(world) == "a.example")
+
+    assert 1 <= world.stats.errors["HTTPRoute", "unreachable"]
 
 
 async def test_bookmarks_move_the_place_to_go_on_at(kube: KubeApi, world: World) -> None:
