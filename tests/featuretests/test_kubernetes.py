@@ -292,3 +292,28 @@ def test_a_source_is_named_once(capsys: pytest.CaptureFixture[str], arguments: l
     """None, two, or one that is not there is wrong usage."""
     assert 2 == main(arguments)
     assert expected in capsys.readouterr().err
+
+
+async def test_serve_follows_a_cluster_and_ends_in_order(kube: KubeApi, tmp_path: Path) -> None:
+    """The command itself: a proxy gets what the API server has, SIGTERM is a clean end."""
+    flags = ("--kubeconfig", str(kube.kubeconfig(tmp_path / "kubeconfig")), "--state", str(tmp_path / "state"))
+    server = await asyncio.create_subprocess_exec(
+        "tidegate",
+        "serve",
+        *flags,
+        "--admin",
+        "off",
+        "--log-format",
+        "json",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert server.stdout is not None
+    async with asyncio.timeout(PATIENCE_S):
+        while b'"serving"' not in (line := await server.stdout.readline()):
+            assert line, "it ended"
+        async with connected(f"unix:{tmp_path / 'state' / 'xds.sock'}", lambda _: ()) as proxy:
+            await proxy.until(lambda: sum(key.type_url == LISTENER for key in proxy.held) == 3)
+        server.terminate()
+        rest = await server.stdout.read()
+        assert (0, False) == (await server.wait(), b"Traceback" in rest)
