@@ -6,7 +6,7 @@ It must not know what the route's rules say.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from xds_server.graph import Collection, Fetch
@@ -14,7 +14,7 @@ from xds_server.ingestion.hostnames import UNIVERSAL, covers, intersection, vali
 from xds_server.ingestion.sources import Sources
 from xds_server.ingestion.values import shown
 from xds_server.model.listener import Attachment
-from xds_server.model.refs import ListenerRef, ObjectRef, TableRef
+from xds_server.model.refs import ListenerRef, ObjectRef, ParentRef, TableRef
 from xds_server.model.verdict import Condition, VerdictRef
 from xds_server.objects.gateway import GROUP, RouteNamespaces
 from xds_server.objects.meta import Labels, LabelSelector
@@ -61,6 +61,7 @@ class ParentOutcome:
     verdict: VerdictRef
     accepted: Condition
     listeners: tuple[tuple[ParentListener, tuple[str, ...]], ...] = ()
+    parent: ParentRef | None = None
 
     def attachments(self, source: ObjectRef, *, accepted: bool) -> Iterator[Attachment]:
         for listener, hostnames in self.listeners:
@@ -87,7 +88,8 @@ def outcomes(
             continue
         section = ref.section_name or (str(ref.port) if ref.port else "")
         verdict = VerdictRef(route, position, str(parent.ref), section)
-        yield outcome(fetch, sources, parent, route, ref, hostnames, verdict)
+        written = ParentRef(ref.group, ref.kind, ref.namespace, ref.name, ref.section_name, ref.port)
+        yield replace(outcome(fetch, sources, parent, route, ref, hostnames, verdict), parent=written)
 
 
 def outcome(

@@ -31,7 +31,7 @@ def verdict(fetch: Fetch, tls_hosts: TlsHosts, routes: IngressRoutes) -> Iterato
     if invalid is not None:
         conditions.append(invalid)
     ref = VerdictRef(plan.ref)
-    yield ref, Verdict(ref, plan.generation, tuple(conditions))
+    yield ref, Verdict(ref, plan.generation, tuple(conditions), frontend=plan.frontend)
 
 
 def condition(type_: str, faults: list[Fault]) -> Condition | None:

@@ -65,7 +65,8 @@ def route_result(
         for attachment in outcome.attachments(source, accepted=findings.accepted)
     }
     verdicts = tuple(
-        Verdict(outcome.verdict, generation, conditions(outcome.accepted, findings)) for outcome in outcomes
+        Verdict(outcome.verdict, generation, conditions(outcome.accepted, findings), parent=outcome.parent)
+        for outcome in outcomes
     )
     return RouteResult(tuple(attachments.values()), tuple(routes), verdicts, tuple(remarks(source, findings)))
 

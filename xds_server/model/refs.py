@@ -20,6 +20,17 @@ SHARED_INGRESS: Final = ObjectRef("SharedIngress", "", "shared")
 """The frontend that all Ingresses of shared mode have in common; no Kubernetes object has this kind."""
 
 
+class ParentRef(NamedTuple):
+    """An entry of `parentRefs` as it is written: what is "" or None there is left to its default."""
+
+    group: str
+    kind: str
+    namespace: str
+    name: str
+    section: str
+    port: int | None
+
+
 class ListenerRef(NamedTuple):
     """One listener of a Gateway (`section` is its name) or of an Ingress frontend."""
 

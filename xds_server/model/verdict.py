@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from xds_server.model.refs import ObjectRef
+from xds_server.model.refs import ObjectRef, ParentRef
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 
@@ -33,7 +33,11 @@ class VerdictRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Conditions in the order of the specification, and what else a status carries of listeners and classes."""
+    """Conditions in the order of the specification, and what else a status carries.
+
+    `parent` is the entry of `parentRefs` that a route's verdict is about.
+    `frontend` is where an Ingress is served.
+    """
 
     ref: VerdictRef
     generation: int
@@ -41,6 +45,8 @@ class Verdict:
     supported_kinds: tuple[str, ...] = ()
     attached_routes: int | None = None
     supported_features: tuple[str, ...] = ()
+    parent: ParentRef | None = None
+    frontend: ObjectRef | None = None
 
 
 @dataclass(frozen=True, slots=True)

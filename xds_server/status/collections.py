@@ -23,10 +23,11 @@ Owner = Callable[[ResourceKey], ObjectRef | None]
 
 @dataclass(frozen=True, slots=True)
 class DesiredStatus:
-    """All verdicts of one object: its own first, then by parent or listener."""
+    """All verdicts of one object: its own first, then by parent or listener; and the addresses where it is served."""
 
     object: ObjectRef
     verdicts: tuple[Verdict, ...]
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +84,21 @@ def statuses(
         if ref.kind == "Gateway":
             condition = _addressed(fetch.get(frontends, ref)) or fetch.get(programs, ref) or _NOTHING_SERVED
             found = tuple(_with_programmed(verdict, condition) for verdict in found)
-        yield ref, DesiredStatus(ref, found)
+        yield ref, DesiredStatus(ref, found, _addresses(fetch, frontends, ref, found))
 
     return graph.derive("statuses", by_object, status)
 
 
 _NOTHING_SERVED: Final = Condition(PROGRAMMED, "False", "Invalid", "No listener of this Gateway can be served.")
+
+
+def _addresses(
+    fetch: Fetch, frontends: Collection[ObjectRef, Frontend], ref: ObjectRef, verdicts: tuple[Verdict, ...]
+) -> tuple[str, ...]:
+    """Of the frontend that a Gateway is, or that an Ingress says it is served at."""
+    at = ref if ref.kind == "Gateway" else next((v.frontend for v in verdicts if v.frontend is not None), None)
+    frontend = fetch.get(frontends, at) if at is not None else None
+    return frontend.addresses if frontend is not None else ()
 
 
 def _owned(owner: Owner, resource: Resource) -> list[ObjectRef]:

@@ -9,6 +9,8 @@ import pytest
 from tests.unit.ingestion import tls
 from tests.unit.ingestion.world import World, service
 from xds_server.ingestion.attachment import selects
+from xds_server.model.refs import ParentRef
+from xds_server.objects.gateway import GROUP
 from xds_server.objects.meta import LabelSelector, LabelSelectorRequirement
 
 
@@ -398,3 +400,12 @@ def test_a_listener_without_certificate_leaves_no_way_around_it() -> None:
 
     assert ("wide", ("x.io",)) == (listener.ref.section, listener.misdirected)
     assert ["*", "y.io"] == world.hosts(port=443, table="*")
+
+
+def test_a_verdict_names_its_entry_as_it_is_written() -> None:
+    """What a status repeats as `parentRef`: section and port apart, no namespace where none is written."""
+    world = World(gateway(http()), route(parents="{name: web, sectionName: http, port: 80}"), service("app"))
+
+    found = world.verdict("HTTPRoute", "r", "http")
+
+    assert ParentRef(GROUP, "Gateway", "", "web", "http", 80) == found.parent

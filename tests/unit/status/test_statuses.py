@@ -9,7 +9,7 @@ import pytest
 from xds_server.graph import Collection, Graph, Source
 from xds_server.model.delivery import Acceptance, Delay, DeliveryRef, Node, NodeRef, Rejection
 from xds_server.model.listener import Frontend
-from xds_server.model.refs import ObjectRef
+from xds_server.model.refs import SHARED_INGRESS, ObjectRef
 from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, Resource, ResourceKey, resource
 from xds_server.model.verdict import Condition, Verdict, VerdictRef
 from xds_server.status.collections import DesiredStatus, statuses
@@ -236,3 +236,18 @@ def test_an_object_that_is_too_large_says_so(world: World) -> None:
     [condition] = verdict.conditions
     assert ("Accepted", "False", "UnsupportedValue") == (condition.type, condition.status, condition.reason)
     assert "name fewer hostnames" in condition.message
+
+
+def test_a_status_has_the_addresses_where_the_object_is_served(world: World) -> None:
+    """A Gateway's own, and for an Ingress those of the frontend that its verdict names."""
+    ingress = ObjectRef("Ingress", "default", "app")
+    ref = VerdictRef(ingress)
+    world.verdicts.put(ref, Verdict(ref, 1, (ACCEPTED,), frontend=SHARED_INGRESS))
+    world.frontends.put(SHARED_INGRESS, Frontend(SHARED_INGRESS, ("127.80.0.2",)))
+    world.graph.commit()
+    before = [world.statuses[ref].addresses for ref in (GATEWAY, ingress)]
+    world.frontends.put(SHARED_INGRESS, Frontend(SHARED_INGRESS, ("127.80.0.3",)))
+    world.graph.commit()
+
+    assert [("127.80.0.1",), ("127.80.0.2",)] == before
+    assert ("127.80.0.3",) == world.statuses[ingress].addresses
