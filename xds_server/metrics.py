@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from xds_server.kube.stats import SourceStats
+from xds_server.kube.status_stats import StatusStats
 from xds_server.model.resource import ResourceKey
 from xds_server.xds.streams import Streams
 
@@ -79,6 +80,26 @@ def collection_sizes(sizes: Callable[[], dict[str, int]]) -> Callable[[], Iterat
         for name, size in sizes().items():
             family.add_metric([name], size)
         yield family
+
+    return read
+
+
+def status_counters(
+    stats: StatusStats, leads: Callable[[], bool], pending: Callable[[], int]
+) -> Callable[[], Iterator[Metric]]:
+    """What was written into statuses, by kind and result, and whether this replica is the one that writes."""
+
+    def read() -> Iterator[Metric]:
+        writes = CounterMetricFamily(
+            "tidegate_status_writes",
+            "Writes of statuses: written, conflict, gone, refused or failed.",
+            labels=["kind", "result"],
+        )
+        for labels, count in sorted(stats.writes.items()):
+            writes.add_metric(labels, count)
+        yield writes
+        yield GaugeMetricFamily("tidegate_status_pending", "Objects whose status is to be looked at.", value=pending())
+        yield GaugeMetricFamily("tidegate_leader", "1 where this replica writes statuses.", value=leads())
 
     return read
 

@@ -22,11 +22,11 @@ CONTRACT: dict[str, frozenset[str]] = {
     "explain": frozenset({"translation.envoy", "translation.names", "model"}),
     "xds": frozenset({"model.resource"}),
     "files": frozenset({"objects", "model.refs"}),
-    "kube": frozenset({"objects", "model"}),
+    "kube": frozenset({"objects", "model", "status.collections", "status.merge"}),
     "proxy": frozenset(),
     "demo": frozenset(),
     "log": frozenset(),
-    "metrics": frozenset({"model", "xds.streams", "kube.stats"}),
+    "metrics": frozenset({"model", "xds.streams", "kube.stats", "kube.status_stats"}),
     "config": frozenset({"log"}),
     "pipeline": frozenset({"graph", "model", "objects", "ingestion", "translation", "status"}),
     "cluster": frozenset({"config", "ingestion.sources", "model", "pipeline", "translation.settings"}),
@@ -54,6 +54,7 @@ BORDERS: dict[str, frozenset[str]] = {
 # Pure: a function of its arguments. No event loop, clock, network, process or chance.
 PURE = frozenset({"graph", "model", "objects", "ingestion", "translation", "status", "explain"})
 PURE |= {f"xds.{module}" for module in ("detail", "events", "gates", "names", "resource_type", "resources", "stats")}
+PURE |= {"kube.election", "kube.pending"}
 PURE |= {f"xds.{module}" for module in ("stream", "subscription", "wire")}
 PURE |= {"kube.held", "kube.kinds", "kube.observed"}
 IMPURE = frozenset(

@@ -124,12 +124,12 @@ def merged(
     match desired.object.kind:
         case "Gateway":
             _gateway(merge, after, desired)
-        case "GatewayClass":
-            _gateway_class(merge, after, desired)
         case "Ingress":
             _ingress(after, desired, written)
-        case _:
+        case kind if kind.endswith("Route"):
             _route(merge, after, desired)
+        case _:
+            _object(merge, after, desired)
     old, new = _plain(before), _plain(after)
     if old == new:
         return Merged(None, held=merge.held)
@@ -164,12 +164,14 @@ def _listener(merge: _Merge, there: Raw | None, verdict: Verdict) -> Fields:
     return entry
 
 
-def _gateway_class(merge: _Merge, status: Fields, desired: DesiredStatus) -> None:
+def _object(merge: _Merge, status: Fields, desired: DesiredStatus) -> None:
+    """Conditions, and of a GatewayClass its features."""
     own, overrides = _own(desired)
     if own is None:
         return
     status["conditions"] = _conditions(merge, status.get("conditions"), own, overrides)
-    _put(status, "supportedFeatures", [{"name": name} for name in sorted(own.supported_features)[:MOST_FEATURES]])
+    if own.supported_features:
+        _put(status, "supportedFeatures", [{"name": name} for name in sorted(own.supported_features)[:MOST_FEATURES]])
 
 
 def _ingress(status: Fields, desired: DesiredStatus, written: Sequence[str]) -> None:
