@@ -9,7 +9,7 @@ import stat
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
@@ -20,12 +20,15 @@ from xds_server.controller import Controller
 from xds_server.embedded import embedded_pipeline
 from xds_server.files.directory import Directory, Scan
 from xds_server.graph import Changes
+from xds_server.ingestion.sources import Settings
 from xds_server.kube.client import Api, CredentialsError, credentials
 from xds_server.kube.contact import Contact
+from xds_server.kube.lease import Elector, identity
 from xds_server.kube.reflector import Link
 from xds_server.kube.source import KubernetesSource
 from xds_server.kube.stats import SourceStats
-from xds_server.metrics import Metrics, collection_sizes, source_counters, stream_counters
+from xds_server.kube.status_writer import StatusWriter
+from xds_server.metrics import Metrics, collection_sizes, source_counters, status_counters, stream_counters
 from xds_server.xds.credentials import InsecureLoopback, Listen, ListenError, MutualTls, UnixSocket
 from xds_server.xds.server import ServerSettings, serving
 from xds_server.xds.streams import Streams
@@ -208,9 +211,30 @@ class Manifests:
         return ""
 
 
+class Statuses(NamedTuple):
+    """Who writes them, and when."""
+
+    elector: Elector
+    writer: StatusWriter
+
+    async def run(self, loaded: asyncio.Event) -> None:
+        """Lead whenever possible, and write while leading, until cancelled.
+
+        Nobody leads who has not loaded: he would write that nothing is served.
+        The leadership is given back once nothing is written any more.
+        """
+        await loaded.wait()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.elector.run())
+                tasks.create_task(self.writer.run())
+        finally:
+            await self.elector.release()
+
+
 @asynccontextmanager
-async def reading(plane: ControlPlane, cluster: Cluster) -> AsyncIterator[KubernetesSource]:
-    """Let a control plane, before anything of it runs, take its objects from an API server."""
+async def reading(plane: ControlPlane, cluster: Cluster) -> AsyncIterator[Statuses]:
+    """Let a control plane, before anything of it runs, take its objects from an API server, and write their status."""
     try:
         api = Api(await credentials(cluster.kubeconfig, cluster.context or None))
     except CredentialsError as error:
@@ -222,13 +246,25 @@ async def reading(plane: ControlPlane, cluster: Cluster) -> AsyncIterator[Kubern
         if wanted.name in changes:
             source.refer()
 
+    statuses = status_writing(plane, api, source, cluster)
     plane.source = source
     plane.observers.append(committed)
     plane.metrics.watch(source_counters(stats, source.ages, source.sizes, source.undecodable))
     try:
-        yield source
+        yield statuses
     finally:
         await api.close()
+
+
+def status_writing(plane: ControlPlane, api: Api, source: KubernetesSource, cluster: Cluster) -> Statuses:
+    """The part of a control plane that tells the authors of objects what became of them."""
+    desired = plane.pipeline.statuses
+    elector = Elector(api, cluster.namespace, identity(cluster.pod))
+    writer = StatusWriter(api, elector, desired, source.observed, Settings().controller_name)
+    elector.on_gained, source.on_observed = writer.gained, writer.observe
+    plane.observers.append(lambda changes: writer.commit(changes.get(desired.name, ())))
+    plane.metrics.watch(status_counters(writer.stats, lambda: elector.leads, lambda: writer.pending))
+    return Statuses(elector, writer)
 
 
 def listen(config: Config) -> Listen:

@@ -13,6 +13,7 @@ from typing import Final, Literal, get_args
 from xds_server.log import LogFormat
 
 DEFAULT_POOL: Final = "127.80.0.0/16"
+DEFAULT_NAMESPACE = "tidegate-system"
 DEFAULT_ADMIN: Final = "127.0.0.1:15080"
 LoadBalancerMode = Literal["dedicated", "shared"]
 
@@ -32,10 +33,15 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Whose API server is read: without a file that of the pod's service account, else of the user's kubeconfig."""
+    """Whose API server is read: without a file that of the pod's service account, else of the user's kubeconfig.
+
+    `namespace` is where the Lease of the replicas is, `pod` the name under which this one may hold it.
+    """
 
     kubeconfig: Path | None = None
     context: str = ""
+    namespace: str = DEFAULT_NAMESPACE
+    pod: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +177,12 @@ def _cluster(given: dict[str, object]) -> Cluster | None:
         return None
     if isinstance(kubeconfig, Path) and not kubeconfig.is_file():
         raise ConfigError(f"--kubeconfig {kubeconfig}: there is no such file")
-    return Cluster(kubeconfig if isinstance(kubeconfig, Path) else None, context)
+    return Cluster(
+        kubeconfig if isinstance(kubeconfig, Path) else None,
+        context,
+        os.environ.get("POD_NAMESPACE") or DEFAULT_NAMESPACE,
+        os.environ.get("POD_NAME", ""),
+    )
 
 
 def _pool(networks: list[str]) -> tuple[str, ...]:

@@ -54,9 +54,8 @@ BORDERS: dict[str, frozenset[str]] = {
 # Pure: a function of its arguments. No event loop, clock, network, process or chance.
 PURE = frozenset({"graph", "model", "objects", "ingestion", "translation", "status", "explain"})
 PURE |= {f"xds.{module}" for module in ("detail", "events", "gates", "names", "resource_type", "resources", "stats")}
-PURE |= {"kube.election", "kube.pending"}
 PURE |= {f"xds.{module}" for module in ("stream", "subscription", "wire")}
-PURE |= {"kube.held", "kube.kinds", "kube.observed"}
+PURE |= {"kube.election", "kube.held", "kube.kinds", "kube.observed", "kube.pending"}
 IMPURE = frozenset(
     {"asyncio", "random", "secrets", "selectors", "socket", "subprocess", "threading", "time", "structlog"}
 )

@@ -49,14 +49,17 @@ async def _serve(settings: Config) -> None:
         private_directory(settings.state)
     plane = ControlPlane(settings)
     async with AsyncExitStack() as stack:
+        statuses = None
         if settings.cluster:
-            await stack.enter_async_context(reading(plane, settings.cluster))
+            statuses = await stack.enter_async_context(reading(plane, settings.cluster))
         else:
             plane.load()
         await stack.enter_async_context(plane.serving())
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         tasks.create_task(plane.run())
         tasks.create_task(plane.watch())
+        if statuses is not None:
+            tasks.create_task(statuses.run(plane.loaded))
 
 
 def until_signalled(main: Callable[[], Awaitable[None]]) -> None:

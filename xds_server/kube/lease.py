@@ -56,6 +56,7 @@ class Elector:
     ) -> None:
         self._api, self._namespace, self._name, self.on_gained = api, namespace, name, on_gained
         self._election = Election(identity, clock, microtime)
+        self._said = ""
 
     @property
     def leads(self) -> bool:
@@ -112,12 +113,18 @@ class Elector:
                 return "conflict"
             if error.status == 404 and isinstance(question, Read):
                 return "absent"
-            log.warning("lease not answered", lease=self._name, namespace=self._namespace, error=str(error)[:512])
-            return "failed"
+            return self._failed(f"{error.status} {error.reason}", error)
         except msgspec.DecodeError as error:
-            log.warning("lease not understood", lease=self._name, namespace=self._namespace, error=str(error)[:512])
-            return "failed"
+            return self._failed("not understood", error)
+        self._said = ""
         return Lease(found.metadata.resource_version, found.spec)
+
+    def _failed(self, reason: str, error: Exception) -> Answer:
+        """It is asked again and again: what is wrong is said once."""
+        if self._said != reason:
+            self._said = reason
+            log.warning("lease not answered", lease=self._name, namespace=self._namespace, error=str(error)[:512])
+        return "failed"
 
     def _body(self, version: str, spec: LeaseSpec) -> bytes:
         metadata = {"name": self._name, "namespace": self._namespace}
