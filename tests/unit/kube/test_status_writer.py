@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.kube_api import KubeApi, Refusal
+from tests.kube_api import KubeApi, Object, Refusal
 from tests.unit.kube.status_world import CLASS, GATEWAY, WEB, replica, route, route_ref
 from xds_server.kube.status_writer import PATIENCE_S, SOFT_S
 
@@ -222,6 +222,50 @@ async def test_counts_of_routes_are_gathered(kube: KubeApi) -> None:
     assert 181 == writes(kube)["PUT httproutes/status"]
     found = kube.object(*GATEWAY)
     assert 181 == (found and found["status"]["listeners"][0]["attachedRoutes"])
+
+
+async def test_who_undoes_what_was_written_is_not_raced(kube: KubeApi) -> None:
+    """It is written again, each time twice as long after the last one: two controllers under one name, say."""
+    async with replica(kube) as one:
+        await one.settled()
+        seen: list[int] = []
+        for wait_s in (0.5, 1, 2):
+            kube.set_status(*route_ref(), {"parents": []})
+            one.sync()
+            await one.later(wait_s - 0.1)
+            seen.append(writes(kube)["PUT httproutes/status"])
+            await one.later(0.1)
+            await one.settled()
+            seen.append(writes(kube)["PUT httproutes/status"])
+
+    assert [1, 2, 2, 3, 3, 4] == seen
+    assert parents(kube)
+
+
+class Old(KubeApi):
+    """One whose definition of Gateways knows no kinds of a listener, and drops them."""
+
+    def _put(self, plural: str, found: Object) -> Object:
+        for listener in found.get("status", {}).get("listeners", []):
+            listener.pop("supportedKinds", None)
+        return super()._put(plural, found)
+
+
+async def test_what_the_api_server_drops_is_not_written_without_end() -> None:
+    """It is told once, and tried again later."""
+    async with Old() as kube:
+        kube.apply(CLASS, WEB)
+        with capture_logs() as logs:
+            async with replica(kube) as one:
+                await one.until(lambda: one.results("written") == 2)
+                one.sync()
+                await one.later(3)
+                early = writes(kube)["PUT gateways/status"]
+                await one.later(300)
+                await one.until(lambda: one.results("written") == 3)
+
+    assert (1, 2) == (early, writes(kube)["PUT gateways/status"])
+    assert ["install the newest CRDs"] == [e["error"][-23:] for e in logs if e["event"] == "status refused"]
 
 
 async def test_an_outage_of_the_api_server_is_waited_out(kube: KubeApi) -> None:
