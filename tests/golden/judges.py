@@ -52,6 +52,16 @@ _ROUTE: Final = {
     },
     "PartiallyInvalid": {"True": {"UnsupportedValue", "IncompatibleFilters"}},
 }
+
+
+def _pool(prefix: str) -> dict[str, dict[str, set[str]]]:
+    return {
+        "Accepted": {"True": {"Accepted"}, "False": {"InvalidBlocks"}},
+        f"{prefix}PoolConflict": {"True": {"BlocksOverlap"}, "False": {"NoConflict"}},
+        **{f"{prefix}{count}": {"Unknown": {"Counted"}} for count in ("IPsTotal", "IPsAvailable", "IPsUsed")},
+    }
+
+
 STANDARD: Final[dict[str, dict[str, dict[str, set[str]]]]] = {
     "GatewayClass": {
         "Accepted": {"True": {"Accepted"}, "False": {"InvalidParameters", "Unsupported"}},
@@ -105,6 +115,9 @@ STANDARD: Final[dict[str, dict[str, dict[str, set[str]]]]] = {
         },
         "PartiallyInvalid": {"True": {"UnsupportedValue"}},
     },
+    # Pools are ours; the types are those of Cilium's pools.
+    "LoadBalancerIPPool": _pool(""),
+    "CiliumLoadBalancerIPPool": _pool("cilium.io/"),
 }
 
 

@@ -1323,4 +1323,132 @@ DEFINITIONS: Final[dict[str, dict[str, Any]]] = {
             "status": {},
         },
     },
+    "GatewayParameters.spec.exposure.service.nodePorts": {
+        "type": "object",
+        "required": ["port", "nodePort"],
+        "properties": {
+            "nodePort": {"type": "integer", "minimum": 1, "maximum": 65535},
+            "port": {"type": "integer", "minimum": 1, "maximum": 65535},
+        },
+    },
+    "GatewayParameters.spec.exposure.service": {
+        "type": "object",
+        "properties": {
+            "allocateLoadBalancerNodePorts": {"type": "boolean"},
+            "annotations": {
+                "type": "object",
+                "maxProperties": 64,
+                "additionalProperties": {"type": "string", "maxLength": 4096},
+            },
+            "externalTrafficPolicy": {"type": "string", "enum": ["Cluster", "Local"]},
+            "ipFamilies": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 2,
+                "x-kubernetes-list-type": "set",
+                "items": {"type": "string", "enum": ["IPv4", "IPv6"]},
+            },
+            "ipFamilyPolicy": {"type": "string", "enum": ["SingleStack", "PreferDualStack", "RequireDualStack"]},
+            "labels": {
+                "type": "object",
+                "maxProperties": 64,
+                "additionalProperties": {"type": "string", "maxLength": 63},
+            },
+            "loadBalancerClass": {"type": "string", "minLength": 1, "maxLength": 316},
+            "loadBalancerSourceRanges": {
+                "type": "array",
+                "maxItems": 256,
+                "x-kubernetes-list-type": "set",
+                "items": {"type": "string", "maxLength": 43},
+            },
+            "nodePorts": {
+                "type": "array",
+                "maxItems": 64,
+                "x-kubernetes-list-map-keys": ["port"],
+                "items": {"$ref": "GatewayParameters.spec.exposure.service.nodePorts"},
+            },
+            "type": {"type": "string", "enum": ["LoadBalancer", "NodePort", "ClusterIP"]},
+        },
+    },
+    "GatewayParameters.spec.exposure": {
+        "type": "object",
+        "required": ["type"],
+        "properties": {
+            "service": {"$ref": "GatewayParameters.spec.exposure.service"},
+            "type": {"type": "string", "enum": ["Address", "Service", "HostPort"]},
+        },
+    },
+    "GatewayParameters.spec": {
+        "type": "object",
+        "properties": {"exposure": {"$ref": "GatewayParameters.spec.exposure"}},
+    },
+    "GatewayParameters": {
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"$ref": "V1ObjectMeta"},
+            "spec": {"$ref": "GatewayParameters.spec"},
+            "status": {},
+        },
+    },
+    "LoadBalancerIPPool.spec.blocks": {
+        "type": "object",
+        "properties": {
+            "cidr": {"type": "string", "minLength": 3, "maxLength": 43},
+            "start": {"type": "string", "minLength": 2, "maxLength": 39},
+            "stop": {"type": "string", "minLength": 2, "maxLength": 39},
+        },
+    },
+    "LoadBalancerIPPool.spec.serviceSelector.matchExpressions": {
+        "type": "object",
+        "required": ["key", "operator"],
+        "properties": {
+            "key": {"type": "string", "minLength": 1, "maxLength": 317},
+            "operator": {"type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"]},
+            "values": {"type": "array", "maxItems": 64, "items": {"type": "string", "maxLength": 63}},
+        },
+    },
+    "LoadBalancerIPPool.spec.serviceSelector": {
+        "type": "object",
+        "properties": {
+            "matchExpressions": {
+                "type": "array",
+                "maxItems": 64,
+                "items": {"$ref": "LoadBalancerIPPool.spec.serviceSelector.matchExpressions"},
+            },
+            "matchLabels": {
+                "type": "object",
+                "maxProperties": 64,
+                "additionalProperties": {"type": "string", "maxLength": 63},
+            },
+        },
+    },
+    "LoadBalancerIPPool.spec": {
+        "type": "object",
+        "required": ["blocks"],
+        "properties": {
+            "allowFirstLastIPs": {"type": "string", "enum": ["Yes", "No"]},
+            "blocks": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 64,
+                "items": {"$ref": "LoadBalancerIPPool.spec.blocks"},
+            },
+            "disabled": {"type": "boolean"},
+            "serviceSelector": {"$ref": "LoadBalancerIPPool.spec.serviceSelector"},
+        },
+    },
+    "LoadBalancerIPPool": {
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"$ref": "V1ObjectMeta"},
+            "spec": {"$ref": "LoadBalancerIPPool.spec"},
+            "status": {},
+        },
+    },
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from xds_server.objects import core, gateway, networking, routes
+from xds_server.objects import core, gateway, networking, routes, tidegate
 from xds_server.objects.meta import Model
 
 
@@ -39,6 +39,15 @@ SERVED: Final[dict[tuple[str, str], Kind]] = {
     (f"{GATEWAY}/v1", "TLSRoute"): Kind(routes.TLSRoute, "TLSRoute"),
     (f"{GATEWAY}/v1alpha3", "TLSRoute"): Kind(routes.TLSRoute, "TLSRoute"),
     (f"{GATEWAY}/v1alpha2", "TLSRoute"): Kind(routes.TLSRoute, "TLSRoute.v1alpha2"),
+    ("tidegate.dev/v1alpha1", "LoadBalancerIPPool"): Kind(
+        tidegate.LoadBalancerIPPool, "LoadBalancerIPPool", namespaced=False
+    ),
+    ("cilium.io/v2", "CiliumLoadBalancerIPPool"): Kind(
+        tidegate.CiliumLoadBalancerIPPool, "LoadBalancerIPPool", namespaced=False
+    ),
+    ("cilium.io/v2alpha1", "CiliumLoadBalancerIPPool"): Kind(
+        tidegate.CiliumLoadBalancerIPPool, "LoadBalancerIPPool", namespaced=False
+    ),
 }
 
 VERSIONS: Final[dict[str, tuple[str, ...]]] = {

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from xds_server.graph import Collection, Fetch, Graph, Group
 from xds_server.ingestion import backends, certificates
+from xds_server.ingestion.address_annotations import requested, sharing
+from xds_server.ingestion.address_pools import declare_pool_verdicts, declare_pools
 from xds_server.ingestion.addresses import WantedFrontend, assigned
 from xds_server.ingestion.attachment import Parent, Parents, outcomes
 from xds_server.ingestion.certificates import Checked, certificate_target
@@ -22,9 +24,10 @@ from xds_server.ingestion.gateway import (
 from xds_server.ingestion.grants import Grants, grants, permitted
 from xds_server.ingestion.grpc_route import grpc_routes
 from xds_server.ingestion.http_route import http_routes
-from xds_server.ingestion.ingress import ingest_ingresses
+from xds_server.ingestion.ingress import IngressParts, ingest_ingresses
 from xds_server.ingestion.precedence import Ranking, ranking
 from xds_server.ingestion.route_result import Findings, RouteResult, route_result
+from xds_server.ingestion.service_names import selected_by
 from xds_server.ingestion.sources import Settings, Sources
 from xds_server.ingestion.tls_route import tls_rules
 from xds_server.ingestion.unowned import declare_unowned
@@ -86,8 +89,11 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
     own_tls_routes = declare_tls_routes(graph, by_host, rankings, tls_rules)
     tls_routes = graph.union("tls_routes/served", own_tls_routes, ingresses.tls_routes)
     clusters = declare_clusters(graph, routes, tls_routes)
+    pools = declare_pools(graph, sources)
+    wanted = declare_wanted(graph, sources, settings, gateways, ingresses)
+    frontends = graph.derive("frontends", wanted.index(lambda _: ("all",)), assigned(pools, settings.pool))
     return Ingested(
-        declare_frontends(graph, sources, settings, gateways, ingresses.frontends),
+        frontends,
         listeners,
         attachments,
         routes,
@@ -100,6 +106,7 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
             "verdicts",
             declare_verdicts(graph, sources, settings, gateways, attachments, results),
             ingresses.verdicts,
+            declare_pool_verdicts(graph, pools, frontends),
         ),
         graph.union(
             "warnings",
@@ -141,25 +148,45 @@ def declare_gateways(
     return graph.derive("gateways/results", sources.gateways, result), wanted
 
 
-def declare_frontends(
+def declare_wanted(
     graph: Graph,
     sources: Sources,
     settings: Settings,
     gateways: Collection[ObjectRef, GatewayResult],
-    ingresses: Collection[ObjectRef, ObjectRef],
-) -> Collection[ObjectRef, Frontend]:
-    """Every frontend with its addresses, which are chosen among all of them."""
+    ingresses: IngressParts,
+) -> Collection[ObjectRef, WantedFrontend]:
+    """Every frontend with what it asks for; addresses are then chosen among all of them."""
+    ports = graph.derive(
+        "frontends/ports",
+        ingresses.listeners.index(lambda listener: (listener.port_ref,)),
+        lambda _, port, __: ((port, port),),
+    ).index(lambda port: (port.frontend,))
 
     def of_ingress(fetch: Fetch, ref: ObjectRef, _: ObjectRef) -> Iterator[tuple[ObjectRef, WantedFrontend]]:
+        numbers = frozenset(port.port for port in fetch.by(ports, ref))
         ingress = fetch.get(sources.ingresses, ref)
-        yield ref, WantedFrontend(ref, ingress.metadata.creation_timestamp if ingress else "")
+        if ingress is None:
+            yield ref, WantedFrontend(ref, "", labels=selected_by(ref, {}, settings), ports=numbers)
+            return
+        meta, held = ingress.metadata, ingress.status.load_balancer.ingress
+        yield (
+            ref,
+            WantedFrontend(
+                ref,
+                meta.creation_timestamp,
+                requested(meta.annotations),
+                selected_by(ref, meta.labels, settings),
+                tuple(each.ip for each in held if each.ip),
+                numbers,
+                sharing(meta.annotations),
+            ),
+        )
 
-    wanted = graph.union(
+    return graph.union(
         "frontends/wanted",
         graph.derive("frontends/gateways", gateways, frontend_of),
-        graph.derive("frontends/ingresses", ingresses, of_ingress),
+        graph.derive("frontends/ingresses", ingresses.frontends, of_ingress),
     )
-    return graph.derive("frontends", wanted.index(lambda _: ("all",)), assigned(settings.pool))
 
 
 def frontend_of(_: Fetch, ref: ObjectRef, gateway: GatewayResult) -> Iterator[tuple[ObjectRef, WantedFrontend]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from xds_server.graph import Fetch
+from xds_server.ingestion.address_annotations import requested, sharing
 from xds_server.ingestion.addresses import WantedFrontend
 from xds_server.ingestion.attachment import Parent
 from xds_server.ingestion.certificates import Checked, usable_certificate
@@ -25,6 +26,7 @@ from xds_server.ingestion.listeners import (
     parent_listener,
     with_conflicts,
 )
+from xds_server.ingestion.service_names import selected_by
 from xds_server.ingestion.sources import Settings, Sources
 from xds_server.model.listener import Listener
 from xds_server.model.refs import ObjectRef
@@ -83,13 +85,10 @@ def gateway_result(
     accepted = gateway_accepted(fetch, sources, gateway, findings)
     resolved = gateway_resolved(fetch, grants, checked, ref, gateway, findings)
     is_accepted = accepted.status == "True"
-    frontend = None
-    if is_accepted:
-        static = tuple(address.value for address in gateway.spec.addresses if address.value)
-        frontend = WantedFrontend(ref, gateway.metadata.creation_timestamp, static)
     served = [finding for finding in findings if is_accepted and finding.served]
+    ports = frozenset(finding.spec.port for finding in served)
     return GatewayResult(
-        frontend,
+        wanted_frontend(ref, gateway, settings, ports) if is_accepted else None,
         tuple(listener(ref, finding, findings) for finding in served),
         Parent(ref, tuple(parent_listener(ref, finding, findings, served) for finding in findings)),
         (
@@ -97,6 +96,21 @@ def gateway_result(
             *(listener_verdict(ref, gateway.metadata.generation, finding) for finding in findings),
         ),
         tuple(gateway_remarks(ref, gateway)),
+    )
+
+
+def wanted_frontend(ref: ObjectRef, gateway: Gateway, settings: Settings, ports: frozenset[int]) -> WantedFrontend:
+    """What a Gateway says of its addresses; those of its spec come before an annotation's."""
+    infrastructure = gateway.spec.infrastructure or api.GatewayInfrastructure()
+    static = tuple(address.value for address in gateway.spec.addresses if address.value)
+    return WantedFrontend(
+        ref,
+        gateway.metadata.creation_timestamp,
+        static or requested(infrastructure.annotations),
+        selected_by(ref, {**gateway.metadata.labels, **infrastructure.labels}, settings),
+        tuple(address.value for address in gateway.status.addresses),
+        ports,
+        sharing(infrastructure.annotations),
     )
 
 

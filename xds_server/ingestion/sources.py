@@ -14,6 +14,7 @@ from xds_server.objects.core import ConfigMap, EndpointSlice, Namespace, Secret,
 from xds_server.objects.gateway import Gateway, GatewayClass, ReferenceGrant
 from xds_server.objects.networking import Ingress, IngressClass
 from xds_server.objects.routes import GRPCRoute, HTTPRoute, TLSRoute
+from xds_server.objects.tidegate import LoadBalancerIPPool
 
 SOURCE_BY_KIND: Final = {
     "GatewayClass": "gateway_classes",
@@ -29,11 +30,13 @@ SOURCE_BY_KIND: Final = {
     "Secret": "secrets",
     "ConfigMap": "config_maps",
     "Namespace": "namespaces",
+    "LoadBalancerIPPool": "address_pools",
+    "CiliumLoadBalancerIPPool": "address_pools",
 }
 
 
 class Sources(NamedTuple):
-    """One source a kind; each object's key is its `ObjectRef`."""
+    """One source a kind, or for kinds that are read as one; each object's key is its `ObjectRef`."""
 
     gateway_classes: Source[ObjectRef, GatewayClass]
     gateways: Source[ObjectRef, Gateway]
@@ -48,6 +51,7 @@ class Sources(NamedTuple):
     secrets: Source[ObjectRef, Secret]
     config_maps: Source[ObjectRef, ConfigMap]
     namespaces: Source[ObjectRef, Namespace]
+    address_pools: Source[ObjectRef, LoadBalancerIPPool]
     absent: Source[ObjectRef, str]
     """Secrets and ConfigMaps that were asked for and are not to be had, and why; see `Settings.reads_on_demand`."""
 
@@ -66,7 +70,8 @@ class Settings:
     """What the operator decides.
 
     `undeclared_classes` are names of GatewayClasses and IngressClasses that are ours without an object that says so.
-    `pool` are the networks from each of which every frontend gets an address.
+    `pool` are the networks from each of which every frontend gets an address, as long as there is no pool object.
+    `namespace` is where the installation itself is, and `ingress_service` names what all shared Ingresses have there.
     `highest_port` is the last one that a listener may name: a port offset leaves fewer.
     `reads_on_demand` says that Secrets and ConfigMaps are read once something refers to them (`wanted_objects`), so
     that one is not known to be missing before it is in `absent`.
@@ -82,3 +87,5 @@ class Settings:
     loadbalancer_mode: Literal["dedicated", "shared"] = "dedicated"
     enforce_https: bool = True
     default_tls_secret: ObjectRef | None = None
+    namespace: str = "tidegate-system"
+    ingress_service: str = "tidegate-ingress"

@@ -6,7 +6,7 @@ import re
 from typing import Final, NamedTuple
 
 from xds_server.model.refs import ObjectRef
-from xds_server.objects import core, gateway, networking, routes
+from xds_server.objects import core, gateway, networking, routes, tidegate
 from xds_server.objects.meta import Model
 
 GATEWAY: Final = gateway.GROUP
@@ -46,6 +46,10 @@ def _gateway(
     return Kind(kind, GATEWAY, ("v1", *older), plural, struct, namespaced, status)
 
 
+def _pool(kind: str, plural: str, struct: type[Model], group: str, *versions: str) -> Kind:
+    return Kind(kind, group, versions, plural, struct, namespaced=False, writes_status=True)
+
+
 # What must be there first has no order here: nothing is served before all of them are synchronised.
 KINDS: Final = (
     Kind("Namespace", "", ("v1",), "namespaces", core.Namespace, namespaced=False),
@@ -59,6 +63,15 @@ KINDS: Final = (
     _gateway("GRPCRoute", "grpcroutes", routes.GRPCRoute),
     _gateway("TLSRoute", "tlsroutes", routes.TLSRoute, "v1alpha3", "v1alpha2"),
     _gateway("ReferenceGrant", "referencegrants", gateway.ReferenceGrant, "v1beta1", status=False),
+    _pool("LoadBalancerIPPool", "loadbalancerippools", tidegate.LoadBalancerIPPool, tidegate.GROUP, "v1alpha1"),
+    _pool(
+        "CiliumLoadBalancerIPPool",
+        "ciliumloadbalancerippools",
+        tidegate.CiliumLoadBalancerIPPool,
+        "cilium.io",
+        "v2",
+        "v2alpha1",
+    ),
 )
 
 # Read one by one, when something of ours refers to them.

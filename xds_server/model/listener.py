@@ -13,12 +13,14 @@ class Frontend:
     """Addresses served as one: a Gateway, a dedicated Ingress, or all shared Ingresses.
 
     `addresses` is empty while none can be had; `unusable` then says why, and `reason` is its word in a condition.
+    `pools` are the objects that the addresses are from.
     """
 
     ref: ObjectRef
     addresses: tuple[str, ...]
     unusable: str = ""
     reason: str = "AddressNotUsable"
+    pools: tuple[ObjectRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

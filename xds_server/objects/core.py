@@ -25,9 +25,27 @@ class ServiceSpec(Model, frozen=True, kw_only=True):
     external_name: str = ""
 
 
+class LoadBalancerIngress(Model, frozen=True, kw_only=True):
+    """Where a load balancer is reached: by one of the two."""
+
+    ip: str = ""
+    hostname: str = ""
+
+
+class LoadBalancerStatus(Model, frozen=True, kw_only=True):
+    ingress: tuple[LoadBalancerIngress, ...] = ()
+
+
+class WithLoadBalancer(Model, frozen=True, kw_only=True):
+    """The status of a Service or an Ingress, as far as it is read: the addresses that it has."""
+
+    load_balancer: LoadBalancerStatus = LoadBalancerStatus()
+
+
 class Service(Model, frozen=True, kw_only=True):
     metadata: ObjectMeta
     spec: ServiceSpec = ServiceSpec()
+    status: WithLoadBalancer = WithLoadBalancer()
 
 
 class EndpointConditions(Model, frozen=True, kw_only=True):

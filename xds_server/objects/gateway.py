@@ -174,9 +174,21 @@ class GatewaySpec(Model, frozen=True, kw_only=True):
     default_scope: Literal["All", "None", ""] = ""
 
 
+class GatewayStatusAddress(Model, frozen=True, kw_only=True):
+    type: str = ""
+    value: str = ""
+
+
+class GatewayStatus(Model, frozen=True, kw_only=True):
+    """Only the addresses that the Gateway has: it keeps them."""
+
+    addresses: tuple[GatewayStatusAddress, ...] = ()
+
+
 class Gateway(Model, frozen=True, kw_only=True):
     metadata: ObjectMeta
     spec: GatewaySpec
+    status: GatewayStatus = GatewayStatus()
 
 
 class ReferenceGrantFrom(Model, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from xds_server.objects.core import WithLoadBalancer
 from xds_server.objects.meta import Model, ObjectMeta
 
 
@@ -69,3 +70,4 @@ class IngressSpec(Model, frozen=True, kw_only=True):
 class Ingress(Model, frozen=True, kw_only=True):
     metadata: ObjectMeta
     spec: IngressSpec = IngressSpec()
+    status: WithLoadBalancer = WithLoadBalancer()

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 from xds_server.model.verdict import Verdict
 from xds_server.status.collections import PROGRAMMED, DesiredStatus
 
-_BAD_WHEN_TRUE: Final = frozenset({"Conflicted", "PartiallyInvalid"})
-_INFORMATION: Final = frozenset({"OverlappingTLSConfig"})
+_BAD_WHEN_TRUE: Final = frozenset({"Conflicted", "PartiallyInvalid", "PoolConflict"})
+_INFORMATION: Final = frozenset({"OverlappingTLSConfig", "IPsTotal", "IPsAvailable", "IPsUsed"})
 
 
 class ConditionRow(NamedTuple):
@@ -28,9 +28,10 @@ class ConditionRow(NamedTuple):
     @property
     def fails(self) -> bool:
         """Whether this condition says that something of the object is not served as written."""
-        if self.type in _INFORMATION:
+        name = self.type.removeprefix("cilium.io/")
+        if name in _INFORMATION:
             return False
-        return (self.status == "True") if self.type in _BAD_WHEN_TRUE else (self.status != "True")
+        return (self.status == "True") if name in _BAD_WHEN_TRUE else (self.status != "True")
 
 
 def rows(statuses: Iterable[DesiredStatus]) -> Iterator[ConditionRow]:

@@ -1,9 +1,10 @@
 """Writes `xds_server/files/definitions.py`: the fields of the served kinds, as the API server knows them.
 
-    python -m tests.unit.files.schema_source [FOLDER OF GATEWAY API CRDS]
+    python -m tests.unit.files.schema_source [FOLDER OF CRDS]...
 
-Core kinds are read from kubernetes_asyncio's models, Gateway API kinds from the CustomResourceDefinitions of its
-experimental channel; without a folder the latter stay as they are. Only facts are kept, no descriptions.
+Core kinds are read from kubernetes_asyncio's models, others from CustomResourceDefinitions: those of Gateway API from
+its experimental channel, ours from the chart. Kinds that no folder has stay as they are.
+Only facts are kept, no descriptions.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ CRDS = {
     "grpcroutes": ("v1",),
     "referencegrants": ("v1",),
     "tlsroutes": ("v1", "v1alpha2"),
+    "gatewayparameters": ("v1alpha1",),
+    "loadbalancerippools": ("v1alpha1",),
 }
 SCALARS = {
     "str": {"type": "string"},
@@ -89,18 +92,25 @@ def _typed(of: str, found: Definitions) -> dict[str, Any]:
     return {"$ref": of}
 
 
-def gateway(folder: Path) -> Definitions:
-    """The Gateway API kinds' definitions; equal parts are written once, under the name of the field that has them."""
+def others(folder: Path) -> Definitions:
+    """The kinds of a folder's CRDs; equal parts are written once, under the name of the field that has them."""
     found: Definitions = {}
+    crds = {crd["spec"]["names"]["plural"]: crd for path in folder.glob("*.yaml") if (crd := _crd(path))}
     for plural, versions in CRDS.items():
-        crd = yaml.safe_load((folder / f"gateway.networking.k8s.io_{plural}.yaml").read_text())
-        kind = crd["spec"]["names"]["kind"]
-        for version in crd["spec"]["versions"]:
+        if plural not in crds:
+            continue
+        kind = crds[plural]["spec"]["names"]["kind"]
+        for version in crds[plural]["spec"]["versions"]:
             if version["name"] in versions:
-                name = kind if version["name"] == "v1" else f"{kind}.{version['name']}"
+                name = kind if version["name"] == versions[0] else f"{kind}.{version['name']}"
                 schema = _reduced(version["schema"]["openAPIV3Schema"], name, found)
                 found[name] = found.pop(schema["$ref"].removeprefix("#")) if "$ref" in schema else schema
     return found
+
+
+def _crd(path: Path) -> Any:
+    document = yaml.safe_load(path.read_text())
+    return document if isinstance(document, dict) and document.get("kind") == "CustomResourceDefinition" else None
 
 
 def _reduced(schema: dict[str, Any], path: str, found: Definitions) -> dict[str, Any]:
@@ -145,9 +155,7 @@ def present() -> Definitions:
 
 if __name__ == "__main__":
     ours = core()
-    theirs = (
-        gateway(Path(sys.argv[1]))
-        if len(sys.argv) > 1
-        else {k: v for k, v in present().items() if not k.startswith("V1") and k not in ours}
-    )
+    theirs = {name: of for name, of in present().items() if not name.startswith("V1") and name not in ours}
+    for folder in sys.argv[1:]:
+        theirs |= others(Path(folder))
     TARGET.write_text(written(ours | theirs))

@@ -55,6 +55,13 @@ apiVersion: v1
 kind: Secret
 metadata: {name: keys}
 """
+POOL = """\
+apiVersion: tidegate.dev/v1alpha1
+kind: LoadBalancerIPPool
+metadata: {name: edge}
+spec:
+  blocks:
+"""
 
 # Manifest, field, and a part of the message; the line that must be named ends in "# here".
 REFUSED = {
@@ -252,6 +259,14 @@ REFUSED = {
         "spec.from",
         "needs 1 or more items",
     ),
+    "a block of nothing": (POOL + "  - {}  # here", "spec.blocks[0]", "needs either cidr, or start"),
+    "a block twice": (POOL + "  - {cidr: 192.0.2.0/24, start: 192.0.2.1}  # here", "spec.blocks[0]", "set one of them"),
+    "a network without a prefix": (POOL + "  - cidr: 192.0.2.0  # here", "spec.blocks[0].cidr", "write it as 192.0.2.0/24"),
+    "an address of letters": (POOL + "  - start: nine  # here", "spec.blocks[0].start", "is no IP address"),
+    "an end alone": (POOL + "  - cidr: 192.0.2.0/24\n    stop: 192.0.2.9  # here", "spec.blocks[0].stop", "needs a start"),
+    "a range backwards": (POOL + "  - start: 192.0.2.9\n    stop: 192.0.2.1  # here", "spec.blocks[0].stop", "exchange them"),
+    "a range of two families": (POOL + "  - start: 192.0.2.9\n    stop: '::1'  # here", "spec.blocks[0].stop", "for each family"),
+    "a field that pools have not": (POOL + "  - start: 192.0.2.9\n    end: 192.0.2.10  # here", "spec.blocks[0].end", "unknown field"),
     "an unknown kind": ("apiVersion: v1\nkind: Servcie  # here\nmetadata: {name: a}", "kind", 'did you mean "Service"?'),
     "a version that is not served": (
         "apiVersion: extensions/v1beta1  # here\nkind: Ingress\nmetadata: {name: a}",
@@ -363,7 +378,7 @@ def test_json_is_a_manifest_too() -> None:
         ("v1", "Pod"),
         ("v1", "ServiceAccount"),
         ("rbac.authorization.k8s.io/v1", "ClusterRole"),
-        ("cilium.io/v2alpha1", "CiliumLoadBalancerIPPool"),
+        ("cilium.io/v2alpha1", "CiliumL2AnnouncementPolicy"),
         ("gateway.networking.k8s.io/v1", "BackendTLSPolicy"),
         ("kustomize.config.k8s.io/v1beta1", "Kustomization"),
     ],

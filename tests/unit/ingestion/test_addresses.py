@@ -7,20 +7,21 @@ from ipaddress import ip_address, ip_network
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xds_server.ingestion.address_pools import of_flag
 from xds_server.ingestion.addresses import WantedFrontend, assignments
 from xds_server.model.listener import Frontend
 from xds_server.model.refs import SHARED_INGRESS, ObjectRef
 
-WIDE = (ip_network("127.64.0.0/12"),)
-NARROW = (ip_network("127.64.0.0/29"),)
+WIDE = ("127.64.0.0/12",)
+NARROW = ("127.64.0.0/29",)
 
 
 def wanted(name: str, *static: str, created: str = "") -> WantedFrontend:
     return WantedFrontend(ObjectRef("Gateway", "default", name), created, static)
 
 
-def given_to(networks: tuple, *frontends: WantedFrontend) -> dict[str, Frontend]:  # type: ignore[type-arg]
-    return {frontend.ref.name: frontend for frontend in assignments(networks, frontends)}
+def given_to(networks: tuple[str, ...], *frontends: WantedFrontend) -> dict[str, Frontend]:
+    return {frontend.ref.name: frontend for frontend in assignments(of_flag(networks), frontends)}
 
 
 def test_an_address_depends_on_nothing_but_the_name() -> None:
@@ -29,15 +30,15 @@ def test_an_address_depends_on_nothing_but_the_name() -> None:
     among = given_to(WIDE, *(wanted(name) for name in "zyxa"))["a"]
 
     assert alone == among
-    assert ip_address(alone.addresses[0]) in WIDE[0]
+    assert ip_address(alone.addresses[0]) in ip_network(WIDE[0])
 
 
 def test_each_network_of_the_pool_gives_one_address() -> None:
     """Dual stack is a pool of two networks."""
-    pool = (*WIDE, ip_network("fd00:1::/64"))
+    pool = (*WIDE, "fd00:1::/64")
     [four, six] = map(ip_address, given_to(pool, wanted("a"))["a"].addresses)
 
-    assert (four in pool[0], six in pool[1]) == (True, True)
+    assert (four in ip_network(pool[0]), six in ip_network(pool[1])) == (True, True)
 
 
 @given(st.lists(st.text("abcdefgh", min_size=1, max_size=4), unique=True, max_size=8))
@@ -60,7 +61,7 @@ def test_the_older_frontend_keeps_its_address_on_a_collision() -> None:
 
 def test_exhaustion_has_a_reason() -> None:
     """AddressNotAssigned, and the way out."""
-    found = given_to((ip_network("127.0.0.9/32"),), wanted("a", created="1"), wanted("b", created="2"))
+    found = given_to(("127.0.0.9/32",), wanted("a", created="1"), wanted("b", created="2"))
 
     assert ("127.0.0.9",) == found["a"].addresses
     assert ("AddressNotAssigned", ()) == (found["b"].reason, found["b"].addresses)
@@ -68,7 +69,7 @@ def test_exhaustion_has_a_reason() -> None:
 
 def test_network_and_broadcast_addresses_are_never_given() -> None:
     """Nor any that ends in .0 or .255."""
-    pool = (ip_network("127.64.0.0/23"),)
+    pool = ("127.64.0.0/23",)
     found = given_to(pool, *(wanted(f"n{number}") for number in range(520)))
     given_addresses = {int(ip_address(a)) & 255 for frontend in found.values() for a in frontend.addresses}
 
@@ -109,8 +110,8 @@ def test_a_frontend_without_a_time_of_creation_is_the_youngest() -> None:
 def test_nobody_takes_the_address_of_the_shared_ingresses() -> None:
     """S3: it is the installation's, which is older than any object."""
     shared = WantedFrontend(SHARED_INGRESS, "")
-    [before] = assignments(NARROW, [shared])
-    [after, thief] = assignments(NARROW, [wanted("thief", *before.addresses, created="1970"), shared])
+    [before] = assignments(of_flag(NARROW), [shared])
+    [after, thief] = assignments(of_flag(NARROW), [wanted("thief", *before.addresses, created="1970"), shared])
 
     assert (before, ()) == (after, thief.addresses)
     assert "in use by the shared Ingresses" in thief.unusable

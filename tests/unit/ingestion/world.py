@@ -15,15 +15,17 @@ from xds_server.ingestion.sources import SOURCE_BY_KIND, Settings, Sources
 from xds_server.model.refs import HostRef, ObjectRef, TableRef
 from xds_server.model.route import Route, RouteMatch
 from xds_server.model.verdict import Condition, Verdict
-from xds_server.objects import core, gateway, networking, routes
+from xds_server.objects import core, gateway, networking, routes, tidegate
 
 STRUCTS: dict[str, Any] = {
     kind: getattr(module, kind)
-    for module in (core, gateway, networking, routes)
+    for module in (core, gateway, networking, routes, tidegate)
     for kind in SOURCE_BY_KIND
     if hasattr(module, kind)
 }
-CLUSTER_SCOPED = frozenset({"GatewayClass", "IngressClass", "Namespace"})
+CLUSTER_SCOPED = frozenset(
+    {"CiliumLoadBalancerIPPool", "GatewayClass", "IngressClass", "LoadBalancerIPPool", "Namespace"}
+)
 DIRECTORY = Settings(undeclared_classes=("tidegate", "cilium"), allow_local_endpoints=True)
 
 

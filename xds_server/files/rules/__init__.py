@@ -13,9 +13,10 @@ from xds_server.files.rules import core as core_rules
 from xds_server.files.rules import gateway as gateway_rules
 from xds_server.files.rules import ingress as ingress_rules
 from xds_server.files.rules import route as route_rules
+from xds_server.files.rules import tidegate as tidegate_rules
 from xds_server.files.rules.metadata import metadata
 from xds_server.files.rules.names import Findings
-from xds_server.objects import core, gateway, networking, routes
+from xds_server.objects import core, gateway, networking, routes, tidegate
 from xds_server.objects.meta import Model
 
 RULES: Final[dict[type[Model], Callable[[Any], Findings]]] = {
@@ -28,6 +29,8 @@ RULES: Final[dict[type[Model], Callable[[Any], Findings]]] = {
     routes.HTTPRoute: route_rules.http_route,
     routes.GRPCRoute: route_rules.grpc_route,
     routes.TLSRoute: route_rules.tls_route,
+    tidegate.LoadBalancerIPPool: tidegate_rules.address_pool,
+    tidegate.CiliumLoadBalancerIPPool: tidegate_rules.address_pool,
 }
 
 
