@@ -20,6 +20,7 @@ def embedded_pipeline(config: Config) -> Pipeline:
             undeclared_classes=("tidegate", "cilium"),
             pool=config.pool,
             allow_local_endpoints=True,
+            node_addresses=("127.0.0.1",),
             highest_port=65535 - config.port_offset,
             loadbalancer_mode=config.ingress_mode,
             default_tls_secret=ObjectRef("Secret", namespace, name) if name else None,

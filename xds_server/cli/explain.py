@@ -6,6 +6,8 @@ import argparse
 import difflib
 import json
 import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,9 +16,11 @@ from xds_server.cli.offline import Offline, load
 from xds_server.cli.report import served_at
 from xds_server.config import ConfigError, add_objects, config
 from xds_server.explain.explain import explain
+from xds_server.explain.listener import ANY_ADDRESS
 from xds_server.explain.request import Request
 from xds_server.explain.result import Result, document
 from xds_server.status.conditions import rows, translated
+from xds_server.translation import names
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -54,12 +58,29 @@ def run(flags: argparse.Namespace) -> int:
         )
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    results = tuple(_as_clients_see(found, results))
     if flags.output == "json":
         documents = [document(result) | {"conditions": _failing(found, result)} for result in results]
         print(json.dumps({"results": documents}, indent=2))
     else:
         _show(found, results)
     return 0
+
+
+def _as_clients_see(found: Offline, results: Iterable[Result]) -> Iterator[Result]:
+    """Results at the addresses and ports that clients use, where Envoy binds others behind a Service or at a node."""
+    frontends = {str(ref): frontend for ref, frontend in found.pipeline.ingested.frontends.items()}
+    for result in results:
+        served = names.parse_listener(result.listener) if result.address in ANY_ADDRESS else None
+        frontend = frontends.get(str(served.frontend)) if served is not None else None
+        if served is None or frontend is None or not frontend.addresses:
+            yield result
+            continue
+        six, port = ":" in result.address, frontend.client_port(served.port)
+        own = [each for each in frontend.addresses if (":" in each) == six]
+        if own:
+            at = "" if port == served.port else f" port {port}"
+            yield replace(result, address=", ".join(f"{each}{at}" for each in own))
 
 
 def _header(text: str) -> tuple[str, str]:

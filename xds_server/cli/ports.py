@@ -19,16 +19,19 @@ def bindable(ingested: Ingested, port_offset: int) -> None:
     """Raise `ConfigError` for the first listener whose address and port cannot be bound."""
     ports = sorted({(listener.frontend, listener.port) for listener in ingested.listeners.values()})
     for frontend, port in ports:
-        if port + port_offset > 65535:
-            raise ConfigError(f"{frontend}: port {port} + --port-offset {port_offset} is more than 65535")
         found = ingested.frontends.get(frontend)
-        for address in found.addresses if found else ():
-            _bind(str(frontend), address, port + port_offset)
+        number = found.bound_port(port, port_offset) if found else port + port_offset
+        if number > 65535:
+            raise ConfigError(f"{frontend}: port {port} + --port-offset {port_offset} is more than 65535")
+        for address in found.bound if found else ():
+            _bind(str(frontend), address, number)
 
 
 def _bind(owner: str, address: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))

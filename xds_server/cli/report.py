@@ -16,10 +16,13 @@ def conditions(pipeline: Pipeline) -> list[ConditionRow]:
 
 
 def addresses(pipeline: Pipeline, port_offset: int) -> list[dict[str, Any]]:
-    """Each frontend with its addresses and its ports as they are bound."""
+    """Each frontend with its addresses and ports, as clients use them."""
     ports: dict[ObjectRef, set[int]] = {}
+    frontends = pipeline.ingested.frontends
     for listener in pipeline.ingested.listeners.values():
-        ports.setdefault(listener.frontend, set()).add(listener.port + port_offset)
+        if (frontend := frontends.get(listener.frontend)) is not None:
+            port = frontend.client_port(listener.port, port_offset)
+            ports.setdefault(listener.frontend, set()).add(port)
     return [
         {
             **ref._asdict(),
@@ -27,7 +30,7 @@ def addresses(pipeline: Pipeline, port_offset: int) -> list[dict[str, Any]]:
             "ports": sorted(ports.get(ref, ())),
             "message": frontend.unusable,
         }
-        for ref, frontend in sorted(pipeline.ingested.frontends.items())
+        for ref, frontend in sorted(frontends.items())
     ]
 
 

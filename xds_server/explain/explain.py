@@ -42,14 +42,15 @@ def explain(
 ) -> tuple[Result, ...]:
     """One result for each address that listens on the URL's port, or for those of `parent` or `address` alone.
 
-    Listeners bind their port plus `port_offset`; where none binds that, the URL's port is taken as bound.
+    Listeners bind their port plus `port_offset`, or behind a Service another one; where none serves the URL's port, it
+    is taken as bound.
     `frontends` leads from a parent to the frontend that serves it, where that is another: a shared Ingress.
     The request is HTTP/1.1, as most clients begin; HTTP/2 differs in what its parser refuses.
     Raise `ValueError` in words for the request's author.
     """
     asked = target(request)
     frontend = (frontends or {}).get(parent, parent)
-    found = list(_bound(resources, asked.port + port_offset)) or list(_bound(resources, asked.port))
+    found = list(_serving(resources, asked.port, port_offset)) or list(_bound(resources, asked.port))
     chosen = [
         (binding, listener)
         for binding, listener in found
@@ -76,13 +77,25 @@ def _all_bindings(resources: Resources) -> Iterator[tuple[listeners.Binding, Any
             yield binding, listener
 
 
+def _serving(resources: Resources, port: int, port_offset: int) -> Iterator[tuple[listeners.Binding, Any]]:
+    for binding, listener in _all_bindings(resources):
+        if _served_port(binding, listener, port_offset) == port:
+            yield binding, listener
+
+
+def _served_port(binding: listeners.Binding, listener: Any, port_offset: int) -> int:
+    """The port that clients ask for: a listener's name says it, whatever Envoy binds."""
+    named = origin.port(listener.name)
+    return named.port if named is not None else binding.port - port_offset
+
+
 def _bound(resources: Resources, port: int) -> Iterator[tuple[listeners.Binding, Any]]:
     return ((binding, listener) for binding, listener in _all_bindings(resources) if binding.port == port)
 
 
 def _nobody(resources: Resources, asked: Target, frontend: str, address: str, port_offset: int) -> str:
     ports = {
-        binding.port - port_offset
+        _served_port(binding, listener, port_offset)
         for binding, listener in _all_bindings(resources)
         if (not frontend or origin.parent(listener.name) == frontend) and listeners.is_at(binding, address)
     }

@@ -39,6 +39,7 @@ SERVED: Final[dict[tuple[str, str], Kind]] = {
     (f"{GATEWAY}/v1", "TLSRoute"): Kind(routes.TLSRoute, "TLSRoute"),
     (f"{GATEWAY}/v1alpha3", "TLSRoute"): Kind(routes.TLSRoute, "TLSRoute"),
     (f"{GATEWAY}/v1alpha2", "TLSRoute"): Kind(routes.TLSRoute, "TLSRoute.v1alpha2"),
+    ("tidegate.dev/v1alpha1", "GatewayParameters"): Kind(tidegate.GatewayParameters, "GatewayParameters"),
     ("tidegate.dev/v1alpha1", "LoadBalancerIPPool"): Kind(
         tidegate.LoadBalancerIPPool, "LoadBalancerIPPool", namespaced=False
     ),

@@ -6,7 +6,7 @@ It must not know what a frontend serves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from itertools import chain, groupby, islice
@@ -16,10 +16,12 @@ from xds_server.graph import Fetch, Group
 from xds_server.ingestion.address_pools import POOL_FLAG, Address, Pool, Pools, Range, of_flag
 from xds_server.ingestion.age import age
 from xds_server.ingestion.attachment import selects
+from xds_server.ingestion.frontend_ports import WantedPorts, given_ports
 from xds_server.ingestion.values import shown
 from xds_server.model.listener import Frontend
 from xds_server.model.refs import SHARED_INGRESS, ObjectRef
 from xds_server.objects.meta import Labels
+from xds_server.objects.tidegate import Exposure
 
 NOT_ASSIGNED: Final = "AddressNotAssigned"
 NO_POOL: Final = (
@@ -44,6 +46,7 @@ class WantedFrontend:
     """A frontend that needs addresses: those it names (`static`), else one of each family that pools have for it.
 
     `held` are those that it has, as its status says; `labels` are what pools select by.
+    One that is exposed otherwise than by an address of its own is given ports, of the nodes those of `host_ports`.
     """
 
     ref: ObjectRef
@@ -53,6 +56,17 @@ class WantedFrontend:
     held: tuple[str, ...] = ()
     ports: frozenset[int] = frozenset()
     sharing: Sharing | None = None
+    exposure: Exposure = field(default_factory=Exposure)
+    host_ports: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a frontend was given among all: addresses, or ports of Envoy by those of its listeners."""
+
+    wanted: WantedFrontend
+    frontend: Frontend
+    bound: Mapping[int, int] = field(default_factory=dict)
 
 
 class Place(NamedTuple):
@@ -65,16 +79,26 @@ class Place(NamedTuple):
 
 def assigned(
     pools: Pools, networks: tuple[str, ...]
-) -> Callable[[Fetch, str, Group[WantedFrontend]], Iterator[tuple[ObjectRef, Frontend]]]:
-    """The transformation that gives all frontends their addresses; one group holds them all."""
+) -> Callable[[Fetch, str, Group[WantedFrontend]], Iterator[tuple[ObjectRef, Given]]]:
+    """The transformation that gives all frontends their addresses or ports; one group holds them all."""
     everything = pools.index(lambda _: (True,))
     fallback = of_flag(networks)
 
-    def frontends(fetch: Fetch, _: str, wanted: Group[WantedFrontend]) -> Iterator[tuple[ObjectRef, Frontend]]:
+    def given(fetch: Fetch, _: str, wanted: Group[WantedFrontend]) -> Iterator[tuple[ObjectRef, Given]]:
         declared = tuple(fetch.by(everything, True))
-        return ((frontend.ref, frontend) for frontend in assignments(declared or fallback, wanted))
+        own = {each.ref: each for each in wanted if each.exposure.type == "Address"}
+        for frontend in assignments(declared or fallback, own.values()):
+            yield frontend.ref, Given(own[frontend.ref], frontend)
+        others = {each.ref: each for each in sorted(wanted, key=order) if each.exposure.type != "Address"}
+        for ref, ports in given_ports(map(_ports, others.values())).items():
+            yield ref, Given(others[ref], Frontend(ref, (), ports.unusable), ports.bound)
 
-    return frontends
+    return given
+
+
+def _ports(wanted: WantedFrontend) -> WantedPorts:
+    host = {port: wanted.host_ports.get(port, port) for port in wanted.ports}
+    return WantedPorts(wanted.ref, wanted.ports, host if wanted.exposure.type == "HostPort" else None)
 
 
 def assignments(pools: Iterable[Pool], wanted: Iterable[WantedFrontend]) -> Iterator[Frontend]:

@@ -13,7 +13,8 @@ from xds_server.ingestion.address_pools import declare_pool_verdicts, declare_po
 from xds_server.ingestion.addresses import WantedFrontend, assigned
 from xds_server.ingestion.attachment import Parent, Parents, outcomes
 from xds_server.ingestion.certificates import Checked, certificate_target
-from xds_server.ingestion.endpoints import endpoints, slices
+from xds_server.ingestion.endpoints import Slices, endpoints, slices
+from xds_server.ingestion.frontends import declare_frontends
 from xds_server.ingestion.gateway import (
     GatewayResult,
     certificate_refs,
@@ -91,7 +92,9 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
     clusters = declare_clusters(graph, routes, tls_routes)
     pools = declare_pools(graph, sources)
     wanted = declare_wanted(graph, sources, settings, gateways, ingresses)
-    frontends = graph.derive("frontends", wanted.index(lambda _: ("all",)), assigned(pools, settings.pool))
+    given = graph.derive("frontends/given", wanted.index(lambda _: ("all",)), assigned(pools, settings.pool))
+    by_service = slices(sources)
+    frontends = declare_frontends(graph, sources, settings, given, by_service)
     return Ingested(
         frontends,
         listeners,
@@ -100,7 +103,7 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
         graph.union("virtual_hosts", declare_virtual_hosts(graph, by_host, rankings), ingresses.virtual_hosts),
         tls_routes,
         clusters,
-        declare_endpoints(graph, sources, settings, clusters),
+        declare_endpoints(graph, sources, settings, clusters, by_service),
         declare_certificates(graph, sources, listeners),
         graph.union(
             "verdicts",
@@ -166,7 +169,8 @@ def declare_wanted(
         numbers = frozenset(port.port for port in fetch.by(ports, ref))
         ingress = fetch.get(sources.ingresses, ref)
         if ingress is None:
-            yield ref, WantedFrontend(ref, "", labels=selected_by(ref, {}, settings), ports=numbers)
+            labels = selected_by(ref, {}, settings)
+            yield ref, WantedFrontend(ref, "", labels=labels, ports=numbers, exposure=settings.exposure)
             return
         meta, held = ingress.metadata, ingress.status.load_balancer.ingress
         yield (
@@ -179,6 +183,7 @@ def declare_wanted(
                 tuple(each.ip for each in held if each.ip),
                 numbers,
                 sharing(meta.annotations),
+                settings.exposure,
             ),
         )
 
@@ -328,9 +333,12 @@ def tls_clusters_of(route: TlsRoute) -> Iterator[ClusterRef]:
 
 
 def declare_endpoints(
-    graph: Graph, sources: Sources, settings: Settings, clusters: Collection[ClusterRef, Cluster]
+    graph: Graph,
+    sources: Sources,
+    settings: Settings,
+    clusters: Collection[ClusterRef, Cluster],
+    by_service: Slices,
 ) -> Collection[ClusterRef, Endpoints]:
-    by_service = slices(sources)
     return graph.derive(
         "endpoints",
         clusters,
@@ -369,9 +377,9 @@ def declare_verdicts(
     # "The AttachedRoutes number represents the number of Routes with the Accepted condition set to True."
     accepted = attachments.index(lambda a: (a.listener,) if a.accepted and a.source is not None else ())
 
-    def of_class(_: Fetch, ref: ObjectRef, found: GatewayClass) -> Iterator[tuple[VerdictRef, Verdict]]:
+    def of_class(fetch: Fetch, ref: ObjectRef, found: GatewayClass) -> Iterator[tuple[VerdictRef, Verdict]]:
         if found.spec.controller_name == settings.controller_name:
-            verdict = gateway_class_verdict(ref, found)
+            verdict = gateway_class_verdict(fetch, sources, ref, found)
             yield verdict.ref, verdict
 
     def of_gateway(fetch: Fetch, ref: ObjectRef, result: GatewayResult) -> Iterator[tuple[VerdictRef, Verdict]]:

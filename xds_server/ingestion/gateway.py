@@ -15,6 +15,7 @@ from xds_server.ingestion.address_annotations import requested, sharing
 from xds_server.ingestion.addresses import WantedFrontend
 from xds_server.ingestion.attachment import Parent
 from xds_server.ingestion.certificates import Checked, usable_certificate
+from xds_server.ingestion.exposure import InvalidParametersError, class_exposure, gateway_exposure
 from xds_server.ingestion.features import SUPPORTED_FEATURES
 from xds_server.ingestion.grants import Grants
 from xds_server.ingestion.listeners import (
@@ -34,6 +35,7 @@ from xds_server.model.verdict import Condition, ConditionStatus, Verdict, Verdic
 from xds_server.model.verdict import Warning as Remark
 from xds_server.objects import gateway as api
 from xds_server.objects.gateway import Gateway, GatewayClass, SecretObjectReference
+from xds_server.objects.tidegate import Exposure
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,12 @@ def is_ours(fetch: Fetch, sources: Sources, settings: Settings, class_name: str)
     return declared.spec.controller_name == settings.controller_name
 
 
-def gateway_class_verdict(ref: ObjectRef, found: GatewayClass) -> Verdict:
+def gateway_class_verdict(fetch: Fetch, sources: Sources, ref: ObjectRef, found: GatewayClass) -> Verdict:
     accepted = Condition("Accepted", "True", "Accepted")
-    if found.spec.parameters_ref is not None:
-        parameters = found.spec.parameters_ref
-        message = f"spec.parametersRef: no {parameters.group}/{parameters.kind} is read here; remove it"
-        accepted = Condition("Accepted", "False", "InvalidParameters", message)
+    try:
+        class_exposure(fetch, sources, found)
+    except InvalidParametersError as problem:
+        accepted = Condition("Accepted", "False", "InvalidParameters", str(problem))
     version = Condition("SupportedVersion", "True", "SupportedVersion")
     return Verdict(
         VerdictRef(ref), found.metadata.generation, (accepted, version), supported_features=SUPPORTED_FEATURES
@@ -82,13 +84,14 @@ def gateway_result(
         for spec in distinct(gateway.spec.listeners)
     ]
     findings = with_conflicts(findings)
-    accepted = gateway_accepted(fetch, sources, gateway, findings)
+    exposure, invalid = exposed(fetch, sources, settings, gateway)
+    accepted = gateway_accepted(gateway, findings, invalid)
     resolved = gateway_resolved(fetch, grants, checked, ref, gateway, findings)
     is_accepted = accepted.status == "True"
     served = [finding for finding in findings if is_accepted and finding.served]
     ports = frozenset(finding.spec.port for finding in served)
     return GatewayResult(
-        wanted_frontend(ref, gateway, settings, ports) if is_accepted else None,
+        wanted_frontend(ref, gateway, settings, ports, exposure) if is_accepted else None,
         tuple(listener(ref, finding, findings) for finding in served),
         Parent(ref, tuple(parent_listener(ref, finding, findings, served) for finding in findings)),
         (
@@ -99,7 +102,23 @@ def gateway_result(
     )
 
 
-def wanted_frontend(ref: ObjectRef, gateway: Gateway, settings: Settings, ports: frozenset[int]) -> WantedFrontend:
+def exposed(fetch: Fetch, sources: Sources, settings: Settings, gateway: Gateway) -> tuple[Exposure, str]:
+    """How a Gateway is exposed, and what is wrong with its parameters or those of its class."""
+    name = gateway.spec.gateway_class_name
+    declared = fetch.get(sources.gateway_classes, ObjectRef("GatewayClass", "", name))
+    try:
+        of_class = class_exposure(fetch, sources, declared)
+    except InvalidParametersError as problem:
+        return settings.exposure, f"GatewayClass {name} is not accepted: {problem}"
+    try:
+        return gateway_exposure(fetch, sources, gateway, of_class, settings.exposure), ""
+    except InvalidParametersError as problem:
+        return settings.exposure, str(problem)
+
+
+def wanted_frontend(
+    ref: ObjectRef, gateway: Gateway, settings: Settings, ports: frozenset[int], exposure: Exposure
+) -> WantedFrontend:
     """What a Gateway says of its addresses; those of its spec come before an annotation's."""
     infrastructure = gateway.spec.infrastructure or api.GatewayInfrastructure()
     static = tuple(address.value for address in gateway.spec.addresses if address.value)
@@ -111,22 +130,15 @@ def wanted_frontend(ref: ObjectRef, gateway: Gateway, settings: Settings, ports:
         tuple(address.value for address in gateway.status.addresses),
         ports,
         sharing(infrastructure.annotations),
+        exposure,
     )
 
 
-def gateway_accepted(
-    fetch: Fetch, sources: Sources, gateway: Gateway, findings: Sequence[ListenerFinding]
-) -> Condition:
+def gateway_accepted(gateway: Gateway, findings: Sequence[ListenerFinding], invalid: str) -> Condition:
     """`Accepted` of the Gateway itself, the gravest reason first."""
     spec = gateway.spec
-    declared = fetch.get(sources.gateway_classes, ObjectRef("GatewayClass", "", spec.gateway_class_name))
-    if declared is not None and declared.spec.parameters_ref is not None:
-        message = f"GatewayClass {spec.gateway_class_name} is not accepted: its parametersRef is not known"
-        return Condition("Accepted", "False", "InvalidParameters", message)
-    if spec.infrastructure is not None and spec.infrastructure.parameters_ref is not None:
-        parameters = spec.infrastructure.parameters_ref
-        message = f"infrastructure.parametersRef: no {parameters.group}/{parameters.kind} is read here; remove it"
-        return Condition("Accepted", "False", "InvalidParameters", message)
+    if invalid:
+        return Condition("Accepted", "False", "InvalidParameters", invalid)
     if problem := next(filter(None, map(address_problem, spec.addresses)), ""):
         return Condition("Accepted", "False", "UnsupportedAddress", problem)
     counts = Counter(listener.name for listener in spec.listeners)

@@ -15,6 +15,8 @@ from xds_server.objects.meta import Labels
 
 GATEWAY_NAME: Final = "gateway.networking.k8s.io/gateway-name"
 NAME: Final = "io.kubernetes.service.name"
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+TIDEGATE: Final = "tidegate"
 NAMESPACE: Final = "io.kubernetes.service.namespace"
 
 _LONGEST: Final = 63

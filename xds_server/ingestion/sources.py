@@ -5,7 +5,7 @@ It must not know where objects come from.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
 from xds_server.graph import Graph, Source
@@ -14,7 +14,7 @@ from xds_server.objects.core import ConfigMap, EndpointSlice, Namespace, Secret,
 from xds_server.objects.gateway import Gateway, GatewayClass, ReferenceGrant
 from xds_server.objects.networking import Ingress, IngressClass
 from xds_server.objects.routes import GRPCRoute, HTTPRoute, TLSRoute
-from xds_server.objects.tidegate import LoadBalancerIPPool
+from xds_server.objects.tidegate import Exposure, GatewayParameters, LoadBalancerIPPool
 
 SOURCE_BY_KIND: Final = {
     "GatewayClass": "gateway_classes",
@@ -30,6 +30,7 @@ SOURCE_BY_KIND: Final = {
     "Secret": "secrets",
     "ConfigMap": "config_maps",
     "Namespace": "namespaces",
+    "GatewayParameters": "parameters",
     "LoadBalancerIPPool": "address_pools",
     "CiliumLoadBalancerIPPool": "address_pools",
 }
@@ -51,6 +52,7 @@ class Sources(NamedTuple):
     secrets: Source[ObjectRef, Secret]
     config_maps: Source[ObjectRef, ConfigMap]
     namespaces: Source[ObjectRef, Namespace]
+    parameters: Source[ObjectRef, GatewayParameters]
     address_pools: Source[ObjectRef, LoadBalancerIPPool]
     absent: Source[ObjectRef, str]
     """Secrets and ConfigMaps that were asked for and are not to be had, and why; see `Settings.reads_on_demand`."""
@@ -71,7 +73,9 @@ class Settings:
 
     `undeclared_classes` are names of GatewayClasses and IngressClasses that are ours without an object that says so.
     `pool` are the networks from each of which every frontend gets an address, as long as there is no pool object.
-    `namespace` is where the installation itself is, and `ingress_service` names what all shared Ingresses have there.
+    `namespace` is where the installation itself is: `proxy_service` is the Service there that selects the proxies, and
+    `ingress_service` the one that all shared Ingresses have; `node_addresses` are the nodes' where there is no such.
+    `exposure` is how Gateways are exposed whose parameters say nothing, and all Ingresses without an annotation.
     `highest_port` is the last one that a listener may name: a port offset leaves fewer.
     `reads_on_demand` says that Secrets and ConfigMaps are read once something refers to them (`wanted_objects`), so
     that one is not known to be missing before it is in `absent`.
@@ -89,3 +93,6 @@ class Settings:
     default_tls_secret: ObjectRef | None = None
     namespace: str = "tidegate-system"
     ingress_service: str = "tidegate-ingress"
+    proxy_service: str = "tidegate-proxy"
+    node_addresses: tuple[str, ...] = ()
+    exposure: Exposure = field(default_factory=Exposure)

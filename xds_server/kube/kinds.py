@@ -63,6 +63,7 @@ KINDS: Final = (
     _gateway("GRPCRoute", "grpcroutes", routes.GRPCRoute),
     _gateway("TLSRoute", "tlsroutes", routes.TLSRoute, "v1alpha3", "v1alpha2"),
     _gateway("ReferenceGrant", "referencegrants", gateway.ReferenceGrant, "v1beta1", status=False),
+    Kind("GatewayParameters", tidegate.GROUP, ("v1alpha1",), "gatewayparameters", tidegate.GatewayParameters),
     _pool("LoadBalancerIPPool", "loadbalancerippools", tidegate.LoadBalancerIPPool, tidegate.GROUP, "v1alpha1"),
     _pool(
         "CiliumLoadBalancerIPPool",

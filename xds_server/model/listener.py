@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from xds_server.model.refs import ListenerRef, ObjectRef, PortRef, TableRef
+
+
+class FrontendPort(NamedTuple):
+    """A listener's port, the one that Envoy binds for it, and the one that clients use."""
+
+    port: int
+    bound: int
+    client: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +22,8 @@ class Frontend:
 
     `addresses` is empty while none can be had; `unusable` then says why, and `reason` is its word in a condition.
     `pools` are the objects that the addresses are from.
+    `bind` is where Envoy listens, where that is not at the addresses: a load balancer or the node leads there.
+    `ports` are those that differ on the way.
     """
 
     ref: ObjectRef
@@ -21,6 +31,21 @@ class Frontend:
     unusable: str = ""
     reason: str = "AddressNotUsable"
     pools: tuple[ObjectRef, ...] = ()
+    bind: tuple[str, ...] = ()
+    ports: tuple[FrontendPort, ...] = ()
+
+    @property
+    def bound(self) -> tuple[str, ...]:
+        """The addresses that Envoy binds."""
+        return self.bind or self.addresses
+
+    def bound_port(self, port: int, offset: int = 0) -> int:
+        """The port that Envoy binds for a listener's; `offset` shifts those that have none of their own."""
+        return next((each.bound for each in self.ports if each.port == port), port + offset)
+
+    def client_port(self, port: int, offset: int = 0) -> int:
+        """The port that clients use for a listener's."""
+        return next((each.client for each in self.ports if each.port == port), port + offset)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,14 @@ class ServicePort(Model, frozen=True, kw_only=True):
     name: str = ""
     protocol: str = "TCP"
     app_protocol: str = ""
+    node_port: int = 0
 
 
 class ServiceSpec(Model, frozen=True, kw_only=True):
     type: str = "ClusterIP"
     ports: tuple[ServicePort, ...] = ()
     cluster_ip: str = field(name="clusterIP", default="")
+    cluster_ips: tuple[str, ...] = field(name="clusterIPs", default=())
     external_name: str = ""
 
 

@@ -47,7 +47,7 @@ def listeners_of(
     tls_routes: Iterable[TlsRoute] = (),
     port_offset: int = 0,
 ) -> tuple[Resource, ...]:
-    """`tables` names the route configuration of each table; none while the frontend has no address.
+    """`tables` names the route configuration of each table; none while the frontend has nowhere to be bound.
 
     There is no default filter chain: a connection whose SNI nobody serves is closed.
     """
@@ -65,7 +65,7 @@ def listeners_of(
     protocols = {"HTTP" if each.protocol == "HTTP" else "TLS" for each in listeners}
     if len(protocols) > 1:
         raise ValueError(f"{port.frontend} port {port.port}: HTTP and TLS cannot share a port")
-    number = port.port + port_offset
+    number = frontend.bound_port(port.port, port_offset)
     if not 0 < number <= _LAST_PORT:
         raise ValueError(f"{port.frontend} port {port.port}: {number} is no port; choose a smaller port offset")
     message = envoy.Listener(
@@ -78,7 +78,9 @@ def listeners_of(
         tcp_backlog_size={"value": _BACKLOG},
         socket_options=_KEEPALIVE,
     )
-    return tuple(_bound(message, port, address, number, tuple(sorted(references))) for address in frontend.addresses)
+    if not frontend.bind:
+        message.freebind.value = True  # an address of its own may come to the node later, or leave it for a while
+    return tuple(_bound(message, port, address, number, tuple(sorted(references))) for address in frontend.bound)
 
 
 def _bound(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.unit.translation.written import GATEWAY, ROUTE, cluster
-from xds_server.model.listener import Frontend, Listener, ListenerProtocol, TlsTermination
+from xds_server.model.listener import Frontend, FrontendPort, Listener, ListenerProtocol, TlsTermination
 from xds_server.model.refs import HostRef, ListenerRef, ObjectRef, PortRef, RouteRef
 from xds_server.model.resource import CLUSTER, ROUTE_CONFIGURATION, SECRET, Resource, ResourceKey
 from xds_server.model.route import TlsRoute, WeightedBackend
@@ -188,3 +188,23 @@ def test_the_order_of_listeners_changes_nothing() -> None:
     members = [on(443, "HTTPS", name, CERTIFICATES) for name in ("*", "a.example", "b.example")]
 
     assert resource(*members) == resource(*reversed(members))
+
+
+def test_an_address_of_its_own_is_bound_before_the_node_has_it() -> None:
+    """Freebind: an address may come to a node later; a wildcard needs nothing of the kind."""
+    served = Listener(ListenerRef(GATEWAY, "http"), GATEWAY, 80, "HTTP", "*")
+    moved = Frontend(GATEWAY, ("203.0.113.7",), bind=("0.0.0.0", "::"), ports=(FrontendPort(80, 20123, 80),))
+    own = [
+        EnvoyListener.FromString(each.body)
+        for each in listeners_of(PortRef(GATEWAY, 80), FRONTEND, [served], {served.table: "any"})
+    ]
+    behind = [
+        EnvoyListener.FromString(each.body)
+        for each in listeners_of(PortRef(GATEWAY, 80), moved, [served], {served.table: "any"})
+    ]
+
+    assert {True} == {listener.freebind.value for listener in own}
+    assert [("0.0.0.0", 20123), ("::", 20123)] == [
+        (each.address.socket_address.address, each.address.socket_address.port_value) for each in behind
+    ]
+    assert {False} == {listener.HasField("freebind") for listener in behind}
