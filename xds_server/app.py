@@ -281,7 +281,8 @@ def listen(config: Config) -> Listen:
         raise ConfigError(f"--xds-listen {config.xds_listen}: give it as unix:PATH or HOST:PORT")
     host = host.strip("[]")
     if config.xds_tls:
-        return MutualTls(host, int(port), config.xds_tls.certificate, config.xds_tls.key, config.xds_tls.client_ca)
+        files = config.xds_tls
+        return MutualTls(host, int(port), files.certificate, files.key, files.client_ca, config.trust_domain)
     if config.insecure_loopback:
         return InsecureLoopback(host, int(port))
     raise ConfigError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from xds_server.log import LogFormat
+from xds_server.xds.identity import DEFAULT_TRUST_DOMAIN, is_trust_domain
 
 DEFAULT_POOL: Final = "127.80.0.0/16"
 DEFAULT_NAMESPACE = "tidegate-system"
@@ -59,6 +60,7 @@ class Config:
     default_tls_secret: str = ""
     xds_listen: str = ""
     xds_tls: TlsFiles | None = None
+    trust_domain: str = DEFAULT_TRUST_DOMAIN
     insecure_loopback: bool = False
     max_connection_age_s: float | None = None
     admin: str = DEFAULT_ADMIN
@@ -161,6 +163,7 @@ def config(flags: argparse.Namespace) -> Config:
         default_tls_secret=_secret(flags.default_tls_secret),
         xds_listen=given.get("xds_listen") or "",
         xds_tls=_tls(given),
+        trust_domain=trust_domain(given.get("trust_domain") or DEFAULT_TRUST_DOMAIN),
         insecure_loopback=bool(given.get("insecure_loopback")),
         max_connection_age_s=_age(given),
         admin="" if given.get("admin") == "off" else given.get("admin") or "",
@@ -183,6 +186,21 @@ def _cluster(given: dict[str, object]) -> Cluster | None:
         os.environ.get("POD_NAMESPACE") or DEFAULT_NAMESPACE,
         os.environ.get("POD_NAME", ""),
     )
+
+
+def add_trust_domain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust-domain",
+        default=DEFAULT_TRUST_DOMAIN,
+        metavar="NAME",
+        help=f"of the identities in certificates, spiffe://NAME/... (default {DEFAULT_TRUST_DOMAIN})",
+    )
+
+
+def trust_domain(name: str) -> str:
+    if not is_trust_domain(name):
+        raise ConfigError(f"--trust-domain {name}: give lower-case letters, digits, '.', '-' and '_'")
+    return name
 
 
 def _pool(networks: list[str]) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ import shutil
 import socket
 import stat
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +25,23 @@ from envoy.service.discovery.v3 import discovery_pb2 as discovery
 from grpc_health.v1 import health_pb2
 from structlog.testing import capture_logs
 
-from tests.e2e.pki import Authority
-from xds_server.model.resource import CLUSTER, SECRET, Resource, ResourceKey, resource
-from xds_server.xds.credentials import InsecureLoopback, Listen, ListenError, MutualTls, UnixSocket, permitted
+from xds_server.certificates.authority import Pair, issue_client, issue_server, new_authority
+from xds_server.model.resource import CLUSTER, LISTENER, SECRET, Resource, ResourceKey, resource
+from xds_server.xds.credentials import InsecureLoopback, Listen, ListenError, MutualTls, StrangerError, UnixSocket, peer
 from xds_server.xds.resources import ResourceTable
 from xds_server.xds.server import ADS, ServerSettings, channel_options, handlers, serving
 from xds_server.xds.stats import StreamStats
 from xds_server.xds.stream import AdsStream
 from xds_server.xds.streams import Streams
 
+NOW = datetime.now(UTC)
 METHODS = {True: f"/{ADS}/DeltaAggregatedResources", False: f"/{ADS}/StreamAggregatedResources"}
 BOTH = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
 NARROW = [*UNLIMITED, ("grpc.http2.bdp_probe", 0)]
 """A client that takes 64 KiB that nobody reads, and no more: a longer write waits for it."""
 QUICK = ServerSettings(stop_s=0)
+SOCKET = UnixSocket(Path("xds.sock"))
 
 
 def cluster(name: str, content: int = 1) -> Resource:
@@ -415,10 +418,12 @@ async def test_a_canary_key_is_nowhere_to_be_seen(tmp_path: Path) -> None:
     """X52, S17: neither a secret nor a NACK that echoes it reaches a log, the dump or client status."""
     canary = b"CANARY-KEY-MATERIAL"
     heard = Heard()
-    streams = heard.streams(secret("cert", canary))
+    user = resource(LISTENER, "l", b"", (ResourceKey(SECRET, "cert"),))
+    streams = heard.streams(user, secret("cert", canary))
     with capture_logs() as logs:
         async with running(streams, tmp_path) as channel:
             client = Client(channel, delta=True)
+            await client.load(LISTENER)
             await client.request(SECRET, resource_names_subscribe=["cert"])
             response = await client.read()
             assert canary in response.resources[0].resource.value
@@ -473,16 +478,16 @@ async def test_grpcurl_lists_every_service(tmp_path: Path) -> None:
     async with running(Heard().streams(), tmp_path):
         listed = (await grpcurl(tmp_path, "list")).split()
 
-    assert sorted(handlers(Heard().streams(), QUICK)) == sorted(listed)
+    assert sorted(handlers(Heard().streams(), QUICK, SOCKET)) == sorted(listed)
 
 
-@pytest.mark.parametrize("service", sorted(handlers(Streams(), QUICK)))
+@pytest.mark.parametrize("service", sorted(handlers(Streams(), QUICK, SOCKET)))
 async def test_grpcurl_describes_every_service(tmp_path: Path, service: str) -> None:
     """Also what reflection itself is made of, in both versions."""
     async with running(Heard().streams(), tmp_path):
         described = await grpcurl(tmp_path, "describe", service)
 
-    for method in handlers(Heard().streams(), QUICK)[service]:
+    for method in handlers(Heard().streams(), QUICK, SOCKET)[service]:
         assert f"rpc {method} (" in described
 
 
@@ -560,43 +565,24 @@ async def test_a_socket_left_behind_is_in_nobodys_way(tmp_path: Path) -> None:
         assert 1 == len((await Client(channel, delta=True).load()).resources)
 
 
-def tls(directory: Path, host: str = "127.0.0.1") -> tuple[MutualTls, Authority]:
-    authority = Authority(directory / "ca.crt")
-    certificate, key = authority.issue("localhost")
-    (directory / "tls.crt").write_bytes(certificate)
-    (directory / "tls.key").write_bytes(key)
+def tls(directory: Path, host: str = "127.0.0.1") -> tuple[MutualTls, Pair]:
+    authority = new_authority(NOW)
+    server = issue_server(authority, ["localhost"], NOW)
+    (directory / "ca.crt").write_bytes(authority.certificate)
+    (directory / "tls.crt").write_bytes(server.certificate)
+    (directory / "tls.key").write_bytes(server.key)
     return MutualTls(host, 0, directory / "tls.crt", directory / "tls.key", directory / "ca.crt"), authority
 
 
-def secure_channel(address: str, ca: bytes, pair: tuple[bytes, bytes] | None) -> grpc.aio.Channel:
-    certificate, key = pair or (None, None)
+def node(authority: Pair, name: str = "n") -> Pair:
+    return issue_client(authority, f"spiffe://tidegate.local/node/{name}", NOW, timedelta(hours=1))
+
+
+def secure_channel(address: str, ca: bytes, pair: Pair | None) -> grpc.aio.Channel:
+    certificate, key = (pair.certificate, pair.key) if pair else (None, None)
     credentials = grpc.ssl_channel_credentials(ca, key, certificate)
     options = [("grpc.ssl_target_name_override", "localhost"), ("grpc.use_local_subchannel_pool", 1)]
     return grpc.aio.secure_channel(address, credentials, options=options)
-
-
-ALL_METHODS = sorted(f"/{service}/{method}" for service, ms in handlers(Streams(), QUICK).items() for method in ms)
-
-
-@pytest.mark.parametrize("method", [*ALL_METHODS, "/no.such.Service/Method"])
-async def test_every_method_refuses_who_has_no_certificate(tmp_path: Path, method: str) -> None:
-    """S9: whoever has none, or one of another authority, or speaks plaintext, learns nothing; the right one passes."""
-    listen, authority = tls(tmp_path)
-    (tmp_path / "other").mkdir()
-    stranger = Authority(tmp_path / "other/ca.crt").issue("localhost")
-    streams = Heard().streams(cluster("a"))
-    streams.open()
-    async with serving(streams, listen, QUICK) as address:
-        ca = (tmp_path / "ca.crt").read_bytes()
-        refused = [secure_channel(address, ca, None), secure_channel(address, ca, stranger)]
-        refused.append(grpc.aio.insecure_channel(address, options=UNLIMITED))
-        for channel in refused:
-            async with channel:
-                assert grpc.StatusCode.UNAVAILABLE == await outcome(channel, method)
-        async with secure_channel(address, ca, authority.issue("client")) as channel:
-            expected = grpc.StatusCode.UNIMPLEMENTED if "no.such" in method else grpc.StatusCode.OK
-            assert expected == await outcome(channel, method)
-    assert [] == streams.debug()
 
 
 async def outcome(channel: grpc.aio.Channel, method: str) -> grpc.StatusCode:
@@ -623,28 +609,32 @@ async def outcome(channel: grpc.aio.Channel, method: str) -> grpc.StatusCode:
 
 
 @pytest.mark.parametrize(
-    ("listen", "peer", "auth", "identities", "passes"),
+    ("listen", "address", "auth", "passes"),
     [
-        ("tls", "ipv4:10.0.0.1:5", {"transport_security_type": [b"ssl"]}, [b"client"], True),
-        ("tls", "ipv4:10.0.0.1:5", {"transport_security_type": [b"ssl"]}, None, False),
-        ("tls", "ipv4:10.0.0.1:5", {"transport_security_type": [b"insecure"]}, [b"client"], False),
-        ("tls", "unix:", {}, None, False),
-        ("socket", "unix:", {}, None, True),
-        ("socket", "ipv4:127.0.0.1:5", {}, None, False),
-        ("loopback", "ipv4:127.0.0.1:5", {}, None, True),
-        ("loopback", "ipv6:[::1]:5", {}, None, True),
-        ("loopback", "ipv4:10.0.0.1:5", {}, None, False),
-        ("loopback", "ipv4:1270.0.0.1:5", {}, None, False),
+        ("tls", "ipv4:10.0.0.1:5", {"transport_security_type": [b"ssl"]}, True),
+        ("tls", "ipv4:10.0.0.1:5", {"transport_security_type": [b"ssl"], "x509_pem_cert": []}, False),
+        ("tls", "ipv4:10.0.0.1:5", {"transport_security_type": [b"ssl"], "x509_pem_cert": [b"junk"]}, False),
+        ("tls", "ipv4:10.0.0.1:5", {"transport_security_type": [b"insecure"]}, False),
+        ("tls", "unix:", {"transport_security_type": []}, False),
+        ("socket", "unix:", {}, True),
+        ("socket", "ipv4:127.0.0.1:5", {}, False),
+        ("loopback", "ipv4:127.0.0.1:5", {}, True),
+        ("loopback", "ipv6:[::1]:5", {}, True),
+        ("loopback", "ipv4:10.0.0.1:5", {}, False),
+        ("loopback", "ipv4:1270.0.0.1:5", {}, False),
     ],
 )
 def test_the_interceptor_asks_again(
-    tmp_path: Path, listen: str, peer: str, auth: Any, identities: Any, passes: bool
+    tmp_path: Path, listen: str, address: str, auth: dict[str, list[bytes]], passes: bool
 ) -> None:
     """S9: should the transport let somebody in, the interceptor, which is before every method, does not."""
     made: dict[str, Listen] = {"socket": UnixSocket(tmp_path / "s"), "loopback": InsecureLoopback("127.0.0.1", 0)}
     where = made.get(listen) or MutualTls("10.0.0.1", 0, tmp_path, tmp_path, tmp_path)
+    if listen == "tls":
+        auth = {"x509_pem_cert": [node(new_authority(NOW)).certificate], **auth}
 
-    assert passes == permitted(where, peer, auth, identities)
+    with nullcontext() if passes else pytest.raises(StrangerError):
+        peer(where, address, auth)
 
 
 async def test_a_renewed_certificate_is_used(tmp_path: Path) -> None:
@@ -653,14 +643,14 @@ async def test_a_renewed_certificate_is_used(tmp_path: Path) -> None:
     streams = Heard().streams(cluster("a"))
     streams.open()
     async with serving(streams, listen, QUICK) as address:
-        old_ca, client = (tmp_path / "ca.crt").read_bytes(), old.issue("client")
+        old_ca, client = (tmp_path / "ca.crt").read_bytes(), node(old)
         (tmp_path / "tls.crt").write_bytes(b"-----BEGIN CERT")
         async with secure_channel(address, old_ca, client) as channel:
             assert grpc.StatusCode.OK == await outcome(channel, METHODS[True])
         _, new = tls(tmp_path)
         async with secure_channel(address, old_ca, client) as channel:
             assert grpc.StatusCode.UNAVAILABLE == await outcome(channel, METHODS[True])
-        async with secure_channel(address, (tmp_path / "ca.crt").read_bytes(), new.issue("client")) as channel:
+        async with secure_channel(address, (tmp_path / "ca.crt").read_bytes(), node(new)) as channel:
             assert grpc.StatusCode.OK == await outcome(channel, METHODS[True])
 
 

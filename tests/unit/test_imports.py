@@ -23,11 +23,13 @@ CONTRACT: dict[str, frozenset[str]] = {
     "xds": frozenset({"model.resource"}),
     "files": frozenset({"objects", "model.refs"}),
     "kube": frozenset({"objects", "model", "status.collections", "status.merge"}),
+    "certificates": frozenset({"kube.client", "proto", "xds.identity"}),
+    "proto": frozenset(),
     "proxy": frozenset(),
     "demo": frozenset(),
     "log": frozenset(),
     "metrics": frozenset({"model", "xds.streams", "kube.stats", "kube.status_stats"}),
-    "config": frozenset({"log"}),
+    "config": frozenset({"log", "xds.identity"}),
     "pipeline": frozenset({"graph", "model", "objects", "ingestion", "translation", "status"}),
     "cluster": frozenset({"config", "ingestion.sources", "model", "pipeline", "translation.settings"}),
     "embedded": frozenset({"config", "ingestion.sources", "model", "pipeline", "translation.settings"}),
@@ -39,7 +41,9 @@ SHELLS = frozenset({"app", "controller", "admin", "cli"})
 BORDERS: dict[str, frozenset[str]] = {
     "envoy": frozenset({"translation.envoy", "xds", "explain"}),
     "envoy_data_plane": frozenset({"proxy.bootstrap_message", "cli"}),
-    "grpc": frozenset({"xds.server", "xds.reflection", "xds.csds", "xds.credentials", "xds.health", "demo"}),
+    "grpc": frozenset(
+        {"xds.server", "xds.reflection", "xds.csds", "xds.credentials", "xds.health", "demo", "certificates"}
+    ),
     "grpc_reflection": frozenset({"xds.server", "xds.reflection", "demo"}),
     "grpc_health": frozenset({"xds.server", "xds.health"}),
     "kubernetes_asyncio": frozenset({"kube"}),
@@ -54,7 +58,8 @@ BORDERS: dict[str, frozenset[str]] = {
 # Pure: a function of its arguments. No event loop, clock, network, process or chance.
 PURE = frozenset({"graph", "model", "objects", "ingestion", "translation", "status", "explain"})
 PURE |= {f"xds.{module}" for module in ("detail", "events", "gates", "names", "resource_type", "resources", "stats")}
-PURE |= {f"xds.{module}" for module in ("stream", "subscription", "wire")}
+PURE |= {"certificates.authority"}
+PURE |= {f"xds.{module}" for module in ("identity", "secrets", "stream", "subscription", "wire")}
 PURE |= {"kube.election", "kube.held", "kube.kinds", "kube.observed", "kube.pending"}
 IMPURE = frozenset(
     {"asyncio", "random", "secrets", "selectors", "socket", "subprocess", "threading", "time", "structlog"}

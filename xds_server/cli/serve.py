@@ -11,7 +11,7 @@ from pathlib import Path
 
 from xds_server import log
 from xds_server.app import ControlPlane, private_directory, reading
-from xds_server.config import Config, add_objects, add_server, config
+from xds_server.config import Config, add_objects, add_server, add_trust_domain, config
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +28,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         ("client-ca", "authority of the clients"),
     ):
         parser.add_argument(f"--xds-tls-{name}", type=Path, metavar="FILE", help=f"{text} (PEM)")
+    add_trust_domain(parser)
     parser.add_argument("--insecure-loopback", action="store_true", help="allow TCP without TLS, on a loopback address")
     parser.add_argument(
         "--max-connection-age",

@@ -10,7 +10,7 @@ import ipaddress
 import os
 import ssl
 import stat
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 
+from xds_server.xds.identity import DEFAULT_TRUST_DOMAIN, NotAnIdentityError, Owner, Peer, identity
 from xds_server.xds.lock import LockedError, locked
 
 SOCKET_MODE: Final = 0o600
@@ -36,13 +37,17 @@ class UnixSocket:
 
 @dataclass(frozen=True, slots=True)
 class MutualTls:
-    """TCP for clients whose certificate is signed by one of `client_ca`; the files are read again when they change."""
+    """TCP for clients whose certificate is signed by one of `client_ca` and names an identity of the trust domain.
+
+    The files are read again when they change.
+    """
 
     host: str
     port: int
     certificate: Path
     key: Path
     client_ca: Path
+    trust_domain: str = DEFAULT_TRUST_DOMAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +191,46 @@ class _CertificateFiles:
         return tuple(stamps)
 
 
-class Authenticated(grpc.aio.ServerInterceptor):
-    """Lets no call pass whose peer is not who may talk on this address, of whatever service."""
+class StrangerError(PermissionError):
+    """The call is not from somebody who may talk on this address."""
 
-    def __init__(self, listen: Listen, on_refused: Callable[[], None]) -> None:
-        self._listen = listen
-        self._on_refused = on_refused
+
+def peer_of(listen: Listen, context: Any) -> Peer:
+    """Who makes a call.
+
+    :raises StrangerError: nobody who may talk here.
+    """
+    return peer(listen, context.peer(), context.auth_context())
+
+
+def peer(listen: Listen, address: str, auth: Mapping[str, Sequence[bytes]]) -> Peer:
+    """Who makes a call that came from an address, by what the transport says of it.
+
+    :raises StrangerError: nobody who may talk here.
+    """
+    match listen:
+        case UnixSocket() if address.startswith("unix:"):
+            return Owner()
+        case InsecureLoopback() if address.startswith(("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D")):
+            return Owner()
+        case MutualTls() if b"ssl" in auth.get("transport_security_type", ()):
+            for pem in auth.get("x509_pem_cert", ()):
+                try:
+                    return identity(pem, listen.trust_domain)
+                except NotAnIdentityError as error:
+                    raise StrangerError(str(error)) from None
+    raise StrangerError("a client certificate that this server trusts is required")
+
+
+Permits = Callable[[str, Peer], bool]
+"""Whether a method ("/service/method") is for somebody."""
+
+
+class Authenticated(grpc.aio.ServerInterceptor):
+    """Lets no call pass whose peer is not who may talk on this address, nor to a method that is not for that peer."""
+
+    def __init__(self, listen: Listen, permits: Permits, on_refused: Callable[[grpc.StatusCode], None]) -> None:
+        self._listen, self._permits, self._on_refused = listen, permits, on_refused
 
     async def intercept_service(
         self,
@@ -201,15 +240,16 @@ class Authenticated(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(handler_call_details)
         if handler is None:
             return None  # unknown method: refused by gRPC
+        method = handler_call_details.method
         if handler.response_streaming:
-            guarded: Any = self._stream(handler.stream_stream or handler.unary_stream)
+            guarded: Any = self._stream(method, handler.stream_stream or handler.unary_stream)
             make: Any = (
                 grpc.stream_stream_rpc_method_handler
                 if handler.request_streaming
                 else grpc.unary_stream_rpc_method_handler
             )
         else:
-            guarded = self._unary(handler.stream_unary or handler.unary_unary)
+            guarded = self._unary(method, handler.stream_unary or handler.unary_unary)
             make = (
                 grpc.stream_unary_rpc_method_handler
                 if handler.request_streaming
@@ -220,16 +260,16 @@ class Authenticated(grpc.aio.ServerInterceptor):
         )
         return wrapped
 
-    def _unary(self, behaviour: Any) -> Any:
+    def _unary(self, method: str, behaviour: Any) -> Any:
         async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            await self._check(context)
+            await self._check(method, context)
             return await behaviour(request, context)
 
         return guarded
 
-    def _stream(self, behaviour: Any) -> Any:
+    def _stream(self, method: str, behaviour: Any) -> Any:
         async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-            await self._check(context)
+            await self._check(method, context)
             answer = behaviour(request, context)
             if not hasattr(answer, "__aiter__"):
                 await answer
@@ -239,19 +279,15 @@ class Authenticated(grpc.aio.ServerInterceptor):
 
         return guarded
 
-    async def _check(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        if permitted(self._listen, context.peer(), context.auth_context(), context.peer_identities()):
-            return
-        self._on_refused()
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a client certificate that this server trusts is required")
-
-
-def permitted(listen: Listen, peer: str, auth: Any, identities: Any) -> bool:
-    """Whether a call that came over an address may pass."""
-    match listen:
-        case UnixSocket():
-            return peer.startswith("unix:")
-        case MutualTls():
-            return b"ssl" in auth.get("transport_security_type", ()) and bool(identities)
-        case InsecureLoopback():
-            return peer.startswith(("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D"))
+    async def _check(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        try:
+            found = peer_of(self._listen, context)
+        except StrangerError as error:
+            code, text = grpc.StatusCode.UNAUTHENTICATED, str(error)
+        else:
+            if self._permits(method, found):
+                return
+            role, name = type(found).__name__.lower(), getattr(found, "name", "")
+            code, text = grpc.StatusCode.PERMISSION_DENIED, f"{method} is not for the {role} {name}"
+        self._on_refused(code)
+        await context.abort(code, text)

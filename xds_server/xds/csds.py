@@ -30,12 +30,14 @@ _MATCHES: Final[dict[str, Callable[[str, str], bool]]] = {
 }
 
 
-def handlers(streams: Streams) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+def handlers(streams: Streams, node: Callable[[Any], str | None]) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    """`node` is the only one that a call may see, or None for all."""
+
     async def fetch(request: Any, context: Any) -> Any:
         unsupported = _unsupported(request.node_matchers)
         if unsupported:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, unsupported)
-        return _status(streams, request)
+        return _status(streams, request, node(context))
 
     async def stream(requests: Any, context: Any) -> AsyncIterator[Any]:
         async for request in requests:
@@ -49,10 +51,12 @@ def handlers(streams: Streams) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     }
 
 
-def _status(streams: Streams, request: Any) -> Any:
+def _status(streams: Streams, request: Any, node: str | None) -> Any:
     bodies = not request.exclude_resource_contents
     response = csds_pb2.ClientStatusResponse()
     for stream in streams.streams():
+        if node is not None and stream.bound_to != node:
+            continue
         if stream.node_id and _matches(stream.node_id, request.node_matchers):
             config = response.config.add()
             config.node.id = stream.node_id

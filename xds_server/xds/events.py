@@ -66,8 +66,21 @@ class Ignored:
     type_url: str
 
 
-Event = Subscribed | Accepted | Divided | Rejected | Stale | Ignored
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """The client names secrets that nothing uses which this stream serves; some of them, cut."""
+
+    type_url: str
+    number: int
+    names: tuple[str, ...]
+
+
+Event = Subscribed | Accepted | Divided | Rejected | Stale | Ignored | Unserved
 
 
 class ProtocolError(ValueError):
     """The request cannot be understood; the stream ends with its text."""
+
+
+class NotItsNodeError(ProtocolError):
+    """The client says that it is a node which its certificate does not name."""

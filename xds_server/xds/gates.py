@@ -16,6 +16,7 @@ from xds_server.model.resource import (
     CLUSTER_LOAD_ASSIGNMENT,
     LISTENER,
     ROUTE_CONFIGURATION,
+    SECRET,
     VIRTUAL_HOST,
     ResourceKey,
 )
@@ -74,7 +75,7 @@ def removable(table: ResourceTable, subs: Subscriptions, sub: Subscription, name
 
 def locked(table: ResourceTable, subs: Subscriptions, sub: Subscription, name: str) -> bool:
     """The name is gone, and stays for as long as the client refuses what would replace it: time does not open that."""
-    return name not in sub.kind.live and _removal(table, subs, sub, name) is Gate.LOCKED
+    return not sub.exists(name) and _removal(table, subs, sub, name) is Gate.LOCKED
 
 
 def _is_removed_alone(hosts: Subscription, name: str) -> bool:
@@ -90,7 +91,7 @@ def _is_removed_alone(hosts: Subscription, name: str) -> bool:
 
 
 def _removal(table: ResourceTable, subs: Subscriptions, sub: Subscription, name: str) -> Gate:
-    gate = _stranger(subs, sub, name)
+    gate = max(_stranger(subs, sub, name), _of_listeners(subs, sub))
     for key, revision in table.dropped(ResourceKey(sub.type_url, name)).items():
         referring, referrer = _subscription(subs, key, delta=sub.delta)
         if referring is None and sub.resumed and key.type_url in REFERRING:
@@ -132,6 +133,12 @@ def _stranger(subs: Subscriptions, sub: Subscription, name: str) -> Gate:
         return Gate.LOCKED
     asked = LISTENER in subs and ROUTE_CONFIGURATION in subs
     return Gate.OPEN if asked and all(other.quiet() for other in referring) else Gate.CLOSED
+
+
+def _of_listeners(subs: Subscriptions, sub: Subscription) -> Gate:
+    """A client that has come back with secrets, and has not said yet which listeners it serves, goes on with them."""
+    come_back = sub.type_url == SECRET and sub.resumed and LISTENER not in subs
+    return Gate.CLOSED if come_back else Gate.OPEN
 
 
 def _subscription(subs: Subscriptions, key: ResourceKey, *, delta: bool) -> tuple[Subscription | None, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from xds_server.model.resource import (
     CLUSTER,
@@ -26,6 +26,13 @@ from xds_server.xds.resource_type import LOG_SLACK, Entry, ResourceType, history
 
 # A reference is sent after what it names; removals wait until nothing names them.
 PUSH_ORDER: Final = (CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION, VIRTUAL_HOST, SECRET)
+
+
+T = TypeVar("T", str, ResourceKey)
+
+
+# What makes Envoy ask for secrets.
+USES_SECRETS: Final = frozenset({LISTENER, CLUSTER})
 
 
 class Reader(Protocol):
@@ -92,6 +99,11 @@ class ResourceTable:
     _hosts: dict[str, set[str]] = field(init=False, repr=False, default_factory=dict)
     _dropped: dict[ResourceKey, dict[ResourceKey, int]] = field(init=False, repr=False, default_factory=dict)
     _clusters_by_endpoints: dict[str, set[str]] = field(init=False, repr=False, default_factory=dict)
+    secret_users: dict[str, set[ResourceKey]] = field(init=False, repr=False, default_factory=dict)
+    """What refers to a secret now, by the secret's name."""
+    secret_users_changed: int = field(init=False, default=0)
+    """At which revision that last changed."""
+    _in_use: frozenset[str] | None = field(init=False, repr=False, default=None)
     _readers: dict[int, Reader] = field(init=False, repr=False, default_factory=dict)
     _drops: int = field(init=False, repr=False, default=0)
     _drops_limit: int = field(init=False, repr=False, default=LOG_SLACK)
@@ -132,6 +144,12 @@ class ResourceTable:
         if type_url == ROUTE_CONFIGURATION and not delta:
             return self._whole
         return self.types[type_url]
+
+    def secrets_in_use(self) -> frozenset[str]:
+        """Names of secrets that something refers to; one object for all who read it."""
+        if self._in_use is None:
+            self._in_use = frozenset(self.secret_users)
+        return self._in_use
 
     def hosts(self, route: str) -> list[str]:
         """Names of the virtual hosts of a route configuration; sorted, because their order is visible in bytes."""
@@ -179,12 +197,18 @@ class ResourceTable:
             self._drops += 1
             if key.type_url == CLUSTER and ref.type_url == CLUSTER_LOAD_ASSIGNMENT and ref.name != key.name:
                 _discard(self._clusters_by_endpoints, ref.name, key.name)
+            if ref.type_url == SECRET and key.type_url in USES_SECRETS:
+                _discard(self.secret_users, ref.name, key)
+                self.secret_users_changed, self._in_use = revision, None
         for ref in set(after).difference(before):
             droppers = self._dropped.get(ref)
             if droppers is not None:
                 droppers.pop(key, None)
             if key.type_url == CLUSTER and ref.type_url == CLUSTER_LOAD_ASSIGNMENT and ref.name != key.name:
                 self._clusters_by_endpoints.setdefault(ref.name, set()).add(key.name)
+            if ref.type_url == SECRET and key.type_url in USES_SECRETS:
+                self.secret_users.setdefault(ref.name, set()).add(key)
+                self.secret_users_changed, self._in_use = revision, None
 
     def _index_host(self, name: str, *, present: bool) -> None:
         route = route_configuration(name)
@@ -246,7 +270,7 @@ def _same(old: Resource, new: Resource) -> bool:
     return old.version == new.version and old.references == new.references and old.stem == new.stem
 
 
-def _discard(index: dict[str, set[str]], group: str, member: str) -> None:
+def _discard(index: dict[str, set[T]], group: str, member: T) -> None:
     members = index.get(group)
     if members is None:
         return

@@ -19,14 +19,24 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
 
 from xds_server.xds import csds, health, reflection
-from xds_server.xds.credentials import Authenticated, InsecureLoopback, Listen, UnixSocket, bound
-from xds_server.xds.events import ProtocolError
+from xds_server.xds.credentials import Authenticated, InsecureLoopback, Listen, UnixSocket, bound, peer_of
+from xds_server.xds.events import NotItsNodeError, ProtocolError
+from xds_server.xds.identity import Node, Operator, Owner, Peer
 from xds_server.xds.streams import Connection, Streams
 
 ADS: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 _LONGEST_REQUEST: Final = 64 * 1024 * 1024  # 50,000 initial_resource_versions with long names
 _LONGEST_REQUEST_OF_A_STRANGER: Final = 16 * 1024 * 1024
+
+# What a service is for, beside the machine's own user. A service that is not here is for nobody else.
+_PERMITTED: Final[dict[str, tuple[type[Peer], ...]]] = {
+    ADS: (Node,),
+    csds.SERVICE: (Node, Operator),  # a node sees itself
+    health.SERVICE: (Node, Operator),
+    reflection.V1: (Operator,),
+    reflection.V1ALPHA: (Operator,),
+}
 
 log = structlog.get_logger("xds")
 
@@ -58,9 +68,10 @@ async def serving(streams: Streams, listen: Listen, settings: ServerSettings | N
     """Serve while the block runs; gives the address that clients dial."""
     settings = settings or ServerSettings()
     server = grpc.aio.server(
-        interceptors=[Authenticated(listen, on_refused=_counter(streams))], options=channel_options(listen, settings)
+        interceptors=[Authenticated(listen, permits, on_refused=_counter(streams))],
+        options=channel_options(listen, settings),
     )
-    for service, methods in handlers(streams, settings).items():
+    for service, methods in handlers(streams, settings, listen).items():
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
     with bound(server, listen) as address:
         await server.start()
@@ -74,9 +85,21 @@ async def serving(streams: Streams, listen: Listen, settings: ServerSettings | N
                 await asyncio.wait_for(streams.emptied(), settings.stop_s)
 
 
-def handlers(streams: Streams, settings: ServerSettings) -> dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]]:
+def permits(method: str, peer: Peer) -> bool:
+    """Whether a method ("/service/method") is for somebody."""
+    return isinstance(peer, (Owner, *_PERMITTED.get(method.strip("/").partition("/")[0], ())))
+
+
+def handlers(
+    streams: Streams, settings: ServerSettings, listen: Listen
+) -> dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]]:
     """Every method of the server, by service."""
-    discovery = _Discovery(streams, settings)
+
+    def node(context: Any) -> str | None:
+        found = peer_of(listen, context)
+        return found.name if isinstance(found, Node) else None
+
+    discovery = _Discovery(streams, settings, node)
     services = frozenset({ADS, csds.SERVICE, health.SERVICE, reflection.V1, reflection.V1ALPHA})
     reflected = reflection.handlers(services)
     return {
@@ -84,7 +107,7 @@ def handlers(streams: Streams, settings: ServerSettings) -> dict[str, dict[str, 
             "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(discovery.sotw),
             "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(discovery.delta),
         },
-        csds.SERVICE: csds.handlers(streams),
+        csds.SERVICE: csds.handlers(streams, node),
         health.SERVICE: health.handlers(streams, services),
         reflection.V1: reflected,
         reflection.V1ALPHA: reflected,
@@ -101,9 +124,10 @@ class _End(NamedTuple):
 class _Discovery:
     """The two methods of ADS, on raw bytes: responses are encoded already."""
 
-    def __init__(self, streams: Streams, settings: ServerSettings) -> None:
+    def __init__(self, streams: Streams, settings: ServerSettings, node: Callable[[Any], str | None]) -> None:
         self._streams = streams
         self._settings = settings
+        self._node = node
         self._loads = asyncio.Semaphore(settings.loads)
         self._open = 0
 
@@ -128,7 +152,7 @@ class _Discovery:
             await context.abort(end.code, end.text)
 
     async def _converse(self, context: Any, parse: Callable[[bytes], Any], *, delta: bool) -> _End | None:
-        connection = self._streams.connect(delta=delta, peer=context.peer())
+        connection = self._streams.connect(delta=delta, peer=context.peer(), node=self._node(context))
         end = None
         try:
             async with asyncio.TaskGroup() as group:
@@ -165,6 +189,8 @@ class _Discovery:
             self._streams.receive(connection, parse(message))
         except DecodeError:
             return False, _End(grpc.StatusCode.INVALID_ARGUMENT, "the request is not a discovery request")
+        except NotItsNodeError as error:
+            return False, _End(grpc.StatusCode.PERMISSION_DENIED, str(error))
         except ProtocolError as error:
             return False, _End(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         return True, None
@@ -234,9 +260,12 @@ async def _every(interval_s: float, tick: Callable[[], None]) -> None:
             log.exception("a clock failed", clock=tick.__name__)
 
 
-def _counter(streams: Streams) -> Callable[[], None]:
-    def refused() -> None:
-        streams.stats.unauthenticated += 1
+def _counter(streams: Streams) -> Callable[[grpc.StatusCode], None]:
+    def refused(code: grpc.StatusCode) -> None:
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            streams.stats.unauthenticated += 1
+        else:
+            streams.stats.forbidden += 1
 
     return refused
 

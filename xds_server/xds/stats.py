@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from xds_server.xds.events import Accepted, Divided, Event, Ignored, Rejected, Stale
+from xds_server.xds.events import Accepted, Divided, Event, Ignored, Rejected, Stale, Unserved
 
 Counts = Counter[str]
 
@@ -27,6 +27,11 @@ class StreamStats:
     refused: int = 0
     """Streams ended because a request could not be understood."""
     unauthenticated: int = 0
+    """Calls of peers that are nobody here."""
+    forbidden: int = 0
+    """Calls of peers to methods that are not for them, and streams of nodes that said they were another."""
+    unserved: int = 0
+    """Secrets that were named on streams which serve nothing that uses them."""
     gates_opened: int = 0
     """Times that something was sent although what it refers to had not been accepted in time."""
     streams: Counts = field(default_factory=Counter)
@@ -46,6 +51,8 @@ class StreamStats:
                     self.stale[event.type_url] += 1
                 case Ignored():
                     self.ignored += 1
+                case Unserved():
+                    self.unserved += event.number
                 case _:
                     pass
 

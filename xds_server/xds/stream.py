@@ -20,11 +20,12 @@ from xds_server.model.resource import (
     ResourceKey,
 )
 from xds_server.xds.detail import readable
-from xds_server.xds.events import Accepted, Event, Ignored, ProtocolError, Stale
+from xds_server.xds.events import Accepted, Event, Ignored, NotItsNodeError, ProtocolError, Stale, Subscribed
 from xds_server.xds.gates import REFERRING, locked, removable, unready_clusters, unsent_clusters
 from xds_server.xds.resource_type import Form, Response
-from xds_server.xds.resources import PUSH_ORDER, ResourceTable
-from xds_server.xds.subscription import Group, Subscription, delta_wish, sotw_wish
+from xds_server.xds.resources import PUSH_ORDER, USES_SECRETS, ResourceTable
+from xds_server.xds.secrets import SecretRule, permit, permitted, unserved
+from xds_server.xds.subscription import WILDCARD, Group, Subscription, delta_wish, sotw_wish
 
 SOTW_TTL_FEATURE: Final = "xds.config.supports-resource-in-sotw"
 DELTA_TTL_FEATURE: Final = "supports-resource-ttl"
@@ -69,8 +70,12 @@ class Push(NamedTuple):
 class AdsStream:
     """One client, from its first request on, in one of the two variants."""
 
-    def __init__(self, table: ResourceTable, *, delta: bool) -> None:
+    def __init__(
+        self, table: ResourceTable, *, delta: bool, bound_to: str | None = None, secrets: SecretRule = permitted
+    ) -> None:
         self.delta = delta
+        self.bound_to = bound_to
+        """Which node the client is, where its certificate tells."""
         self.node_id = ""
         self._table = table
         self._form = Form(delta)
@@ -79,6 +84,9 @@ class AdsStream:
         self._expected: dict[str, int] = {}
         """Endpoints of clusters just accepted, for which the client has not asked yet; how often that was found."""
         self._overtaken = False
+        self._secrets = secrets
+        self._permitted_at = -1
+        """The revision up to which the rule on secrets has been looked at; -1 when the client asks for other things."""
         table.attach(self)
 
     def close(self) -> None:
@@ -122,8 +130,14 @@ class AdsStream:
         first = sub is None
         if sub is None:
             sub = self._subscribe(type_url)
+        self._permit()
+        asked = self._asked(sub, request) if type_url == SECRET else []
         receive = self._receive_delta if self.delta else self._receive_sotw
         events = receive(sub, request, first=first)
+        if type_url == SECRET:
+            events += unserved(sub, asked)
+        elif type_url in USES_SECRETS and any(isinstance(event, Subscribed) for event in events):
+            self._permitted_at = -1
         if self._expected and type_url == CLUSTER_LOAD_ASSIGNMENT:
             self._expected = {name: times for name, times in self._expected.items() if not sub.wants(name)}
         return events
@@ -135,6 +149,7 @@ class AdsStream:
         """
         if self._overtaken:
             return
+        self._permit()
         unready: set[str] | None = None
         for sub in tuple(self._ordered):
             if sub.in_flight is not None or sub.idle():
@@ -182,7 +197,7 @@ class AdsStream:
         sub = self._subs.get(type_url)
         if sub is None:
             return
-        names = {*sub.kind.live, *sub.names} if sub.wildcard else set(sub.names)
+        names = {*sub.live(), *sub.names} if sub.wildcard else set(sub.names)
         for name in sorted(names):
             if sub.wants(name):
                 yield _status(sub, name)
@@ -205,6 +220,11 @@ class AdsStream:
 
     def _identify(self, node: Any) -> None:
         """Node is promised in the first request of a stream only, and later ones change nothing."""
+        if self.bound_to is not None and node.id not in ({self.bound_to, ""} if self.node_id else {self.bound_to}):
+            raise NotItsNodeError(
+                f"node.id is {node.id[:_LONGEST_NODE_ID]!r}, and the client certificate is that of the node "
+                f"{self.bound_to!r}: the two must be the same"
+            )
         if self.node_id:
             return
         if not node.id:
@@ -214,6 +234,18 @@ class AdsStream:
         self.node_id = node.id
         feature = DELTA_TTL_FEATURE if self.delta else SOTW_TTL_FEATURE
         self._form = Form(self.delta, ttl=feature in node.client_features)
+
+    def _permit(self) -> None:
+        """Apply the rule on secrets, if anything has changed that it depends on."""
+        secrets = self._subs.get(SECRET)
+        if secrets is not None and self._permitted_at < self._table.secret_users_changed:
+            self._permitted_at = self._table.secret_users_changed
+            permit(secrets, self._secrets(self._table, self._subs))
+
+    def _asked(self, sub: Subscription, request: Any) -> list[str]:
+        """Names that a request is the first to ask for."""
+        names = request.resource_names_subscribe if self.delta else request.resource_names
+        return [name for name in names if name != WILDCARD and name not in sub.names]
 
     def _subscribe(self, type_url: str) -> Subscription:
         sub = Subscription(type_url, self._table.read(type_url, delta=self.delta), self._table, self.delta)
@@ -292,9 +324,8 @@ class AdsStream:
 
     def _still_open(self, sub: Subscription, group: Group, unready: set[str]) -> Group:
         """What is left of a group that had to wait for its turn: it goes as it is now, so the gates are asked anew."""
-        live = sub.kind.live
-        names = tuple(name for name in group.names if name in live and sub.wants(name) and not sub.refuses(name))
-        removed = tuple(name for name in group.removed if name not in live and sub.wants(name))
+        names = tuple(name for name in group.names if sub.exists(name) and sub.wants(name) and not sub.refuses(name))
+        removed = tuple(name for name in group.removed if not sub.exists(name) and sub.wants(name))
         held = self._held(sub, names, removed, unready)
         for name in held:
             sub.waiting.setdefault(name, 0)
@@ -307,13 +338,11 @@ class AdsStream:
     def _select(self, sub: Subscription, unready: set[str]) -> None:
         """Decide what is to be sent, held back or left out of all that has changed or is due, and in which groups."""
         since = sub.cursor
-        present, absent = sub.kind.changes(since)
-        if not sub.wants_all:
-            present, absent = tuple(filter(sub.wants, present)), tuple(filter(sub.wants, absent))
+        present, absent = _changes(sub)
         if sub.due or sub.waiting:
             more = sorted({*sub.due, *sub.waiting}.difference(present, absent))
-            present = (*present, *(name for name in more if name in sub.kind.live))
-            absent = (*absent, *(name for name in more if name not in sub.kind.live))
+            present = (*present, *(name for name in more if sub.exists(name)))
+            absent = (*absent, *(name for name in more if not sub.exists(name)))
         held = self._held(sub, present, absent, unready)
         if sub.empty_due and any(name in sub.kind.live for name in held):
             # A first answer that is not complete would say that the rest does not exist.
@@ -401,7 +430,7 @@ class AdsStream:
                 continue
             for ref in sub.kind.live[name].resource.references:
                 other = warmed.get(ref.type_url)
-                if other is not None and ref.name in other.kind.live and other.wants(ref.name):
+                if other is not None and other.exists(ref.name) and other.wants(ref.name):
                     other.due.add(ref.name)
 
     def _heartbeat(self, sub: Subscription) -> Response | None:
@@ -418,6 +447,19 @@ class AdsStream:
             response = sub.kind.sotw_response(form, names, sub.number)
         sub.send(response, heartbeat=True, since=sub.cursor)
         return response
+
+
+def _changes(sub: Subscription) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the client wants of what has changed: that which is, and that which is no more.
+
+    What was never there for it does not change or go either.
+    """
+    present, absent = sub.kind.changes(sub.cursor)
+    if not sub.wants_all:
+        present, absent = tuple(filter(sub.wants, present)), tuple(filter(sub.wants, absent))
+    if sub.permitted is not None:
+        present, absent = tuple(filter(sub.permits, present)), tuple(filter(sub.permits, absent))
+    return present, absent
 
 
 def _groups(sub: Subscription, present: tuple[str, ...], absent: tuple[str, ...], since: int) -> list[Group]:
@@ -450,7 +492,7 @@ def _refused(sub: Subscription) -> int:
 
 
 def _status(sub: Subscription, name: str) -> Status:
-    entry = sub.kind.get(name)
+    entry = sub.kind.get(name) if sub.permits(name) else None
     if entry is None:
         return Status(name, "", "DOES_NOT_EXIST")
     version = entry.resource.version

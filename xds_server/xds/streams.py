@@ -12,7 +12,17 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 
 from xds_server.model.resource import Resource, ResourceKey
-from xds_server.xds.events import Accepted, Divided, Event, Ignored, ProtocolError, Rejected, Subscribed
+from xds_server.xds.events import (
+    Accepted,
+    Divided,
+    Event,
+    Ignored,
+    NotItsNodeError,
+    ProtocolError,
+    Rejected,
+    Subscribed,
+    Unserved,
+)
 from xds_server.xds.resources import ResourceTable
 from xds_server.xds.stats import StreamStats
 from xds_server.xds.stream import AdsStream
@@ -60,6 +70,8 @@ class Connection:
     """Set once its first request was understood; without it, nobody has been told of the stream."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     ended: bool = False
+    told_unserved: bool = False
+    """That it names secrets which it does not serve is logged once."""
 
     def end(self) -> None:
         """The client has no more requests."""
@@ -120,8 +132,9 @@ class Streams:
                 connection.wake.set()
         return revision
 
-    def connect(self, *, delta: bool, peer: str = "") -> Connection:
-        connection = Connection(AdsStream(self.table, delta=delta), peer)
+    def connect(self, *, delta: bool, peer: str = "", node: str | None = None) -> Connection:
+        """`node` is who the client is to say that it is, where its certificate tells."""
+        connection = Connection(AdsStream(self.table, delta=delta, bound_to=node), peer)
         self._connections[id(connection)] = connection
         self._empty.clear()
         self.stats.streams[_variant(connection.stream)] += 1
@@ -133,7 +146,10 @@ class Streams:
         try:
             events = stream.receive(request)
         except ProtocolError as error:
-            self.stats.refused += 1
+            if isinstance(error, NotItsNodeError):
+                self.stats.forbidden += 1
+            else:
+                self.stats.refused += 1
             log.warning("stream refused", node=stream.node_id, peer=connection.peer, reason=str(error))
             raise
         client = connection.client
@@ -144,7 +160,7 @@ class Streams:
             self.on_connected(client, resumed=bool(brought))
         self.stats.count(events)
         for event in events:
-            self._tell(client, event)
+            self._tell(connection, client, event)
         connection.wake.set()
 
     def disconnect(self, connection: Connection) -> None:
@@ -188,7 +204,7 @@ class Streams:
         """What each stream is about; no content, so no secrets."""
         return [{**c.stream.debug(), "peer": c.peer} for c in list(self._connections.values())]
 
-    def _tell(self, client: Client, event: Event) -> None:
+    def _tell(self, connection: Connection, client: Client, event: Event) -> None:
         match event:
             case Subscribed():
                 self.on_subscribed(client, event.type_url, wildcard=event.wildcard)
@@ -212,6 +228,12 @@ class Streams:
                     names=event.names,
                     detail=event.detail,
                 )
+            case Unserved():
+                if not connection.told_unserved:
+                    connection.told_unserved = True
+                    log.warning(
+                        "secrets that the node does not serve", node=client.node, names=event.names, number=event.number
+                    )
             case Ignored():
                 log.debug("type not served", node=client.node, type=event.type_url[:256])
             case _:

@@ -91,6 +91,8 @@ class Subscription:
     delta: bool
     routes: Subscription | None = None
     """Of virtual hosts: the client's route configurations."""
+    permitted: frozenset[str] | None = None
+    """Of secrets: those that there are for the client; the others do not exist for it. None is no such rule."""
     wildcard: bool = False
     named: bool = False
     """A name was given on this stream: from then on, no names are no wish."""
@@ -145,6 +147,17 @@ class Subscription:
             return True
         return name in self.names or route in self.names
 
+    def permits(self, name: str) -> bool:
+        return self.permitted is None or name in self.permitted
+
+    def exists(self, name: str) -> bool:
+        """For this client."""
+        return name in self.kind.live and (self.permitted is None or name in self.permitted)
+
+    def live(self) -> Iterable[str]:
+        """All that exists for this client."""
+        return self.kind.live if self.permitted is None else filter(self.permitted.__contains__, self.kind.live)
+
     def known(self, name: str) -> int:
         """The revision up to which the client is known to use what the table has, or had, under a name."""
         if name in self.lagging:
@@ -156,7 +169,7 @@ class Subscription:
     def holds(self, name: str) -> bool:
         """The client has accepted some version of a resource that exists."""
         entry = self.kind.live.get(name)
-        return entry is not None and self.wants(name) and entry.created <= self.known(name)
+        return entry is not None and self.permits(name) and self.wants(name) and entry.created <= self.known(name)
 
     def is_open(self, name: str) -> bool:
         return name in self.opened and self.opened[name] == self.kind.revision(name)
@@ -265,7 +278,7 @@ class Subscription:
             return Divided(self.type_url, len(names), detail)
         if not names:
             # Nothing but removals: to insist on them would not end.
-            self.forget([name for name in removed if name not in self.kind.live])
+            self.forget([name for name in removed if not self.exists(name)])
             return Divided(self.type_url, 0, detail)
         self.groups[:0] = _group((), removed)
         version = response.sent[names[0]] or ""
@@ -313,7 +326,7 @@ def sotw_wish(sub: Subscription, request: SotwRequest, *, first: bool) -> list[E
         sub.resumed = bool(request.version_info)
         sub.empty_due = sub.whole and (wildcard or bool(wanted))
     if widened and not first:
-        _want_new(sub, [name for name in sub.kind.live if not sub.wants(name)])
+        _want_new(sub, [name for name in sub.live() if not sub.wants(name)])
     if added:
         _want_new(sub, added)
         sub.names.update(added)
@@ -363,7 +376,7 @@ def delta_wish(sub: Subscription, request: DeltaRequest, *, first: bool) -> list
         had = _resume(sub, versions, added)
     else:
         if star:
-            _want_new(sub, sub.kind.live)
+            _want_new(sub, sub.live())
         _want_new(sub, added if sub.type_url != VIRTUAL_HOST else _hosts(sub, added))
         sub.wildcard = sub.wildcard or star
     sub.names.update(added)
@@ -406,11 +419,11 @@ def _resume(sub: Subscription, versions: Mapping[str, str], added: Mapping[str, 
         sub.cursor = sub.kind.last
     elif versions:
         sub.cursor = sub.kind.last
-        if sub.wants_all and not added and versions == sub.kind.versions():
+        if sub.wants_all and sub.permitted is None and not added and versions == sub.kind.versions():
             return dict(versions)  # as a rule: nothing has changed, and nothing is looked at one by one
-        for name in filter(sub.wants, live):
+        for name in filter(sub.wants, sub.live()):
             _compare(sub, name, versions, had, skip=name not in added)
-        sub.strangers = {name for name in versions if name not in live}
+        sub.strangers = {name for name in versions if not sub.exists(name)}
         sub.due.update(sub.strangers)
     else:
         sub.empty_due = True
@@ -429,7 +442,7 @@ def _resume(sub: Subscription, versions: Mapping[str, str], added: Mapping[str, 
 
 
 def _compare(sub: Subscription, name: str, versions: Mapping[str, str], had: dict[str, str], *, skip: bool) -> None:
-    entry = sub.kind.get(name)
+    entry = sub.kind.get(name) if sub.permits(name) else None
     version = versions.get(name)
     same = entry is not None and entry.resource.version == version
     if same and version is not None:

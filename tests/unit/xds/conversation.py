@@ -22,6 +22,7 @@ from xds_server.model.resource import (
 )
 from xds_server.xds.events import Event
 from xds_server.xds.resources import ResourceTable
+from xds_server.xds.secrets import permitted
 from xds_server.xds.stream import AdsStream
 
 WHOLE = (LISTENER, CLUSTER)
@@ -78,6 +79,10 @@ def remove(out_of: ResourceTable, *resources: Resource) -> int:
     return out_of.apply({r.key: None for r in resources})
 
 
+def _anything(*_: object) -> None:
+    """All secrets are there for the client."""
+
+
 @dataclass
 class Reply:
     """One response, in the same terms for both variants."""
@@ -99,6 +104,9 @@ class Client:
     delta: bool
     features: tuple[str, ...] = ()
     node: str = "envoy-1"
+    bound_to: str | None = None
+    rule: bool = False
+    """Whether the rule on secrets holds: what a protocol says of a type is told without it, of secrets too."""
     stream: AdsStream = field(init=False)
     wishes: dict[str, list[str]] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
@@ -109,7 +117,8 @@ class Client:
         self.reconnect()
 
     def reconnect(self) -> None:
-        self.stream = AdsStream(self.table, delta=self.delta)
+        rule = permitted if self.rule else _anything
+        self.stream = AdsStream(self.table, delta=self.delta, bound_to=self.bound_to, secrets=rule)
 
     def request(self, type_url: str, *, nonce: str = "", error: str | None = None, **fields: Any) -> list[Event]:
         """Send exactly this."""

@@ -1,0 +1,1 @@
+"""Certificates of the mesh itself: its authority, its server, its proxies and its operators."""
