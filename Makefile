@@ -4,12 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 ENVOY := .envoy/envoy/_bin/envoy
 PROMETHEUS := .prometheus/usr/bin
+PROTO := $(shell find proto -name '*.proto' | sort)
 CODE := xds_server datapath tests
 export TIDEGATE_ENVOY ?= $(CURDIR)/$(ENVOY)
 export PATH := $(PATH):$(CURDIR)/$(PROMETHEUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv envoy prometheus format check test demo bench clean
+.PHONY: help venv envoy prometheus format proto check test demo bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -46,11 +47,14 @@ format: venv  ## rewrite the code in the one format
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
+proto: venv  ## the Python classes of our own messages, from proto/
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=xds_server/proto --pyi_out=xds_server/proto $(PROTO)
+
 check: venv  ## format, lint, strict types, import contract
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --quiet tests/unit/test_imports.py
+	$(BIN)/python -m pytest --quiet tests/unit/test_imports.py tests/unit/test_proto.py
 
 test: venv envoy prometheus check  ## everything: sets up what it needs, checks, runs every test with a real Envoy
 	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup

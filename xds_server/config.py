@@ -129,17 +129,21 @@ def add_server(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help=f'loopback address of /metrics, /healthz, /readyz and /debug; "off" for none (default {DEFAULT_ADMIN})',
     )
-    parser.add_argument(
-        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(default info)"
-    )
-    parser.add_argument(
-        "--log-format", choices=get_args(LogFormat), default="auto", help="text on a terminal, else JSON"
-    )
+    add_logs(parser)
     parser.add_argument(
         "--state",
         type=Path,
         metavar="DIR",
         help="directory for the ADS socket and Envoy's log (default: one of this user and project)",
+    )
+
+
+def add_logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(default info)"
+    )
+    parser.add_argument(
+        "--log-format", choices=get_args(LogFormat), default="auto", help="text on a terminal, else JSON"
     )
 
 

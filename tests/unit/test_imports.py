@@ -23,7 +23,7 @@ CONTRACT: dict[str, frozenset[str]] = {
     "xds": frozenset({"model.resource"}),
     "files": frozenset({"objects", "model.refs"}),
     "kube": frozenset({"objects", "model", "status.collections", "status.merge"}),
-    "certificates": frozenset({"kube.client", "proto", "xds.identity"}),
+    "certificates": frozenset({"kube.client", "proto", "xds.credentials", "xds.identity"}),
     "proto": frozenset(),
     "proxy": frozenset(),
     "demo": frozenset(),
@@ -58,7 +58,7 @@ BORDERS: dict[str, frozenset[str]] = {
 # Pure: a function of its arguments. No event loop, clock, network, process or chance.
 PURE = frozenset({"graph", "model", "objects", "ingestion", "translation", "status", "explain"})
 PURE |= {f"xds.{module}" for module in ("detail", "events", "gates", "names", "resource_type", "resources", "stats")}
-PURE |= {"certificates.authority"}
+PURE |= {f"certificates.{module}" for module in ("authority", "keeping", "token_review")}
 PURE |= {f"xds.{module}" for module in ("identity", "secrets", "stream", "subscription", "wire")}
 PURE |= {"kube.election", "kube.held", "kube.kinds", "kube.observed", "kube.pending"}
 IMPURE = frozenset(

@@ -49,7 +49,7 @@ class Pair:
 
 def new_authority(now: datetime, name: str = "Tidegate") -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} {now:%Y-%m-%d}")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} {now:%Y-%m-%dT%H:%M:%SZ}")])
     builder = (
         _builder(subject, subject, key.public_key(), now, now + AUTHORITY_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -107,13 +107,16 @@ def is_due(certificate: bytes, now: datetime, left: float) -> bool:
     return now < read.not_valid_before_utc or read.not_valid_after_utc - now < life * left
 
 
-def is_of(certificate: bytes, authority: bytes) -> bool:
-    """Whether an authority has signed a certificate."""
-    try:
-        loaded(certificate).verify_directly_issued_by(loaded(authority))
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
+def is_of(certificate: bytes, authorities: bytes) -> bool:
+    """Whether one of the authorities has signed a certificate."""
+    read = loaded(certificate)
+    for authority in x509.load_pem_x509_certificates(authorities):
+        try:
+            read.verify_directly_issued_by(authority)
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return True
+    return False
 
 
 def fits(pair: Pair) -> bool:
@@ -126,12 +129,20 @@ def fits(pair: Pair) -> bool:
 
 def hosts_of(certificate: bytes) -> list[str]:
     """The names and addresses that a server's certificate is for."""
-    try:
-        names = loaded(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
+    names = _alternatives(certificate)
     addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
     return [*names.get_values_for_type(x509.DNSName), *addresses]
+
+
+def uris_of(certificate: bytes) -> list[str]:
+    return list(_alternatives(certificate).get_values_for_type(x509.UniformResourceIdentifier))
+
+
+def _alternatives(certificate: bytes) -> x509.SubjectAlternativeName:
+    try:
+        return loaded(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return x509.SubjectAlternativeName([])
 
 
 def bundle(certificates: Iterable[bytes], now: datetime) -> bytes:

@@ -18,6 +18,8 @@ _COMMANDS: Final = {
     "explain": "say what a request would meet: listener, route, rule, backends, or which error, and why",
     "serve": "run the ADS server alone",
     "bootstrap": "print an Envoy bootstrap that points at the ADS server",
+    "proxy": "run the Envoy of a node, with a certificate of its own that is renewed in time",
+    "certificates": "make the certificates of the mesh, and renew those that are due",
     "demo": "serve the example, with its backends, and walk through it",
     "version": "print the versions of Tidegate and of what it is made of",
 }

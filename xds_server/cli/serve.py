@@ -6,11 +6,12 @@ import argparse
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 from xds_server import log
 from xds_server.app import ControlPlane, private_directory, reading
+from xds_server.cli import issuer
 from xds_server.config import Config, add_objects, add_server, add_trust_domain, config
 
 
@@ -36,16 +37,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="ask clients of TCP to connect again after this, so that replicas share them (default: never)",
     )
+    issuer.add_flags(parser)
 
 
 def run(flags: argparse.Namespace) -> int:
     settings = config(flags)
     log.configure(settings.log_level, settings.log_format)
-    until_signalled(lambda: _serve(settings))
+    signs, given = issuer.options(flags, settings), vars(flags)
+    until_signalled(lambda: _serve(settings, issuer.issuer(signs, given.get("kubeconfig"), given.get("context"))))
     return 0
 
 
-async def _serve(settings: Config) -> None:
+async def _serve(settings: Config, signing: AbstractAsyncContextManager[None]) -> None:
     if not settings.xds_listen:
         private_directory(settings.state)
     plane = ControlPlane(settings)
@@ -56,6 +59,7 @@ async def _serve(settings: Config) -> None:
         else:
             plane.load()
         await stack.enter_async_context(plane.serving())
+        await stack.enter_async_context(signing)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         tasks.create_task(plane.run())
         tasks.create_task(plane.watch())

@@ -33,13 +33,18 @@ from envoy_data_plane.envoy.config.core.v3 import (
     GrpcService,
     GrpcServiceEnvoyGrpc,
     Http2ProtocolOptions,
+    HttpProtocolOptionsHeadersWithUnderscoresAction,
     KeepaliveSettings,
     Locality,
     Node,
+    PathConfigSource,
     Pipe,
     RetryPolicy,
     SocketAddress,
     TransportSocket,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    HttpProtocolOptions as CoreHttpProtocolOptions,
 )
 from envoy_data_plane.envoy.config.endpoint.v3 import (
     ClusterLoadAssignment,
@@ -74,6 +79,7 @@ from envoy_data_plane.envoy.extensions.resource_monitors.fixed_heap.v3 import Fi
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
     CommonTlsContext,
+    SdsSecretConfig,
     SubjectAltNameMatcher,
     SubjectAltNameMatcherSanType,
     TlsCertificate,
@@ -88,7 +94,14 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any, Struct, Value
 
-from xds_server.proxy.bootstrap import BootstrapOptions, ClientTls, XdsHost
+from xds_server.proxy.bootstrap import (
+    AUTHORITY_SOURCE,
+    CERTIFICATE_SOURCE,
+    BootstrapOptions,
+    ClientTls,
+    XdsHost,
+    source,
+)
 
 ADMIN_CLUSTER = "tidegate/admin"
 XDS_CLUSTER = "tidegate/xds"
@@ -130,6 +143,10 @@ HEAP_ACTIONS = (
 )
 HEAP_MONITOR = "envoy.resource_monitors.fixed_heap"
 CONNECTION_MONITOR = "envoy.resource_monitors.global_downstream_max_connections"
+
+TLS_PARAMETERS = TlsParameters(tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_3)
+
+UNDERSCORES_REFUSED = HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST
 
 METRICS_PATHS = ("/stats/prometheus", "/ready")
 
@@ -233,24 +250,46 @@ def client_tls(tls: ClientTls) -> TransportSocket:
         typed_config=Any.pack(
             UpstreamTlsContext(
                 sni=tls.server_name,
-                common_tls_context=CommonTlsContext(
-                    alpn_protocols=["h2"],
-                    tls_params=TlsParameters(tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_3),
-                    tls_certificates=[
-                        TlsCertificate(certificate_chain=file(tls.certificate), private_key=file(tls.private_key)),
-                    ],
-                    validation_context=CertificateValidationContext(
-                        trusted_ca=file(tls.trusted_ca),
-                        match_typed_subject_alt_names=[
-                            SubjectAltNameMatcher(
-                                san_type=SubjectAltNameMatcherSanType.DNS,
-                                matcher=StringMatcher(exact=tls.server_name),
-                            ),
-                        ],
-                    ),
-                ),
+                common_tls_context=rotating(tls.sources) if tls.sources else fixed(tls),
             ),
         ),
+    )
+
+
+def fixed(tls: ClientTls) -> CommonTlsContext:
+    """Files that are read when Envoy starts, and then no more."""
+    return CommonTlsContext(
+        alpn_protocols=["h2"],
+        tls_params=TLS_PARAMETERS,
+        tls_certificates=[
+            TlsCertificate(certificate_chain=file(tls.certificate), private_key=file(tls.private_key)),
+        ],
+        validation_context=CertificateValidationContext(
+            trusted_ca=file(tls.trusted_ca),
+            match_typed_subject_alt_names=[
+                SubjectAltNameMatcher(
+                    san_type=SubjectAltNameMatcherSanType.DNS,
+                    matcher=StringMatcher(exact=tls.server_name),
+                ),
+            ],
+        ),
+    )
+
+
+def rotating(sources: Path) -> CommonTlsContext:
+    """Files that Envoy reads again when they are replaced: a new connection uses the new, and none is closed for it."""
+    return CommonTlsContext(
+        alpn_protocols=["h2"],
+        tls_params=TLS_PARAMETERS,
+        tls_certificate_sds_secret_configs=[from_file(sources, CERTIFICATE_SOURCE)],
+        validation_context_sds_secret_config=from_file(sources, AUTHORITY_SOURCE),
+    )
+
+
+def from_file(sources: Path, name: str) -> SdsSecretConfig:
+    path = PathConfigSource(path=str(source(sources, name).absolute()))
+    return SdsSecretConfig(
+        name=name, sds_config=ConfigSource(path_config_source=path, resource_api_version=ApiVersion.V3)
     )
 
 
@@ -281,6 +320,14 @@ def metrics_listener(host: str, port: int) -> Listener:
                             HttpConnectionManager(
                                 stat_prefix="metrics",
                                 normalize_path=True,
+                                # Who may dial it is not known: who says nothing does not stay.
+                                request_headers_timeout=timedelta(seconds=5),
+                                request_timeout=timedelta(seconds=10),
+                                stream_idle_timeout=timedelta(seconds=30),
+                                common_http_protocol_options=CoreHttpProtocolOptions(
+                                    idle_timeout=timedelta(minutes=2),
+                                    headers_with_underscores_action=UNDERSCORES_REFUSED,
+                                ),
                                 route_config=RouteConfiguration(
                                     name=METRICS_LISTENER,
                                     virtual_hosts=[
@@ -342,6 +389,8 @@ def runtime(options: BootstrapOptions) -> Struct:
     """Only this layer exists, so nobody changes a running Envoy's features through its admin interface."""
     return Struct(
         fields={
+            # Beside the limit on connections, which does not count those of who watches.
+            f"envoy.resource_limits.listener.{METRICS_LISTENER}.connection_limit": Value(number_value=100),
             "re2.max_program_size.error_level": Value(number_value=options.max_regex_program_size),
             "re2.max_program_size.warn_level": Value(number_value=options.max_regex_program_size),
         },

@@ -85,14 +85,14 @@ def bound(server: grpc.aio.Server, listen: Listen) -> Iterator[str]:
 def _bind_tcp(server: grpc.aio.Server, listen: MutualTls | InsecureLoopback) -> str:
     match listen:
         case MutualTls():
-            port = _add_port(server, listen.host, listen.port, _CertificateFiles(listen).credentials())
+            port = add_port(server, listen.host, listen.port, server_credentials(*_files(listen)))
         case InsecureLoopback():
             if not _is_loopback(listen.host):
                 raise ListenError(
                     f"{listen.host} is not a loopback address: without TLS the xDS port is for 127.0.0.0/8 and ::1; "
                     "give a certificate, key and client CA to listen elsewhere"
                 )
-            port = _add_port(server, listen.host, listen.port, None)
+            port = add_port(server, listen.host, listen.port, None)
     return _address(listen.host, port)
 
 
@@ -117,7 +117,11 @@ def _bind_socket(server: grpc.aio.Server, path: Path) -> str:
     return f"unix:{path}"
 
 
-def _add_port(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> int:
+def add_port(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> int:
+    """Listen once the server starts; gives the port.
+
+    :raises ListenError: the address cannot be had.
+    """
     address = _address(host, port)
     try:
         bound = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
@@ -139,18 +143,30 @@ def _is_loopback(host: str) -> bool:
         return False  # a name may change its address later
 
 
+def _files(listen: MutualTls) -> tuple[Path, Path, Path]:
+    return listen.certificate, listen.key, listen.client_ca
+
+
+def server_credentials(certificate: Path, key: Path, client_ca: Path | None = None) -> grpc.ServerCredentials:
+    """Of files that are read again when they change; clients show certificates of `client_ca`, or none.
+
+    :raises ListenError: they cannot be used.
+    """
+    return _CertificateFiles(certificate, key, client_ca).credentials()
+
+
 class _CertificateFiles:
     """The files as gRPC configurations: a new one after each change that leaves them valid."""
 
-    def __init__(self, listen: MutualTls) -> None:
-        self._listen = listen
+    def __init__(self, certificate: Path, key: Path, client_ca: Path | None) -> None:
+        self._certificate, self._key, self._client_ca = certificate, key, client_ca
         self._seen = self._stamps()
 
     def credentials(self) -> grpc.ServerCredentials:
         return grpc.dynamic_ssl_server_credentials(
             self._configuration(),
             self._changed,  # type: ignore[arg-type]  # the stub does not know that None is "no change"
-            require_client_authentication=True,
+            require_client_authentication=self._client_ca is not None,
         )
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
@@ -166,22 +182,23 @@ class _CertificateFiles:
         return configuration
 
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
-        listen = self._listen
         try:
-            key, chain, client_ca = (path.read_bytes() for path in (listen.key, listen.certificate, listen.client_ca))
+            key, chain = self._key.read_bytes(), self._certificate.read_bytes()
+            client_ca = self._client_ca.read_bytes() if self._client_ca else None
             check = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            check.load_cert_chain(listen.certificate, listen.key, password="")
-            check.load_verify_locations(listen.client_ca)
+            check.load_cert_chain(self._certificate, self._key, password="")
+            if self._client_ca:
+                check.load_verify_locations(self._client_ca)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise ListenError(
-                f"certificate {listen.certificate}, key {listen.key} or client CA {listen.client_ca} "
+                f"certificate {self._certificate}, key {self._key} or client CA {self._client_ca or '(none)'} "
                 f"cannot be used: {type(error).__name__}: {getattr(error, 'strerror', None) or 'not a matching pair'}"
             ) from error
         return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=client_ca)
 
     def _stamps(self) -> tuple[tuple[int, int, int], ...]:
         stamps = []
-        for path in (self._listen.certificate, self._listen.key, self._listen.client_ca):
+        for path in filter(None, (self._certificate, self._key, self._client_ca)):
             try:
                 status = path.stat()
             except OSError:

@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from xds_server.proxy.bootstrap import BootstrapOptions, ClientTls, XdsHost, XdsSocket, bootstrap
+from xds_server.proxy.bootstrap import BootstrapOptions, ClientTls, XdsHost, XdsSocket, bootstrap, certificate_sources
 
 SOCKET = BootstrapOptions("node-1", XdsSocket(Path("/run/xds.sock")), Path("/run/admin.sock"))
 TLS = ClientTls(Path("/tls/tls.crt"), Path("/tls/tls.key"), Path("/tls/ca.crt"), "xds.example.com")
@@ -56,11 +57,35 @@ def test_the_metrics_listener_has_two_paths_and_one_method() -> None:
     )
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.com"])
-def test_metrics_on_a_public_address_are_refused(host: str) -> None:
-    """S11: the metrics listener is for this machine."""
-    with pytest.raises(ValueError, match="not a loopback address"):
-        BootstrapOptions("node-1", SOCKET.xds, SOCKET.admin, metrics=(host, 9102))
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "127.0.0.1"])
+def test_metrics_may_be_asked_for_from_elsewhere(host: str) -> None:
+    """S11: kubelets and Prometheus dial the node's address; what answers them is the same everywhere."""
+    options = BootstrapOptions("node-1", SOCKET.xds, SOCKET.admin, metrics=(host, 9102))
+    [listener] = document(options)["static_resources"]["listeners"]
+
+    assert {"address": host, "port_value": 9102} == listener["address"]["socket_address"]
+    with pytest.raises(ValueError, match="not an IP address"):
+        BootstrapOptions("node-1", SOCKET.xds, SOCKET.admin, metrics=("example.com", 9102))
+
+
+def test_certificates_are_read_again_when_they_are_replaced() -> None:
+    """Both halves come from files that name a directory to watch; the server is still verified by its name."""
+    tls = replace(TLS, sources=Path("/run/sources"), trusted_ca=Path("/trust/ca.crt"))
+    options = BootstrapOptions("node-1", XdsHost("xds.example.com", 18000, tls), SOCKET.admin)
+    context = clusters(options)["tidegate/xds"]["transport_socket"]["typed_config"]["common_tls_context"]
+    texts = {str(path): json.loads(text)["resources"][0] for path, text in certificate_sources(tls).items()}
+    [own] = context["tls_certificate_sds_secret_configs"]
+    trust = context["validation_context_sds_secret_config"]
+    shown = texts[own["sds_config"]["path_config_source"]["path"]]
+    trusted = texts[trust["sds_config"]["path_config_source"]["path"]]
+
+    assert (own["name"], trust["name"]) == (shown["name"], trusted["name"])
+    assert {"path": "/tls"} == shown["tls_certificate"]["watched_directory"]
+    assert {"path": "/trust"} == trusted["validation_context"]["watched_directory"]
+    assert [{"san_type": "DNS", "matcher": {"exact": "xds.example.com"}}] == (
+        trusted["validation_context"]["match_typed_subject_alt_names"]
+    )
+    assert {} == certificate_sources(TLS)
 
 
 @pytest.mark.parametrize("host", ["10.0.0.1", "xds.example.com", "2001:db8::1"])

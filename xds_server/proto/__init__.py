@@ -1,0 +1,1 @@
+"""Messages of our own, generated from proto/ by `make proto`."""
