@@ -1,10 +1,14 @@
-"""Health, readiness, metrics and debug dumps over HTTP, on a loopback address only; no dump holds a secret."""
+"""Health, readiness, metrics and debug dumps over HTTP; no dump holds a secret.
+
+Two sets of pages, each with an address of its own: `serve` has all of them and is for this machine alone;
+`serve_metrics` has what kubelet and Prometheus ask for, and may be reached from elsewhere.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +17,8 @@ from aiohttp import web
 
 from xds_server.config import ConfigError
 from xds_server.metrics import CONTENT_TYPE, Metrics
+
+Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +38,34 @@ class Probes:
 
 @asynccontextmanager
 async def serve(listen: str, metrics: Metrics, probes: Probes) -> AsyncIterator[str]:
-    """Serve until the context ends; gives the address, with the port that was bound. "" serves nothing."""
+    """Serve all pages until the context ends; gives the address, with the port that was bound. "" serves nothing."""
     if not listen:
         yield ""
         return
-    host, port = address(listen)
-    runner = web.AppRunner(application(metrics, probes), access_log=None)
+    host, port = address("--admin", listen, "127.0.0.1:15080")
+    if not ipaddress.ip_address(host).is_loopback:
+        raise ConfigError(
+            f"--admin {listen}: only loopback addresses may be used, such as 127.0.0.1:{port}; "
+            "for metrics and probes from elsewhere, serve has --metrics"
+        )
+    async with _listening("--admin", host, port, application(pages(metrics, probes) | dumps(probes))) as bound:
+        yield bound
+
+
+@asynccontextmanager
+async def serve_metrics(listen: str, metrics: Metrics, probes: Probes) -> AsyncIterator[str]:
+    """As `serve`, on any address and without the dumps: who reaches it learns counts, and names of no object."""
+    if not listen:
+        yield ""
+        return
+    host, port = address("--metrics", listen, "0.0.0.0:15081")
+    async with _listening("--metrics", host, port, application(pages(metrics, probes))) as bound:
+        yield bound
+
+
+@asynccontextmanager
+async def _listening(flag: str, host: str, port: int, app: web.Application) -> AsyncIterator[str]:
+    runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port, reuse_address=True)
@@ -45,7 +73,7 @@ async def serve(listen: str, metrics: Metrics, probes: Probes) -> AsyncIterator[
             await site.start()
         except OSError as error:
             raise ConfigError(
-                f'--admin {listen}: {error.strerror or error}; give another address, or "off" for none'
+                f'{flag} {host}:{port}: {error.strerror or error}; give another address, or "off" for none'
             ) from None
         bound = runner.addresses[0]
         yield f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
@@ -53,20 +81,18 @@ async def serve(listen: str, metrics: Metrics, probes: Probes) -> AsyncIterator[
         await runner.cleanup()
 
 
-def address(listen: str) -> tuple[str, int]:
-    """Split HOST:PORT; what these pages show is for this machine alone, so HOST must be loopback."""
+def address(flag: str, listen: str, example: str) -> tuple[str, int]:
+    """Split HOST:PORT; HOST is an IP address, of IPv6 with or without brackets."""
     host, _, port = listen.rpartition(":")
     try:
-        ip = ipaddress.ip_address(host.strip("[]"))
-        number = int(port)
+        return str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))), int(port)
     except ValueError:
-        raise ConfigError(f"--admin {listen}: give it as HOST:PORT, such as 127.0.0.1:15080") from None
-    if not ip.is_loopback:
-        raise ConfigError(f"--admin {listen}: only loopback addresses may be used, such as 127.0.0.1:{number}")
-    return str(ip), number
+        raise ConfigError(f"{flag} {listen}: give it as HOST:PORT, such as {example}") from None
 
 
-def application(metrics: Metrics, probes: Probes) -> web.Application:
+def pages(metrics: Metrics, probes: Probes) -> dict[str, Page]:
+    """What those may see who can reach a port of this process."""
+
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
@@ -77,6 +103,12 @@ def application(metrics: Metrics, probes: Probes) -> web.Application:
 
     async def scrape(_: web.Request) -> web.Response:
         return web.Response(body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+
+    return {"/healthz": healthz, "/readyz": readyz, "/metrics": scrape}
+
+
+def dumps(probes: Probes) -> dict[str, Page]:
+    """What tells of the objects of all namespaces: for those alone who may run programs beside this one."""
 
     async def collections(_: web.Request) -> web.Response:
         return _json(probes.collections())
@@ -90,20 +122,18 @@ def application(metrics: Metrics, probes: Probes) -> web.Application:
     async def streams(_: web.Request) -> web.Response:
         return _json(probes.streams())
 
-    async def index(_: web.Request) -> web.Response:
-        return web.Response(text="".join(f"{path}\n" for path in sorted(pages)))
+    return {"/debug/collections": collections, "/debug/collections/{name}": collection, "/debug/streams": streams}
 
-    pages = {
-        "/healthz": healthz,
-        "/readyz": readyz,
-        "/metrics": scrape,
-        "/debug/collections": collections,
-        "/debug/collections/{name}": collection,
-        "/debug/streams": streams,
-    }
+
+def application(served: Mapping[str, Page]) -> web.Application:
+    async def index(_: web.Request) -> web.Response:
+        return web.Response(text="".join(f"{path}\n" for path in sorted(served)))
+
     app = web.Application()
-    app.add_routes([web.get(path, page) for path, page in pages.items()])
-    app.add_routes([web.get("/", index), web.get("/debug", index)])
+    app.add_routes([web.get(path, page) for path, page in served.items()])
+    app.add_routes([web.get("/", index)])
+    if any(path.startswith("/debug/") for path in served):
+        app.add_routes([web.get("/debug", index)])
     return app
 
 

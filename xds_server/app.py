@@ -94,7 +94,9 @@ class ControlPlane:
     async def serving(self) -> AsyncIterator[None]:
         """Listen; streams are answered once the source has loaded."""
         async with AsyncExitStack() as stack:
-            bound = await stack.enter_async_context(admin.serve(self.config.admin, self.metrics, self.probes()))
+            probes = self.probes()
+            bound = await stack.enter_async_context(admin.serve(self.config.admin, self.metrics, probes))
+            await stack.enter_async_context(admin.serve_metrics(self.config.metrics, self.metrics, probes))
             settings = ServerSettings(max_connection_age_s=self.config.max_connection_age_s)
             try:
                 address = await stack.enter_async_context(serving(self.streams, listen(self.config), settings))

@@ -47,7 +47,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`admin` is HOST:PORT, or "" for none; `xds_listen` is "unix:PATH" or HOST:PORT.
+    """`admin` and `metrics` are HOST:PORT, or "" for none; `xds_listen` is "unix:PATH" or HOST:PORT.
 
     `cluster` is the source in the place of `manifests`.
     """
@@ -64,6 +64,7 @@ class Config:
     insecure_loopback: bool = False
     max_connection_age_s: float | None = None
     admin: str = DEFAULT_ADMIN
+    metrics: str = ""
     state: Path = Path()
     envoy: str = ""
     log_level: str = "info"
@@ -170,7 +171,8 @@ def config(flags: argparse.Namespace) -> Config:
         trust_domain=trust_domain(given.get("trust_domain") or DEFAULT_TRUST_DOMAIN),
         insecure_loopback=bool(given.get("insecure_loopback")),
         max_connection_age_s=_age(given),
-        admin="" if given.get("admin") == "off" else given.get("admin") or "",
+        admin=_off(given.get("admin")),
+        metrics=_off(given.get("metrics")),
         state=given.get("state") or _state(manifests),
         envoy=given.get("envoy") or "",
         log_level=given.get("log_level") or "info",
@@ -205,6 +207,8 @@ def trust_domain(name: str) -> str:
     if not is_trust_domain(name):
         raise ConfigError(f"--trust-domain {name}: give lower-case letters, digits, '.', '-' and '_'")
     return name
+def _off(listen: str | None) -> str:
+    return "" if listen == "off" else listen or ""
 
 
 def _pool(networks: list[str]) -> tuple[str, ...]:

@@ -107,6 +107,35 @@ async def test_only_loopback_is_served(listen: str) -> None:
             pass
 
 
+async def test_metrics_and_probes_may_be_asked_from_elsewhere_but_nothing_else() -> None:
+    """S9: the address that need not be loopback has three pages and an index of them, and no dump."""
+    stage = Stage()
+    async with admin.serve_metrics("0.0.0.0:0", stage.metrics, stage.probes) as address:
+        stage.address = address.replace("0.0.0.0", "127.0.0.1")
+        index = await stage.get("/")
+        found = {path: (await stage.get(path))[0] for path in (*index[1].split(), "/debug", "/debug/streams")}
+
+    assert (200, "/healthz\n/metrics\n/readyz\n") == index
+    assert {"/healthz": 200, "/metrics": 200, "/readyz": 200, "/debug": 404, "/debug/streams": 404} == found
+
+
+@pytest.mark.parametrize("listen", ["::1:0", "[::1]:0"])
+async def test_an_ipv6_address_may_be_bare(listen: str) -> None:
+    """A pod's address is put before the port as it is, with no brackets."""
+    async with admin.serve_metrics(listen, Metrics(), Stage().probes) as address:
+        host = address.rpartition(":")[0]
+
+    assert "[::1]" == host
+
+
+@pytest.mark.parametrize("listen", ["localhost:1", "15081", "0.0.0.0:http"])
+async def test_a_bad_metrics_address_names_the_flag(listen: str) -> None:
+    """The error names the flag, what was given and an example."""
+    with pytest.raises(ConfigError, match=rf"--metrics {re.escape(listen)}: .*0\.0\.0\.0:15081"):
+        async with admin.serve_metrics(listen, Metrics(), Stage().probes):
+            pass
+
+
 async def test_a_taken_address_names_the_flag(stage: Stage) -> None:
     """An address in use is an error that says what to change."""
     with pytest.raises(ConfigError, match="give another address"):

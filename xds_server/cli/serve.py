@@ -19,6 +19,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_objects(parser)
     add_server(parser)
     parser.add_argument(
+        "--metrics",
+        default="off",
+        metavar="HOST:PORT",
+        help="any address, for /metrics, /healthz and /readyz alone: for Prometheus and kubelet (default off)",
+    )
+    parser.add_argument(
         "--xds-listen",
         metavar="ADDRESS",
         help="unix:PATH (mode 0600), or HOST:PORT with TLS (default: a socket in the state directory)",
