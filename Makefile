@@ -5,12 +5,15 @@ BIN := .venv/bin
 ENVOY := .envoy/envoy/_bin/envoy
 PROMETHEUS := .prometheus/usr/bin
 PROTO := $(shell find proto -name '*.proto' | sort)
+HELM ?= $(CURDIR)/.cluster/helm
+HELM_VERSION := v3.22.0
+export HELM
 CODE := xds_server datapath tests
 export TIDEGATE_ENVOY ?= $(CURDIR)/$(ENVOY)
 export PATH := $(PATH):$(CURDIR)/$(PROMETHEUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv envoy prometheus format proto check test demo bench clean
+.PHONY: help venv envoy prometheus helm manifests format proto check test demo bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -43,6 +46,15 @@ $(PROMETHEUS)/promtool:
 	  { echo "Cannot fetch Debian's prometheus package: run 'apt-get update' as root, or put prometheus and promtool on PATH." >&2; exit 1; }
 	cd .prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
 
+helm: $(HELM)  ## Helm, for the tests of deploy/chart: .cluster/helm, built from its Go module unless HELM names one
+
+$(HELM):
+	@command -v go >/dev/null || { echo "Install Go to build Helm, or name one: make HELM=/path/to/helm" >&2; exit 1; }
+	GOBIN=$(CURDIR)/.cluster go install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
+
+manifests: venv helm  ## render deploy/manifests, and what docs/ says of the chart and the CRDs
+	$(BIN)/python -m pytest --quiet tests/unit/deploy --update-docs
+
 format: venv  ## rewrite the code in the one format
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
@@ -56,7 +68,7 @@ check: venv  ## format, lint, strict types, import contract
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/unit/test_imports.py tests/unit/test_proto.py
 
-test: venv envoy prometheus check  ## everything: sets up what it needs, checks, runs every test with a real Envoy
+test: venv envoy prometheus helm check  ## everything: sets up what it needs, checks, runs every test with a real Envoy
 	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup
 
 demo: venv envoy  ## control plane and Envoy on examples/bookinfo, and a walk-through: asked, expected, seen
@@ -66,4 +78,4 @@ bench: venv envoy  ## the figures of docs/benchmarks.md
 	$(BIN)/python -m tests.bench
 
 clean:  ## remove all that make has installed
-	rm -rf .venv .envoy .prometheus .state build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .envoy .prometheus .cluster .state build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

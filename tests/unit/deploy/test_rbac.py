@@ -1,0 +1,131 @@
+"""Every right that the chart gives is used, and none is missing: the table follows the kinds that the code reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.helm import NAMESPACE, Object, named, objects, rendered
+from xds_server.kube.kinds import KINDS, REFERENCED
+
+Right = tuple[str, str, str, str]  # group, resource, name or "", verb
+
+READ = ("get", "list", "watch")
+STATUS = ("update", "patch")
+
+# What the code does besides reading KINDS and writing their status, and where.
+EVERYWHERE: set[Right] = {
+    ("authentication.k8s.io", "tokenreviews", "", "create"),
+    *(("tidegate.dev", plural, "", verb) for plural in ("loadbalancerippools", "gatewayparameters") for verb in READ),
+    *(
+        ("tidegate.dev", f"{plural}/status", "", verb)
+        for plural in ("loadbalancerippools", "gatewayparameters")
+        for verb in STATUS
+    ),
+    *(("cilium.io", "ciliumloadbalancerippools", "", verb) for verb in READ),
+}
+AT_HOME: set[Right] = {
+    ("coordination.k8s.io", "leases", "", "create"),
+    *(("coordination.k8s.io", "leases", "tidegate-controller", verb) for verb in ("get", "update", "patch")),
+    *(("", "services", "", verb) for verb in ("create", "update", "patch", "delete")),
+}
+CERTIFICATES: set[Right] = {
+    ("", "secrets", "", "create"),
+    *(
+        ("", "secrets", name, verb)
+        for name in ("tidegate-ca", "tidegate-xds-server", "tidegate-operator")
+        for verb in ("get", "update", "patch")
+    ),
+}
+REFERENCES: set[Right] = {(kind.group, kind.plural, "", verb) for kind in REFERENCED for verb in READ}
+
+
+def rights(role: Object) -> Iterator[Right]:
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                for name in rule.get("resourceNames", [""]):
+                    yield from ((group, resource, name, verb) for verb in rule["verbs"])
+
+
+def given(found: list[Object], kind: str, name: str) -> set[Right]:
+    """The rights of a role, none of which it may give twice."""
+    listed = list(rights(named(found, kind, name)))
+
+    assert len(set(listed)) == len(listed)
+    return set(listed)
+
+
+def of_kinds() -> set[Right]:
+    reads = {(kind.group, kind.plural, "", verb) for kind in KINDS for verb in READ}
+    writes = {
+        (kind.group, f"{kind.plural}/status", "", verb) for kind in KINDS if kind.writes_status for verb in STATUS
+    }
+    return reads | writes
+
+
+def test_the_controller_may_read_its_kinds_and_write_their_status_and_no_more() -> None:
+    """The ClusterRole is what KINDS says, and the table above."""
+    assert of_kinds() | EVERYWHERE == given(objects(rendered()), "ClusterRole", "tidegate-controller")
+
+
+def test_without_cilium_its_pools_are_not_read() -> None:
+    """A value that turns a reader off takes its right away."""
+    found = given(objects(rendered({"cilium": {"addressPools": False}})), "ClusterRole", "tidegate-controller")
+
+    assert {"cilium.io"} == {group for group, *_ in (of_kinds() | EVERYWHERE) - found}
+
+
+def test_what_is_written_beside_status_is_written_at_home() -> None:
+    """Leases and Services are written in the namespace of the installation alone."""
+    assert AT_HOME == given(objects(rendered()), "Role", "tidegate-controller")
+
+
+def test_secrets_are_read_and_never_written_by_the_controller() -> None:
+    """Secrets and ConfigMaps: all, by a role of their own that a cluster's owner may narrow."""
+    assert REFERENCES == given(objects(rendered()), "ClusterRole", "tidegate-secrets")
+
+
+def test_secrets_of_named_namespaces_alone() -> None:
+    """`secrets.namespaces` gives a Role in each, and no right to any other namespace's."""
+    found = objects(rendered({"secrets": {"namespaces": ["bank", "shop"]}}))
+    roles = [o for o in found if o["kind"] == "Role" and o["metadata"]["name"] == "tidegate-secrets"]
+    everywhere = {right for o in found if o["kind"] == "ClusterRole" for right in rights(o)}
+
+    assert ["bank", "shop"] == [role["metadata"]["namespace"] for role in roles]
+    assert [REFERENCES] * 2 == [set(rights(role)) for role in roles]
+    assert set() == everywhere & REFERENCES
+
+
+def test_the_certificates_job_may_write_its_secrets_alone() -> None:
+    """It reads and changes three Secrets by name, and can make one."""
+    assert CERTIFICATES == given(objects(rendered()), "Role", "tidegate-certificates")
+
+
+@pytest.mark.parametrize("values", [{}, {"secrets": {"namespaces": ["shop"]}}])
+def test_every_role_is_bound_to_one_account_of_ours(values: dict[str, Any]) -> None:
+    """Each role has a binding of its name, whose one subject is an account that a workload of the chart uses."""
+    found = objects(rendered(values))
+    identity = ("kind", "name")
+    roles = {(o["metadata"].get("namespace"), o["kind"], o["metadata"]["name"]) for o in found if "rules" in o}
+    bindings = [o for o in found if o["kind"].endswith("RoleBinding")]
+    accounts = {o["metadata"]["name"] for o in found if o["kind"] == "ServiceAccount"}
+
+    assert roles == {(o["metadata"].get("namespace"), *(o["roleRef"][key] for key in identity)) for o in bindings}
+    assert {("ServiceAccount", NAMESPACE)} == {
+        (subject["kind"], subject["namespace"]) for o in bindings for subject in o["subjects"]
+    }
+    assert {subject["name"] for o in bindings for subject in o["subjects"]} <= accounts
+    assert all(len(o["subjects"]) == 1 for o in bindings)
+
+
+def test_the_proxy_has_no_right_at_the_api_server() -> None:
+    """S11: whoever takes a proxy over has no token for the API server."""
+    found = objects(rendered())
+    pod = named(found, "DaemonSet", "tidegate-proxy")["spec"]["template"]["spec"]
+    subjects = {subject["name"] for o in found if o["kind"].endswith("RoleBinding") for subject in o["subjects"]}
+
+    assert pod["automountServiceAccountToken"] is False
+    assert "tidegate-proxy" not in subjects
