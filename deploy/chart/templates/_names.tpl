@@ -3,7 +3,6 @@
 {{- $root := index . 0 -}}
 {{ include "tidegate.selector" . }}
 app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 {{- end }}
 
 {{- /* Labels that never change, by which workloads and generated Services select pods. */ -}}

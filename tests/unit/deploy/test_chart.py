@@ -165,7 +165,9 @@ def test_cert_manager_takes_the_place_of_the_job() -> None:
     assert ("CronJob", "tidegate-certificates") in own
     assert set() == {kind for kind, _ in theirs} & {"Job", "CronJob"}
     assert ("Role", "tidegate-certificates") not in theirs
-    assert {"tidegate-ca", "tidegate-xds-server", "tidegate-operator"} == {spec["secretName"] for spec in certificates}
+    assert {"tidegate-ca", "tidegate-xds-server", "tidegate-trust", "tidegate-operator-admin"} == {
+        spec["secretName"] for spec in certificates
+    }
     assert ("Issuer", "tidegate-self-signed") not in kinds(world("cert-manager with an issuer"))
 
 
