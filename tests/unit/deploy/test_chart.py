@@ -17,6 +17,7 @@ EVERYTHING: dict[str, Any] = {
     "controller": {"affinity": {"nodeAffinity": {}}, "nodeSelector": {"a": "b"}, "extraArgs": ["--log-level=debug"]},
     "proxy": {"podAnnotations": {"a": "b"}, "podLabels": {"c": "d"}, "priorityClassName": ""},
     "secrets": {"namespaces": ["shop", "bank"]},
+    "exposure": {"namespaces": ["shop"]},
     "gatewayClass": {"parametersRef": {"namespace": NAMESPACE, "name": "cloud"}},
     "ingressClass": {"default": True},
     "cilium": {"gatewayClass": True, "ingressClass": True},

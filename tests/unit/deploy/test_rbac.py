@@ -26,7 +26,11 @@ EVERYWHERE: set[Right] = {
 AT_HOME: set[Right] = {
     ("coordination.k8s.io", "leases", "", "create"),
     *(("coordination.k8s.io", "leases", "tidegate-controller", verb) for verb in ("get", "update")),
-    *(("", "services", "", verb) for verb in ("create", "update", "patch", "delete")),
+}
+EXPOSURE: set[Right] = {
+    (group, plural, "", verb)
+    for group, plural in (("", "services"), ("discovery.k8s.io", "endpointslices"))
+    for verb in ("create", "update", "patch", "delete")
 }
 CERTIFICATES: set[Right] = {
     *(("", resource, "", "create") for resource in ("secrets", "configmaps")),
@@ -76,8 +80,8 @@ def test_without_cilium_its_pools_are_not_read() -> None:
     assert {"cilium.io"} == {group for group, *_ in (of_kinds() | EVERYWHERE) - found}
 
 
-def test_what_is_written_beside_status_is_written_at_home() -> None:
-    """Leases and Services are written in the namespace of the installation alone."""
+def test_the_lease_is_written_at_home() -> None:
+    """It is in the namespace of the installation alone."""
     assert AT_HOME == given(objects(rendered()), "Role", "tidegate-controller")
 
 
@@ -95,6 +99,25 @@ def test_secrets_of_named_namespaces_alone() -> None:
     assert ["bank", "shop"] == [role["metadata"]["namespace"] for role in roles]
     assert [REFERENCES] * 2 == [set(rights(role)) for role in roles]
     assert set() == everywhere & REFERENCES
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, {("ClusterRole", None)}),
+        ({"namespaces": ["edge", "shop"]}, {("Role", "edge"), ("Role", "shop")}),
+        ({"services": False}, set()),
+    ],
+)
+def test_services_are_made_everywhere_or_where_it_is_said_or_nowhere(
+    values: dict[str, Any], expected: set[tuple[str, str | None]]
+) -> None:
+    """`exposure` gives the right to make Services and their EndpointSlices, and no role else has it."""
+    roles = [o for o in objects(rendered({"exposure": values})) if "rules" in o]
+    exposing = [o for o in roles if EXPOSURE & set(rights(o))]
+
+    assert expected == {(o["kind"], o["metadata"].get("namespace")) for o in exposing}
+    assert [] == [o for o in exposing if EXPOSURE != set(rights(o))]
 
 
 def test_the_certificates_job_may_write_its_secrets_alone() -> None:
