@@ -207,6 +207,8 @@ def trust_domain(name: str) -> str:
     if not is_trust_domain(name):
         raise ConfigError(f"--trust-domain {name}: give lower-case letters, digits, '.', '-' and '_'")
     return name
+
+
 def _off(listen: str | None) -> str:
     return "" if listen == "off" else listen or ""
 
