@@ -144,7 +144,10 @@ HEAP_ACTIONS = (
 HEAP_MONITOR = "envoy.resource_monitors.fixed_heap"
 CONNECTION_MONITOR = "envoy.resource_monitors.global_downstream_max_connections"
 
-TLS_PARAMETERS = TlsParameters(tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_3)
+TLS_PARAMETERS = TlsParameters(
+    tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_3,
+    tls_maximum_protocol_version=TlsParametersTlsProtocol.TLSv1_3,  # of a client, Envoy takes 1.2 where none is named
+)
 
 UNDERSCORES_REFUSED = HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST
 
