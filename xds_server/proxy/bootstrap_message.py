@@ -144,9 +144,10 @@ HEAP_ACTIONS = (
 HEAP_MONITOR = "envoy.resource_monitors.fixed_heap"
 CONNECTION_MONITOR = "envoy.resource_monitors.global_downstream_max_connections"
 
+# Of a client, Envoy's own maximum is 1.2: with the minimum alone no version is left.
 TLS_PARAMETERS = TlsParameters(
     tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_3,
-    tls_maximum_protocol_version=TlsParametersTlsProtocol.TLSv1_3,  # of a client, Envoy takes 1.2 where none is named
+    tls_maximum_protocol_version=TlsParametersTlsProtocol.TLSv1_3,
 )
 
 UNDERSCORES_REFUSED = HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST
