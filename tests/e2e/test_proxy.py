@@ -255,7 +255,7 @@ async def test_metrics_are_all_that_the_metrics_listener_gives(options: EnvoyOpt
     port = unused_port()
     document = json.loads(
         bootstrap(
-            BootstrapOptions("test", XdsSocket(tmp_path / "xds"), options.admin, metrics=("127.0.0.1", port)),
+            BootstrapOptions("test", XdsSocket(tmp_path / "xds"), options.admin, metrics=("0.0.0.0", port)),
         ),
     )
     del document["dynamic_resources"]
@@ -271,6 +271,23 @@ async def test_metrics_are_all_that_the_metrics_listener_gives(options: EnvoyOpt
         ("GET", "/ready%2f..%2fconfig_dump", 404),
         ("POST", "/quitquitquit", 404),
         ("POST", "/ready", 404),
+        ("HEAD", "/ready", 404),
+        ("PUT", "/stats/prometheus", 404),
+        ("DELETE", "/ready", 404),
+        ("OPTIONS", "/ready", 404),
+        ("POST", "/drain_listeners", 404),
+        ("POST", "/healthcheck/fail", 404),
+        ("GET", "/stats", 404),
+        ("GET", "/stats/", 404),
+        ("GET", "/stats/prometheus/../../config_dump", 404),
+        ("GET", "/stats/prometheus/", 404),
+        ("GET", "/READY", 404),
+        ("GET", "//ready", 404),
+        ("GET", "/listeners", 404),
+        ("GET", "/server_info", 404),
+        ("GET", "/memory", 404),
+        ("GET", "/runtime", 404),
+        ("GET", "/clusters", 404),
     ]
     with_metrics = EnvoyOptions(
         options.binary,
