@@ -179,8 +179,9 @@ class Reflector:
         elif is_unreachable(error) and attempt:
             self._held.resume = ""
             self._follower.lost()
-        say = log.info if error.status == GONE or not attempt else log.warning
-        say("source interrupted", kind=self.kind.kind, error=printable(str(error)), attempt=attempt)
+        if not attempt & (attempt - 1):  # 0, 1, 2, 4, 8: an outage fills no log
+            say = log.info if error.status == GONE or not attempt else log.warning
+            say("source interrupted", kind=self.kind.kind, error=printable(str(error)), attempt=attempt)
         self._follower.refused(error)
 
     def _path(self, version: str) -> str:

@@ -35,5 +35,5 @@ class SourceStats:
 def reason(error: ApiError) -> str:
     """A word for an error, out of a fixed set."""
     if error.status == 0:
-        return SILENT if "Timeout" in error.reason else "unreachable"
+        return SILENT if error.reason == "SocketTimeoutError" else "unreachable"
     return _REASONS.get(error.status) or ("server_error" if error.status >= 500 else "refused")
