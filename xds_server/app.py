@@ -23,6 +23,8 @@ from xds_server.graph import Changes
 from xds_server.ingestion.sources import Settings
 from xds_server.kube.client import Api, CredentialsError, credentials
 from xds_server.kube.contact import Contact
+from xds_server.kube.generated_writer import KINDS as GENERATED
+from xds_server.kube.generated_writer import GeneratedWriter
 from xds_server.kube.lease import Elector, identity
 from xds_server.kube.reflector import Link
 from xds_server.kube.source import KubernetesSource
@@ -218,6 +220,7 @@ class Statuses(NamedTuple):
 
     elector: Elector
     writer: StatusWriter
+    generated: GeneratedWriter
 
     async def run(self, loaded: asyncio.Event) -> None:
         """Lead whenever possible, and write while leading, until cancelled.
@@ -230,6 +233,7 @@ class Statuses(NamedTuple):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.elector.run())
                 tasks.create_task(self.writer.run())
+                tasks.create_task(self.generated.run())
         finally:
             await self.elector.release()
 
@@ -263,10 +267,22 @@ def status_writing(plane: ControlPlane, api: Api, source: KubernetesSource, clus
     desired = plane.pipeline.statuses
     elector = Elector(api, cluster.namespace, identity(cluster.pod))
     writer = StatusWriter(api, elector, desired, source.observed, Settings().controller_name)
-    elector.on_gained, source.on_observed = writer.gained, writer.observe
-    plane.observers.append(lambda changes: writer.commit(changes.get(desired.name, ())))
+    generated = GeneratedWriter(api, elector, plane.pipeline.ingested.generated, source.observed)
+    own = plane.pipeline.ingested.generated.name
+    read = [plane.pipeline.sources.of(kind).name for kind in GENERATED]
+
+    def gained() -> None:
+        writer.gained()
+        generated.gained()
+
+    def committed(changes: Changes) -> None:
+        writer.commit(changes.get(desired.name, ()))
+        generated.commit(ref for name in (own, *read) for ref in changes.get(name, ()))
+
+    elector.on_gained, source.on_observed = gained, writer.observe
+    plane.observers.append(committed)
     plane.metrics.watch(status_counters(writer.stats, lambda: elector.leads, lambda: writer.pending))
-    return Statuses(elector, writer)
+    return Statuses(elector, writer, generated)
 
 
 def listen(config: Config) -> Listen:

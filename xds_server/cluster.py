@@ -18,6 +18,7 @@ def cluster_pipeline(config: Config) -> Pipeline:
     return Pipeline.declare(
         Settings(
             pool=config.pool,
+            namespace=config.cluster.namespace if config.cluster else Settings().namespace,
             reads_on_demand=True,
             highest_port=65535 - config.port_offset,
             loadbalancer_mode=config.ingress_mode,

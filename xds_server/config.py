@@ -99,7 +99,8 @@ def add_manifests(parser: argparse.ArgumentParser, *, required: bool = True) -> 
         "--pool",
         action="append",
         metavar="CIDR",
-        help=f"addresses for Gateways and Ingresses (default {DEFAULT_POOL}; repeat it for IPv6)",
+        help=f"addresses for Gateways and Ingresses while there is no LoadBalancerIPPool (default {DEFAULT_POOL}, "
+        "in a cluster none; repeat it for IPv6)",
     )
     parser.add_argument(
         "--port-offset",
@@ -162,7 +163,7 @@ def config(flags: argparse.Namespace) -> Config:
     return Config(
         manifests=manifests,
         cluster=cluster,
-        pool=_pool(flags.pool or [DEFAULT_POOL]),
+        pool=_pool(flags.pool or ([] if cluster else [DEFAULT_POOL])),
         port_offset=_offset(flags.port_offset),
         ingress_mode=flags.ingress_mode,
         default_tls_secret=_secret(flags.default_tls_secret),

@@ -47,6 +47,7 @@ class WantedFrontend:
 
     `held` are those that it has, as its status says; `labels` are what pools select by.
     One that is exposed otherwise than by an address of its own is given ports, of the nodes those of `host_ports`.
+    What is `passed` is put on the objects that are generated for it.
     """
 
     ref: ObjectRef
@@ -58,6 +59,8 @@ class WantedFrontend:
     sharing: Sharing | None = None
     exposure: Exposure = field(default_factory=Exposure)
     host_ports: Mapping[int, int] = field(default_factory=dict)
+    passed_labels: Labels = field(default_factory=dict)
+    passed_annotations: Labels = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from xds_server.ingestion.gateway import (
     gateway_result,
     is_ours,
 )
+from xds_server.ingestion.generated import declare_generated
 from xds_server.ingestion.grants import Grants, grants, permitted
 from xds_server.ingestion.grpc_route import grpc_routes
 from xds_server.ingestion.http_route import http_routes
@@ -43,6 +44,7 @@ from xds_server.ingestion.virtual_hosts import (
 )
 from xds_server.ingestion.wanted import Wants, wanted_objects
 from xds_server.model.backend import Certificate, Cluster, Endpoints, InvalidBackend
+from xds_server.model.generated import Generated
 from xds_server.model.listener import Attachment, Frontend, Listener
 from xds_server.model.refs import ClusterRef, HostRef, ListenerRef, ObjectRef, Protocol, RouteRef
 from xds_server.model.route import Forward, Route, TlsRoute, VirtualHost
@@ -66,6 +68,7 @@ class Ingested(NamedTuple):
     verdicts: Collection[VerdictRef, Verdict]
     warnings: Collection[tuple[ObjectRef, str], Remark]
     wanted_objects: Collection[ObjectRef, ObjectRef]
+    generated: Collection[ObjectRef, Generated]
 
 
 def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
@@ -118,6 +121,7 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
             ingresses.warnings,
         ),
         wanted_objects(graph, graph.union("wanted/references", wants, ingresses.wants), listeners),
+        declare_generated(graph, settings, given, by_service),
     )
 
 

@@ -131,6 +131,8 @@ def wanted_frontend(
         ports,
         sharing(infrastructure.annotations),
         exposure,
+        passed_labels=infrastructure.labels,
+        passed_annotations=infrastructure.annotations,
     )
 
 
@@ -190,7 +192,7 @@ def gateway_resolved(
 def gateway_remarks(ref: ObjectRef, gateway: Gateway) -> Iterator[Remark]:
     """What the specification lets an implementation leave out, and an author should not have to find out."""
     spec = gateway.spec
-    backend, infrastructure = spec.tls.backend if spec.tls else None, spec.infrastructure
+    backend = spec.tls.backend if spec.tls else None
     if spec.default_scope == "All":
         yield Remark(ref, "spec.defaultScope", "default Gateways are not implemented: routes must name this one")
     if spec.allowed_listeners is not None and spec.allowed_listeners.namespaces.from_ != "None":
@@ -198,8 +200,6 @@ def gateway_remarks(ref: ObjectRef, gateway: Gateway) -> Iterator[Remark]:
     if backend is not None and backend.client_certificate_ref is not None:
         text = "BackendTLSPolicy is not implemented: no backend is shown this certificate"
         yield Remark(ref, "spec.tls.backend", text)
-    if infrastructure is not None and (infrastructure.labels or infrastructure.annotations):
-        yield Remark(ref, "spec.infrastructure", "nothing is created for a Gateway that could carry labels")
     if any(address.routability for address in spec.addresses):
         yield Remark(ref, "spec.addresses", "routability is not implemented: addresses come from the pool")
 

@@ -391,7 +391,6 @@ def test_parameters_that_nobody_reads_are_refused() -> None:
         ("defaultScope: All", "spec.defaultScope"),
         ("allowedListeners: {namespaces: {from: All}}", "spec.allowedListeners"),
         ("tls: {backend: {clientCertificateRef: {name: pair}}}", "spec.tls.backend"),
-        ("infrastructure: {labels: {a: b}}", "spec.infrastructure"),
         ("addresses: [{routability: Cluster}]", "spec.addresses"),
     ],
 )
