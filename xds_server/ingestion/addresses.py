@@ -108,6 +108,8 @@ def assignments(pools: Iterable[Pool], wanted: Iterable[WantedFrontend]) -> Iter
     """Who has one keeps it; then the older before the younger: a newcomer displaces nobody, whatever it names."""
     book = _Book(sorted((pool for pool in pools if not pool.conflict), key=lambda pool: pool.order))
     ordered = sorted(wanted, key=order)
+    if ordered and ordered[0].ref == SHARED_INGRESS:
+        yield book.chosen(ordered.pop(0), ())
     kept = {frontend.ref: book.kept(frontend) for frontend in ordered if frontend.held}
     for frontend in ordered:
         own = kept.get(frontend.ref, ())
@@ -126,7 +128,7 @@ class _Book:
         self.pools = pools
         self.holders: dict[Address, list[WantedFrontend]] = {}
         self.by_key: dict[str, list[Address]] = {}
-        # What the shared Ingresses would have is given to others last: they need not be there first to find it free.
+        # What the shared Ingresses would have is lent to others last: an Ingress that was shared shows it as its own.
         self.reserved = frozenset(
             address for pool in pools for each in pool.ranges for address in islice(each.candidates(SHARED_INGRESS), 1)
         )

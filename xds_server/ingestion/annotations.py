@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from xds_server.ingestion import annotations_syntax as syntax
 from xds_server.model.refs import Protocol
@@ -55,6 +55,12 @@ class Annotations:
     """
 
     loadbalancer_mode: str | None = None
+    loadbalancer_class: str | None = None
+    service_type: Literal["LoadBalancer", "NodePort", "ClusterIP"] | None = None
+    external_traffic_policy: Literal["Cluster", "Local"] | None = None
+    insecure_node_port: int | None = None
+    secure_node_port: int | None = None
+    host_listener_port: int | None = None
     tls_passthrough: bool = False
     force_https: bool | None = None
     force_https_without_tls: bool = False
@@ -168,10 +174,9 @@ _MODE = Annotation("loadbalancer_mode", one_of("dedicated", "shared"), "dedicate
 _PASSTHROUGH = Annotation("tls_passthrough", syntax.boolean, "enabled")
 _FORCE_HTTPS = Annotation("force_https", syntax.boolean, "enabled")
 _REQUEST_TIMEOUT = Annotation("request_timeout_ms", syntax.duration_ms, "30s")
-_SERVICE_TYPE = Annotation("", one_of("LoadBalancer", "NodePort", "ClusterIP"), "LoadBalancer")
-_TRAFFIC_POLICY = Annotation("", one_of("Cluster", "Local"), "Cluster")
-_PORT = Annotation("", syntax.port, "8080")
-_CLASS = Annotation("", syntax.object_class, "example.com/balancer")
+_SERVICE_TYPE = Annotation("service_type", one_of("LoadBalancer", "NodePort", "ClusterIP"), "LoadBalancer")
+_TRAFFIC_POLICY = Annotation("external_traffic_policy", one_of("Cluster", "Local"), "Cluster")
+_CLASS = Annotation("loadbalancer_class", syntax.object_class, "example.com/balancer")
 _NOT_GIVEN: Final = "this protection is not given here; check requests in the backend and delete the annotation"
 _UNVERIFIED: Final = "certificates of backends are not verified here, nor is one shown to them; delete the annotation"
 _LIMIT: Final = "requests are not limited by it; limit-rps is"
@@ -182,9 +187,9 @@ _OWN: Final = {
     "loadbalancer-class": _CLASS,
     "service-type": _SERVICE_TYPE,
     "service-external-traffic-policy": _TRAFFIC_POLICY,
-    "insecure-node-port": _PORT,
-    "secure-node-port": _PORT,
-    "host-listener-port": _PORT,
+    "insecure-node-port": Annotation("insecure_node_port", syntax.port, "30080"),
+    "secure-node-port": Annotation("secure_node_port", syntax.port, "30443"),
+    "host-listener-port": Annotation("host_listener_port", syntax.port, "8080"),
     "tls-passthrough": _PASSTHROUGH,
     "force-https": _FORCE_HTTPS,
     "request-timeout": _REQUEST_TIMEOUT,
@@ -297,3 +302,18 @@ def bounded(problems: list[Problem]) -> list[Problem]:
         return problems
     rest = len(problems) - MOST_PROBLEMS
     return [*problems[:MOST_PROBLEMS], Problem("", f"{rest} more annotations have no effect")]
+
+
+def without_effect(asked: Annotations, mode: str, usual: str) -> str:
+    """Why what is asked of the Service does nothing; "" where it does, or nothing is."""
+    ports = asked.insecure_node_port, asked.secure_node_port
+    of_service = any((asked.loadbalancer_class, asked.external_traffic_policy, *ports))
+    if not (of_service or asked.service_type or asked.host_listener_port):
+        return ""
+    if mode == "shared":
+        return "annotations about Services and ports are for dedicated Ingresses: set loadbalancer-mode to dedicated"
+    if asked.host_listener_port and asked.service_type:
+        return "host-listener-port is ignored beside service-type: delete one of them"
+    if of_service and not asked.service_type and usual != "Service":
+        return "annotations about a Service have no effect without one: set service-type"
+    return ""

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from xds_server.graph import Collection, Fetch, Graph, Group
 from xds_server.ingestion import backends, certificates
-from xds_server.ingestion.address_annotations import requested, sharing
 from xds_server.ingestion.address_pools import declare_pool_verdicts, declare_pools
 from xds_server.ingestion.addresses import WantedFrontend, assigned
 from xds_server.ingestion.attachment import Parent, Parents, outcomes
@@ -27,9 +26,9 @@ from xds_server.ingestion.grants import Grants, grants, permitted
 from xds_server.ingestion.grpc_route import grpc_routes
 from xds_server.ingestion.http_route import http_routes
 from xds_server.ingestion.ingress import IngressParts, ingest_ingresses
+from xds_server.ingestion.ingress_exposure import dedicated_ingress, shared_ingress
 from xds_server.ingestion.precedence import Ranking, ranking
 from xds_server.ingestion.route_result import Findings, RouteResult, route_result
-from xds_server.ingestion.service_names import selected_by
 from xds_server.ingestion.sources import Settings, Sources
 from xds_server.ingestion.tls_route import tls_rules
 from xds_server.ingestion.unowned import declare_unowned
@@ -171,25 +170,11 @@ def declare_wanted(
 
     def of_ingress(fetch: Fetch, ref: ObjectRef, _: ObjectRef) -> Iterator[tuple[ObjectRef, WantedFrontend]]:
         numbers = frozenset(port.port for port in fetch.by(ports, ref))
-        ingress = fetch.get(sources.ingresses, ref)
-        if ingress is None:
-            labels = selected_by(ref, {}, settings)
-            yield ref, WantedFrontend(ref, "", labels=labels, ports=numbers, exposure=settings.exposure)
-            return
-        meta, held = ingress.metadata, ingress.status.load_balancer.ingress
-        yield (
-            ref,
-            WantedFrontend(
-                ref,
-                meta.creation_timestamp,
-                requested(meta.annotations),
-                selected_by(ref, meta.labels, settings),
-                tuple(each.ip for each in held if each.ip),
-                numbers,
-                sharing(meta.annotations),
-                settings.exposure,
-            ),
-        )
+        ingress, plan = fetch.get(sources.ingresses, ref), fetch.get(ingresses.plans, ref)
+        if ingress is None or plan is None:
+            yield ref, shared_ingress(ref, settings, numbers)
+        else:
+            yield ref, dedicated_ingress(ref, ingress, plan.annotations, settings, numbers)
 
     return graph.union(
         "frontends/wanted",

@@ -47,6 +47,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class IngressParts(NamedTuple):
+    plans: Collection[ObjectRef, IngressPlan]
     frontends: Collection[ObjectRef, ObjectRef]
     listeners: Collection[ListenerRef, Listener]
     routes: Collection[RouteRef, Route]
@@ -116,6 +117,7 @@ def ingest_ingresses(graph: Graph, sources: Sources, settings: Settings) -> Ingr
     )
     bare_hosts = graph.derive("ingress_bare_hosts", tls_hosts, lambda fetch, _, host: bare_host(fetch, by_host, host))
     return IngressParts(
+        plans=plans,
         frontends=frontends,
         listeners=listeners,
         routes=graph.derive(

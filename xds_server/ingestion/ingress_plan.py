@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from xds_server.ingestion import annotations_syntax as syntax
 from xds_server.ingestion.age import age
-from xds_server.ingestion.annotations import Annotations, annotations_of
+from xds_server.ingestion.annotations import Annotations, annotations_of, without_effect
 from xds_server.ingestion.sources import Settings
 from xds_server.ingestion.values import shown
 from xds_server.model.refs import SHARED_INGRESS, ObjectRef
@@ -153,6 +153,8 @@ def ingress_plan(ref: ObjectRef, ingress: Ingress, settings: Settings, remark: s
     if remark:
         findings.remark("spec.ingressClassName", remark)
     mode = asked.loadbalancer_mode or settings.loadbalancer_mode
+    if useless := without_effect(asked, mode, settings.exposure.type):
+        findings.remark(field_of(""), useless)
     if asked.canary:
         hosts, tls = terminated(ref, ingress, findings, ())
     elif asked.tls_passthrough:

@@ -180,16 +180,32 @@ def test_loadbalancer_mode(world: World, prefix: str) -> None:
         ("loadbalancer-class", "example.com/class", "a/b/c"),
     ],
 )
-def test_annotations_of_the_service_have_no_effect(world: World, name: str, good: str, bad: str) -> None:
-    """They are accepted and change nothing here; only a malformed value is reported."""
+def test_annotations_of_the_service_change_no_route(world: World, name: str, good: str, bad: str) -> None:
+    """A malformed value is reported."""
+    service = {} if name in {"service-type", "host-listener-port"} else {NATIVE + "service-type": "LoadBalancer"}
     plain = world.apply(ingress(path_to("a"))).ask("http://x/", SHOP)
-    world.apply(ingress(path_to("a"), annotations={CILIUM + name: good}))
+    world.apply(ingress(path_to("a"), annotations={**service, CILIUM + name: good}))
 
     assert ({}, plain) == (world.warnings("shop"), world.ask("http://x/", SHOP))
 
-    world.apply(ingress(path_to("a"), annotations={CILIUM + name: bad}))
+    world.apply(ingress(path_to("a"), annotations={**service, CILIUM + name: bad}))
 
     assert 1 == len(world.warnings("shop"))
+
+
+@pytest.mark.parametrize(
+    ("annotations", "message"),
+    [
+        ({"loadbalancer-mode": "shared", "service-type": "NodePort"}, "set loadbalancer-mode to dedicated"),
+        ({"insecure-node-port": "30080"}, "set service-type"),
+        ({"host-listener-port": "8080", "service-type": "NodePort"}, "host-listener-port is ignored"),
+    ],
+)
+def test_annotations_that_do_nothing_together_are_told(world: World, annotations: dict[str, str], message: str) -> None:
+    """With the way out."""
+    world.apply(ingress(path_to("a"), annotations={NATIVE + name: text for name, text in annotations.items()}))
+
+    assert message in world.warnings("shop")["metadata.annotations"]
 
 
 # --- Paths and rewriting ---
