@@ -6,18 +6,17 @@ ENVOY := .envoy/envoy/_bin/envoy
 PROMETHEUS := .prometheus/usr/bin
 PROTO := $(shell find proto -name '*.proto' | sort)
 HELM ?= $(CURDIR)/.cluster/helm
-HELM_VERSION := v3.22.0
 export HELM
 CODE := xds_server datapath tests
 export TIDEGATE_ENVOY ?= $(CURDIR)/$(ENVOY)
 export PATH := $(PATH):$(CURDIR)/$(PROMETHEUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv envoy prometheus helm manifests format proto check test demo bench clean
+.PHONY: help venv envoy prometheus cluster-binary nft cluster-check manifests format proto check test demo bench clean
 .NOTPARALLEL:
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 venv: .venv/stamp  ## the Python environment: .venv, at the versions of constraints.txt
 
@@ -46,13 +45,16 @@ $(PROMETHEUS)/promtool:
 	  { echo "Cannot fetch Debian's prometheus package: run 'apt-get update' as root, or put prometheus and promtool on PATH." >&2; exit 1; }
 	cd .prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
 
-helm: $(HELM)  ## Helm, for the tests of deploy/chart: .cluster/helm, built from its Go module unless HELM names one
+cluster-binary: nft  ## the test cluster and its tools, built with Go: .cluster (a fresh machine takes some minutes)
+	tests/cluster/build.sh .cluster
 
-$(HELM):
-	@command -v go >/dev/null || { echo "Install Go to build Helm, or name one: make HELM=/path/to/helm" >&2; exit 1; }
-	GOBIN=$(CURDIR)/.cluster go install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
+# kube-proxy writes its rules by it.
+nft:
+	@command -v nft >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  { apt-get install -qq -y nftables >/dev/null 2>&1 || { apt-get update -qq && apt-get install -qq -y nftables >/dev/null; }; }; } || \
+	  { echo "Install nftables (nft on PATH): kube-proxy of the test cluster needs it." >&2; exit 1; }
 
-manifests: venv helm  ## render deploy/manifests, and what docs/ says of the chart and the CRDs
+manifests: venv cluster-binary  ## render deploy/manifests, and what docs/ says of the chart and the CRDs
 	$(BIN)/python -m pytest --quiet tests/unit/deploy --update-docs
 
 format: venv  ## rewrite the code in the one format

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Build what the tests of the cluster need into the folder that is named: testcluster, helm, echo-basic and the CRDs of Gateway API.
+# What has been built from the same sources by the same Go stays as it is, so only a fresh machine pays for the compilation.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+export GOFLAGS="-trimpath -buildvcs=false"  # one set of flags: another would compile all of Kubernetes once more
+
+command -v go >/dev/null || { echo "The test cluster is built with Go 1.26 or newer, and there is no go on PATH: install it from https://go.dev/dl." >&2; exit 1; }
+version=$(go env GOVERSION)
+minor=$(echo "$version" | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+[ "${minor:-0}" -ge 26 ] || { echo "The test cluster is built with Go 1.26 or newer, and $(command -v go) is $version: put a newer one first on PATH." >&2; exit 1; }
+
+# module FOLDER BINARY PACKAGE LDFLAGS
+module() {
+  sum=$(cd "$here/$1" && { echo "$version $3 $4"; find . \( -name '*.go' -o -name 'go.*' \) ! -name '*_test.go' ! -path './helm/*' ! -path './echo/*' | LC_ALL=C sort | xargs sha256sum; } | sha256sum)
+  [ "$(cat "$out/$2.sum" 2>/dev/null)" = "$sum" ] && [ -x "$out/$2" ] && return
+  echo "building $2 ..."
+  (cd "$here/$1" && CGO_ENABLED=${CGO:-1} go build -ldflags "-s -w $4" -o "$out/$2" "$3")
+  echo "$sum" >"$out/$2.sum"
+}
+
+# crds CHANNEL
+crds() {
+  rm -rf "$out/crds/$1" && mkdir -p "$out/crds/$1"
+  cp "$gateway_api"/config/crd/"$1"/*.yaml "$out/crds/$1/"
+  rm -f "$out/crds/$1/kustomization.yaml"
+  chmod -R u+w "$out/crds/$1"
+}
+
+module . testcluster . "-X k8s.io/component-base/version.gitVersion=v1.37.2"
