@@ -12,7 +12,7 @@ export TIDEGATE_ENVOY ?= $(CURDIR)/$(ENVOY)
 export PATH := $(PATH):$(CURDIR)/$(PROMETHEUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv envoy prometheus cluster-binary nft cluster-check manifests format proto check test demo bench clean
+.PHONY: help venv envoy prometheus cluster-binary nft manifests format proto check test demo bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -70,7 +70,8 @@ check: venv  ## format, lint, strict types, import contract
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/unit/test_imports.py tests/unit/test_proto.py
 
-test: venv envoy prometheus helm check  ## everything: sets up what it needs, checks, runs every test with a real Envoy
+test: venv envoy prometheus cluster-binary check  ## everything: sets up what it needs, checks, runs every test with a real Envoy
+	cd tests/cluster && GOFLAGS="-trimpath -buildvcs=false" go test ./internal/plan ./internal/images ./internal/faults
 	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup
 
 demo: venv envoy  ## control plane and Envoy on examples/bookinfo, and a walk-through: asked, expected, seen

@@ -25,7 +25,7 @@ def helm() -> str:
     named = os.environ.get("HELM", str(PROJECT / ".cluster" / "helm"))
     found = shutil.which(named) or shutil.which("helm")
     if found is None:
-        pytest.fail(f"no Helm at {named}: run `make helm`, or name one in HELM")
+        pytest.fail(f"no Helm at {named}: run `make cluster-binary`, or name one in HELM")
     return found
 
 

@@ -144,7 +144,7 @@ func read(paths []string) ([]*unstructured.Unstructured, error) {
 			continue
 		}
 		err := filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
-			if err != nil || entry.IsDir() || file != path && !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(file)) {
+			if err != nil || entry.IsDir() || file != path && !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(file)) || entry.Name() == "kustomization.yaml" {
 				return err
 			}
 			text, err := os.ReadFile(file)
