@@ -7,7 +7,7 @@ mkdir -p "$1"
 out=$(cd "$1" && pwd)
 export GOFLAGS="-trimpath -buildvcs=false"  # one set of flags: another would compile all of Kubernetes once more
 
-command -v go >/dev/null || { echo "The test cluster is built with Go 1.26 or newer, and there is no go on PATH: install it from https://go.dev/dl." >&2; exit 1; }
+command -v go >/dev/null || { echo "The test cluster is built with Go 1.26 or newer, and there is no go on PATH: install one." >&2; exit 1; }
 version=$(go env GOVERSION)
 minor=$(echo "$version" | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
 [ "${minor:-0}" -ge 26 ] || { echo "The test cluster is built with Go 1.26 or newer, and $(command -v go) is $version: put a newer one first on PATH." >&2; exit 1; }
