@@ -42,6 +42,7 @@ RULES = (
     "matches: [{path: {type: RegularExpression, value: '['}}], ",
     "filters: [{type: RequestMirror, requestMirror: {backendRef: {name: b, port: 80}}}], ",
 )
+PARAMETERS = "infrastructure: {parametersRef: {group: tidegate.dev, kind: GatewayParameters, name: a}}"
 TIMES = ("", "2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z")
 
 some = st.sampled_from
@@ -51,7 +52,10 @@ some = st.sampled_from
 def gateway(draw: st.DrawFn) -> str:
     listeners = draw(st.lists(some(LISTENERS), min_size=1, max_size=4, unique=True))
     address = draw(some(("", "addresses: [{value: 127.64.0.3}]", "addresses: [{type: Hostname, value: a.io}]")))
-    return f"spec: {{gatewayClassName: {draw(some(('tidegate', 'other')))}, listeners: [{', '.join(listeners)}], {address}}}"
+    infrastructure = draw(some(("", PARAMETERS, "infrastructure: {labels: {a: b}}")))
+    parts = ", ".join(filter(None, (f"listeners: [{', '.join(listeners)}]", address, infrastructure)))
+    status = draw(some(("", "\nstatus: {addresses: [{value: 127.64.0.3}]}")))
+    return f"spec: {{gatewayClassName: {draw(some(('tidegate', 'other')))}, {parts}}}{status}"
 
 
 @st.composite
@@ -112,8 +116,12 @@ SPECS: dict[str, st.SearchStrategy[str]] = {
     "Namespace": some(("{}",)),
     "IngressClass": some(("spec: {controller: tidegate.dev/controller}", "spec: {controller: example.com/other}")),
     "Ingress": ingress(),
+    "GatewayParameters": some(("spec: {exposure: {type: Service}}", "spec: {exposure: {type: HostPort}}", "spec: {}")),
+    "LoadBalancerIPPool": some(
+        ("spec: {blocks: [{cidr: 127.64.0.0/29}]}", "spec: {disabled: true, blocks: [{start: 127.64.0.3}]}")
+    ),
 }  # fmt: skip
-CLUSTER_SCOPED = frozenset({"GatewayClass", "IngressClass", "Namespace"})
+CLUSTER_SCOPED = frozenset({"GatewayClass", "IngressClass", "LoadBalancerIPPool", "Namespace"})
 
 Step = tuple[ObjectRef, Any]
 """An object that is put, or None for one that is deleted."""
@@ -150,7 +158,8 @@ def put(kind: str, name: str, spec: str, namespace: str = "east", labels: dict[s
 
 
 ALIVE: list[Step] = [
-    put("Gateway", "a", f"spec: {{gatewayClassName: tidegate, listeners: [{', '.join(LISTENERS[1:3])}, {LISTENERS[4]}, {LISTENERS[6]}]}}"),
+    put("Gateway", "a", f"spec: {{gatewayClassName: tidegate, listeners: [{', '.join(LISTENERS[1:3])}, {LISTENERS[4]}, {LISTENERS[6]}], {PARAMETERS}}}"),
+    put("GatewayParameters", "a", "spec: {exposure: {type: Service}}"),
     put("HTTPRoute", "a", f"spec: {{parentRefs: [{{name: a}}], hostnames: [shop.io], rules: [{{{RULES[1]}backendRefs: [{BACKENDS[0]}, {BACKENDS[1]}]}}]}}"),
     put("GRPCRoute", "a", f"spec: {{parentRefs: [{{name: a}}], hostnames: ['*.io'], rules: [{{backendRefs: [{BACKENDS[0]}]}}]}}"),
     put("TLSRoute", "a", f"spec: {{parentRefs: [{{name: a}}], hostnames: [a.shop.io], rules: [{{backendRefs: [{BACKENDS[0]}]}}]}}"),
