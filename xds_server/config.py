@@ -17,6 +17,7 @@ DEFAULT_POOL: Final = "127.80.0.0/16"
 DEFAULT_NAMESPACE = "tidegate-system"
 DEFAULT_ADMIN: Final = "127.0.0.1:15080"
 LoadBalancerMode = Literal["dedicated", "shared"]
+ExposureType = Literal["Address", "Service", "HostPort"]
 
 
 class ConfigError(ValueError):
@@ -57,6 +58,7 @@ class Config:
     pool: tuple[str, ...] = (DEFAULT_POOL,)
     port_offset: int = 0
     ingress_mode: LoadBalancerMode = "dedicated"
+    exposure: ExposureType = "Address"
     default_tls_secret: str = ""
     xds_listen: str = ""
     xds_tls: TlsFiles | None = None
@@ -116,6 +118,12 @@ def add_manifests(parser: argparse.ArgumentParser, *, required: bool = True) -> 
         help="whether an Ingress without an annotation has an address of its own (default) or shares one",
     )
     parser.add_argument(
+        "--exposure",
+        choices=get_args(ExposureType),
+        default="Address",
+        help="how Gateways and Ingresses are reached where neither parameters nor annotations say it (default Address)",
+    )
+    parser.add_argument(
         "--default-tls-secret",
         default="",
         metavar="NAMESPACE/NAME",
@@ -166,6 +174,7 @@ def config(flags: argparse.Namespace) -> Config:
         pool=_pool(flags.pool or ([] if cluster else [DEFAULT_POOL])),
         port_offset=_offset(flags.port_offset),
         ingress_mode=flags.ingress_mode,
+        exposure=flags.exposure,
         default_tls_secret=_secret(flags.default_tls_secret),
         xds_listen=given.get("xds_listen") or "",
         xds_tls=_tls(given),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from xds_server.config import Config
 from xds_server.ingestion.sources import Settings
 from xds_server.model.refs import ObjectRef
+from xds_server.objects.tidegate import Exposure
 from xds_server.pipeline import Pipeline
 from xds_server.translation.settings import TranslationSettings
 
@@ -23,6 +24,7 @@ def embedded_pipeline(config: Config) -> Pipeline:
             node_addresses=("127.0.0.1",),
             highest_port=65535 - config.port_offset,
             loadbalancer_mode=config.ingress_mode,
+            exposure=Exposure(type=config.exposure),
             default_tls_secret=ObjectRef("Secret", namespace, name) if name else None,
         ),
         TranslationSettings(port_offset=config.port_offset),

@@ -31,8 +31,8 @@ CONTRACT: dict[str, frozenset[str]] = {
     "metrics": frozenset({"model", "xds.streams", "kube.stats", "kube.status_stats"}),
     "config": frozenset({"log", "xds.identity"}),
     "pipeline": frozenset({"graph", "model", "objects", "ingestion", "translation", "status"}),
-    "cluster": frozenset({"config", "ingestion.sources", "model", "pipeline", "translation.settings"}),
-    "embedded": frozenset({"config", "ingestion.sources", "model", "pipeline", "translation.settings"}),
+    "cluster": frozenset({"config", "ingestion.sources", "model", "objects", "pipeline", "translation.settings"}),
+    "embedded": frozenset({"config", "ingestion.sources", "model", "objects", "pipeline", "translation.settings"}),
 }
 # The composition root and its shells may import any of ours, except the command line.
 SHELLS = frozenset({"app", "controller", "admin", "cli"})
