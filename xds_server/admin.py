@@ -13,10 +13,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from xds_server.config import ConfigError
 from xds_server.metrics import CONTENT_TYPE, Metrics
+from xds_server.overview.replica import Replica
 
 Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -26,11 +28,13 @@ class Probes:
     """What the pages show; each is called for each request.
 
     `ready` names what is still awaited, or is empty; `remark` is said whether or not anything is.
+    `replica` is for whoever may see metrics, too.
     `collections` gives names and sizes, `collection` the keys of one (never values, which may be secret).
     """
 
     ready: Callable[[], str]
     remark: Callable[[], str]
+    replica: Callable[[], Replica]
     collections: Callable[[], dict[str, int]]
     collection: Callable[[str], list[str] | None]
     streams: Callable[[], list[dict[str, Any]]]
@@ -54,7 +58,7 @@ async def serve(listen: str, metrics: Metrics, probes: Probes) -> AsyncIterator[
 
 @asynccontextmanager
 async def serve_metrics(listen: str, metrics: Metrics, probes: Probes) -> AsyncIterator[str]:
-    """As `serve`, on any address and without the dumps: who reaches it learns counts, and names of no object."""
+    """As `serve`, on any address and without the dumps: who reaches it learns counts, and names of nodes alone."""
     if not listen:
         yield ""
         return
@@ -104,7 +108,10 @@ def pages(metrics: Metrics, probes: Probes) -> dict[str, Page]:
     async def scrape(_: web.Request) -> web.Response:
         return web.Response(body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
 
-    return {"/healthz": healthz, "/readyz": readyz, "/metrics": scrape}
+    async def status(_: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(probes.replica()), content_type="application/json")
+
+    return {"/healthz": healthz, "/readyz": readyz, "/metrics": scrape, "/status": status}
 
 
 def dumps(probes: Probes) -> dict[str, Page]:

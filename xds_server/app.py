@@ -31,6 +31,7 @@ from xds_server.kube.source import KubernetesSource
 from xds_server.kube.stats import SourceStats
 from xds_server.kube.status_writer import StatusWriter
 from xds_server.metrics import Metrics, collection_sizes, source_counters, status_counters, stream_counters
+from xds_server.told import Told
 from xds_server.xds.credentials import InsecureLoopback, Listen, ListenError, MutualTls, UnixSocket
 from xds_server.xds.server import ServerSettings, serving
 from xds_server.xds.streams import Streams
@@ -74,6 +75,7 @@ class ControlPlane:
         self.loaded = asyncio.Event()
         self.stopping = False
         self.lacks = ""  # what the process needs besides, and has not: readiness says it
+        self.told = Told(self.streams, self.pipeline.resources, self._awaited, config.xds_tls)
         self.metrics.watch(collection_sizes(self._sizes))
         self.metrics.watch(stream_counters(self.streams))
 
@@ -177,6 +179,7 @@ class ControlPlane:
         return admin.Probes(
             ready=self._awaited,
             remark=self.source.remark,
+            replica=self.told.replica,
             collections=self._sizes,
             collection=self._keys,
             streams=self._debug,
@@ -255,6 +258,7 @@ async def reading(plane: ControlPlane, cluster: Cluster) -> AsyncIterator[Status
     statuses = status_writing(plane, api, source, cluster)
     plane.source = source
     plane.observers.append(committed)
+    plane.told.ages, plane.told.undecodable = source.ages, source.undecodable
     plane.metrics.watch(source_counters(stats, source.ages, source.sizes, source.undecodable))
     try:
         yield statuses
@@ -281,6 +285,7 @@ def status_writing(plane: ControlPlane, api: Api, source: KubernetesSource, clus
 
     elector.on_gained, source.on_observed = gained, writer.observe
     plane.observers.append(committed)
+    plane.told.leads, plane.told.waiting_statuses = lambda: elector.leads, lambda: writer.pending
     plane.metrics.watch(status_counters(writer.stats, lambda: elector.leads, lambda: writer.pending))
     return Statuses(elector, writer, generated)
 

@@ -17,6 +17,7 @@ from xds_server import admin
 from xds_server.config import ConfigError
 from xds_server.metrics import Metrics, collection_sizes
 from xds_server.model.resource import CLUSTER, ResourceKey
+from xds_server.overview.replica import Replica, Stream, Type
 
 SIZES = {"http_routes": 2, "resources": 7}
 
@@ -34,6 +35,7 @@ class Stage:
         return admin.Probes(
             ready=lambda: self.awaited,
             remark=lambda: "Gateway: last heard of 3 s ago" if self.aged else "",
+            replica=lambda: Replica(tidegate="1.0", streams=(Stream(node="n1", types={CLUSTER: Type(wanted=2)}),)),
             collections=lambda: SIZES,
             collection={"http_routes": ["HTTPRoute/default/a"]}.get,
             streams=lambda: [{"node": "n1"}],
@@ -108,15 +110,16 @@ async def test_only_loopback_is_served(listen: str) -> None:
 
 
 async def test_metrics_and_probes_may_be_asked_from_elsewhere_but_nothing_else() -> None:
-    """S9: the address that need not be loopback has three pages and an index of them, and no dump."""
+    """S9: the address that need not be loopback has four pages and an index of them, and no dump."""
     stage = Stage()
     async with admin.serve_metrics("0.0.0.0:0", stage.metrics, stage.probes) as address:
         stage.address = address.replace("0.0.0.0", "127.0.0.1")
         index = await stage.get("/")
         found = {path: (await stage.get(path))[0] for path in (*index[1].split(), "/debug", "/debug/streams")}
 
-    assert (200, "/healthz\n/metrics\n/readyz\n") == index
-    assert {"/healthz": 200, "/metrics": 200, "/readyz": 200, "/debug": 404, "/debug/streams": 404} == found
+    assert (200, "/healthz\n/metrics\n/readyz\n/status\n") == index
+    pages = dict.fromkeys(("/healthz", "/metrics", "/readyz", "/status"), 200)
+    assert pages | {"/debug": 404, "/debug/streams": 404} == found
 
 
 @pytest.mark.parametrize("listen", ["::1:0", "[::1]:0"])

@@ -16,6 +16,7 @@ _COMMANDS: Final = {
     "up": "serve a directory of manifests through a local Envoy, with a live view",
     "check": "print every object's conditions and warnings, of manifests or of a live cluster",
     "explain": "say what a request would meet: listener, route, rule, backends, or which error, and why",
+    "status": "say what runs on a cluster, and what is wrong and what to do",
     "serve": "run the ADS server alone",
     "bootstrap": "print an Envoy bootstrap that points at the ADS server",
     "proxy": "run the Envoy of a node, with a certificate of its own that is renewed in time",

@@ -57,6 +57,14 @@ class Status(NamedTuple):
     detail: str = ""
 
 
+class Reading(NamedTuple):
+    """Of one type: how many resources the client wants and refuses; and whether it has the newest of all others."""
+
+    wanted: int
+    refused: int
+    settled: bool
+
+
 class Push(NamedTuple):
     """A response, ready to be written."""
 
@@ -201,6 +209,17 @@ class AdsStream:
         for name in sorted(names):
             if sub.wants(name):
                 yield _status(sub, name)
+
+    def readings(self) -> dict[str, Reading]:
+        """Where the client is with each type."""
+        return {
+            sub.type_url: Reading(
+                sum(1 for _ in sub.live()) if sub.wildcard else len(sub.names),
+                _refused(sub),
+                sub.in_flight is None and sub.idle(),
+            )
+            for sub in self._ordered
+        }
 
     def parked(self) -> dict[str, int]:
         """How many resources of each type the client has refused."""

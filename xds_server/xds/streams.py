@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -70,6 +71,12 @@ class Connection:
     """Set once its first request was understood; without it, nobody has been told of the stream."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     ended: bool = False
+    envoy: str = ""
+    """The version that it says it is of."""
+    since: float = 0.0
+    accepted_at: dict[str, float] = field(default_factory=dict)
+    rejected_at: dict[str, float] = field(default_factory=dict)
+    """When it last said yes and no, by type."""
     told_unserved: bool = False
     """That it names secrets which it does not serve is logged once."""
 
@@ -94,6 +101,7 @@ class Streams:
     on_rejected: OnRejected = _ignore
     on_gone: OnGone = _ignore
     stats: StreamStats = field(default_factory=StreamStats)
+    clock: Callable[[], float] = time.monotonic
     _connections: dict[int, Connection] = field(init=False, repr=False, default_factory=dict)
     _numbers: Iterator[int] = field(init=False, repr=False, default_factory=lambda: count(1))
     _ready: asyncio.Event = field(init=False, repr=False, default_factory=asyncio.Event)
@@ -155,6 +163,7 @@ class Streams:
         client = connection.client
         if client is None:
             client = connection.client = Client(stream.node_id, next(self._numbers))
+            connection.since, connection.envoy = self.clock(), _version(request.node)
             log.info("stream connected", node=client.node, peer=connection.peer, variant=_variant(stream))
             brought = request.initial_resource_versions if stream.delta else request.version_info
             self.on_connected(client, resumed=bool(brought))
@@ -189,6 +198,10 @@ class Streams:
             connection.stream.heartbeat()
             connection.wake.set()
 
+    def connections(self) -> Iterator[Connection]:
+        """Those that have said who they are."""
+        return (connection for connection in list(self._connections.values()) if connection.client is not None)
+
     def streams(self) -> Iterator[AdsStream]:
         for connection in list(self._connections.values()):
             yield connection.stream
@@ -209,8 +222,10 @@ class Streams:
             case Subscribed():
                 self.on_subscribed(client, event.type_url, wildcard=event.wildcard)
             case Accepted():
+                connection.accepted_at[event.type_url] = self.clock()
                 self.on_accepted(client, event.type_url, event.versions)
             case Rejected():
+                connection.rejected_at[event.type_url] = self.clock()
                 log.warning(
                     "resource rejected",
                     node=client.node,
@@ -221,6 +236,7 @@ class Streams:
                 )
                 self.on_rejected(client, event.type_url, event.name, event.version, event.detail)
             case Divided():
+                connection.rejected_at[event.type_url] = self.clock()
                 log.warning(
                     "response rejected, looking for the cause",
                     node=client.node,
@@ -242,3 +258,9 @@ class Streams:
 
 def _variant(stream: AdsStream) -> str:
     return "delta" if stream.delta else "sotw"
+
+
+def _version(node: Any) -> str:
+    version = node.user_agent_build_version.version
+    numbers = (version.major_number, version.minor_number, version.patch)
+    return ".".join(map(str, numbers)) if any(numbers) else ""
