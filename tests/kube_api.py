@@ -6,14 +6,14 @@
         client = Api(api.configuration())            # or `--kubeconfig api.kubeconfig(path)`
         api.object("HTTPRoute", "default", "web")    # as it is now, status included; None if it is not there
         api.set_status("Gateway", "default", "web", {...})    # as another controller would
-        api.requests, api.writes                     # what was asked, in order; `Asked.plain`: "PUT httproutes/status"
+        api.requests, api.writes                     # what was asked, in order; `plain`: "PATCH httproutes/status"
         await api.until(lambda: len(api.writes) == 2)         # looked at after each request and each event
 
 What it does as the real one does: resource versions from one counter, `generation` by changes of the spec, `uid`,
 an object that a write does not change gets no version and no event; lists with `limit` and `continue`, all pages as of
 the first; `fieldSelector` of metadata.name and metadata.namespace, `labelSelector` of equalities; watches from a
 resource version, 410 once it is compacted (`compact()`), bookmarks (`bookmark()`), `timeoutSeconds`; POST, PUT, merge
-patch, server-side apply (as a merge that creates), DELETE, and PUT or PATCH of `/status`; 409 where
+patch, JSON patch, server-side apply (as a merge that creates), DELETE, PUT or PATCH of `/status`; 409 where
 `metadata.resourceVersion` is not the newest; discovery by `/api`, `/apis`, `/apis/GROUP` and `/apis/GROUP/VERSION`.
 `serve(...)` and `unserve(...)` say which kinds and versions there are; a kind that goes takes its objects along.
 `await stop()` and `await start()` are an outage: the same port and objects. Objects of any kind are plain dicts.
@@ -43,7 +43,7 @@ import yaml
 from aiohttp import web
 from kubernetes_asyncio import client
 
-from xds_server.kube.client import APPLY, Configuration
+from xds_server.kube.client import APPLY, JSON_PATCH, Configuration
 from xds_server.kube.kinds import KINDS, REFERENCED
 
 Object = dict[str, Any]
@@ -404,6 +404,9 @@ class KubeApi:
             return _json(_as(target, found or {}))
         if verb == "delete":
             return _json(_as(target, self._delete(target.served.plural, key)))
+        if request.content_type == JSON_PATCH:
+            patched = _operated(copy.deepcopy(found or {}), asked.body)
+            return self._write(target, found, patched, patch=False)
         return self._write(target, found, asked.body, patch=verb == "patch")
 
     def _create(self, target: Target, body: Object) -> web.Response:
@@ -420,7 +423,13 @@ class KubeApi:
             return _refused(Refusal(409, "Conflict", message="the object has been modified"))
         merged = _merged(copy.deepcopy(found or {}), body) if patch else body
         if target.subresource == "status":
-            merged = {**(found or {}), "status": merged.get("status")}
+            kept = dict(found or {})
+            if "." not in target.served.group or target.served.group == "networking.k8s.io":
+                # Of what is built in, and no custom resource, a status brings labels and annotations along.
+                named = {k: v for k, v in kept["metadata"].items() if k not in {"labels", "annotations"}}
+                brought = {k: v for k, v in merged["metadata"].items() if k in {"labels", "annotations"}}
+                kept["metadata"] = named | brought
+            merged = {**kept, "status": merged.get("status")}
         elif found is not None and "status" in found:
             merged = {**merged, "status": found["status"]}
         if found is not None:
@@ -551,6 +560,17 @@ def _selected(target: Target, query: dict[str, str], found: Object) -> bool:
             if values.get(field) != wanted:
                 return False
     return True
+
+
+def _operated(o: Object, operations: list[Object]) -> Object:
+    """A JSON patch that adds or replaces members."""
+    for operation in operations:
+        *way, last = operation["path"].strip("/").split("/")
+        place = o
+        for step in way:
+            place = place[step]
+        place[last] = operation["value"]
+    return o
 
 
 def _merged(found: Any, patch: Any) -> Any:

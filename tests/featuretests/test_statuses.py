@@ -35,7 +35,7 @@ spec:
   parentRefs: [{name: web}]
   rules: [{backendRefs: [{name: app, port: 80}]}]
 """
-EACH_ONCE = {"PUT gatewayclasses/status": 1, "PUT gateways/status": 1, "PUT httproutes/status": 1}
+EACH_ONCE = {"PATCH gatewayclasses/status": 1, "PATCH gateways/status": 1, "PATCH httproutes/status": 1}
 
 
 @pytest.fixture

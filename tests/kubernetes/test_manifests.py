@@ -178,7 +178,7 @@ async def test_parameters_that_cannot_be_meant_are_refused(api: Api, exposure: A
         ("tidegate-controller", "watch", "", "secrets", "shop", True),
         ("tidegate-controller", "update", "", "secrets", NAMESPACE, False),
         ("tidegate-controller", "update", "gateway.networking.k8s.io", "gateways", "shop", False),
-        ("tidegate-controller", "update", "gateway.networking.k8s.io", "gateways/status", "shop", True),
+        ("tidegate-controller", "patch", "gateway.networking.k8s.io", "gateways/status", "shop", True),
         ("tidegate-controller", "create", "coordination.k8s.io", "leases", "shop", False),
         ("tidegate-controller", "create", "apps", "deployments", NAMESPACE, False),
         ("tidegate-certificates", "list", "", "secrets", NAMESPACE, False),

@@ -21,6 +21,7 @@ from kubernetes_asyncio.config.config_exception import ConfigException
 JSON: Final = "application/json"
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
+JSON_PATCH: Final = "application/json-patch+json"
 
 _CONNECT_S: Final = 10.0
 _LONGEST_MESSAGE: Final = 1024

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 import structlog
 
-from xds_server.kube.client import Api, ApiError, delay_s
+from xds_server.kube.client import JSON_PATCH, Api, ApiError, delay_s
 from xds_server.kube.kinds import BY_KIND, Kind
 from xds_server.kube.observed import Observed
 from xds_server.kube.pending import Pending
@@ -287,15 +287,14 @@ class StatusWriter:
         if not self._leadership.leads:
             return
         kind = BY_KIND[ref.kind]
-        metadata = {"name": ref.name, "resourceVersion": base.resource_version, "uid": base.uid}
-        if ref.namespace:
-            metadata["namespace"] = ref.namespace
-        api_version = f"{kind.group}/{base.version}"
-        body = msgspec.json.encode(
-            {"apiVersion": api_version, "kind": ref.kind, "metadata": metadata, "status": msgspec.Raw(write.status)}
+        # Not PUT: of an Ingress, the API server would take labels and annotations from the body too, which has none.
+        # A version that is no longer the object's makes it a conflict, and so does another object of the name.
+        operations = (
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": base.resource_version},
+            {"op": "add", "path": "/status", "value": msgspec.Raw(write.status)},
         )
-        path = f"{kind.object_path(base.version, ref)}/status"
-        answer = await self._api.request("PUT", path, body=body, timeout_s=self._timeout_s())
+        path, body = f"{kind.object_path(base.version, ref)}/status", msgspec.json.encode(operations)
+        answer = await self._api.request("PATCH", path, body=body, content_type=JSON_PATCH, timeout_s=self._timeout_s())
         self._count(ref, "written")
         took = self._took(ref, base.version, msgspec.json.decode(answer, type=_Object))
         if self._merged(took, write.desired, patient=True).status is not None:

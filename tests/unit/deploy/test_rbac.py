@@ -19,9 +19,9 @@ EVERYWHERE: set[Right] = {
     ("authentication.k8s.io", "tokenreviews", "", "create"),
     *(("tidegate.dev", "gatewayparameters", "", verb) for verb in READ),
     *(("tidegate.dev", "loadbalancerippools", "", verb) for verb in ("get", *READ)),
-    ("tidegate.dev", "loadbalancerippools/status", "", "update"),
+    ("tidegate.dev", "loadbalancerippools/status", "", "patch"),
     *(("cilium.io", "ciliumloadbalancerippools", "", verb) for verb in ("get", *READ)),
-    ("cilium.io", "ciliumloadbalancerippools/status", "", "update"),
+    ("cilium.io", "ciliumloadbalancerippools/status", "", "patch"),
 }
 AT_HOME: set[Right] = {
     ("coordination.k8s.io", "leases", "", "create"),
@@ -65,7 +65,7 @@ def of_kinds() -> set[Right]:
     reads = {(kind.group, kind.plural, "", verb) for kind in KINDS for verb in READ}
     written = [kind for kind in KINDS if kind.writes_status]
     again = {(kind.group, kind.plural, "", "get") for kind in written}
-    return reads | again | {(kind.group, f"{kind.plural}/status", "", "update") for kind in written}
+    return reads | again | {(kind.group, f"{kind.plural}/status", "", "patch") for kind in written}
 
 
 def test_the_controller_may_read_its_kinds_and_write_their_status_and_no_more() -> None:

@@ -30,7 +30,7 @@ def parents(kube: KubeApi, name: str = "app") -> list[dict[str, Any]]:
     return found["status"]["parents"] if found is not None else []
 
 
-EACH_ONCE = {"PUT gatewayclasses/status": 1, "PUT gateways/status": 1, "PUT httproutes/status": 1}
+EACH_ONCE = {"PATCH gatewayclasses/status": 1, "PATCH gateways/status": 1, "PATCH httproutes/status": 1}
 
 
 async def test_each_object_is_written_once(kube: KubeApi) -> None:
@@ -51,7 +51,7 @@ async def test_a_change_is_one_write(kube: KubeApi) -> None:
         one.sync()
         await one.settled()
 
-    assert EACH_ONCE | {"PUT httproutes/status": 2} == writes(kube)
+    assert EACH_ONCE | {"PATCH httproutes/status": 2} == writes(kube)
     assert [2] == [c["observedGeneration"] for c in parents(kube)[0]["conditions"][:1]]
 
 
@@ -89,14 +89,14 @@ async def test_envoys_that_do_not_come_back_are_told_of(kube: KubeApi) -> None:
     async with replica(kube) as one:
         one.programmed()
         await one.settled()
-    before = writes(kube)["PUT gateways/status"]
+    before = writes(kube)["PATCH gateways/status"]
     async with replica(kube) as two:
         await two.until(lambda: two.writer.pending == 1)
         await two.later(PATIENCE_S)
         await two.settled()
 
     assert "Pending" == two.condition("Programmed")["reason"]
-    assert before + 1 == writes(kube)["PUT gateways/status"]
+    assert before + 1 == writes(kube)["PATCH gateways/status"]
 
 
 async def test_a_conflict_is_read_again_and_keeps_what_the_other_wrote(kube: KubeApi) -> None:
@@ -112,7 +112,7 @@ async def test_a_conflict_is_read_again_and_keeps_what_the_other_wrote(kube: Kub
 
     assert ["example.com/other", "tidegate.dev/controller"] == [p["controllerName"] for p in parents(kube)]
     assert theirs == parents(kube)[0]
-    assert EACH_ONCE | {"PUT httproutes/status": 2} == writes(kube)
+    assert EACH_ONCE | {"PATCH httproutes/status": 2} == writes(kube)
 
 
 async def test_a_newer_object_is_waited_for(kube: KubeApi) -> None:
@@ -136,7 +136,7 @@ async def test_a_newer_object_is_waited_for(kube: KubeApi) -> None:
 @pytest.mark.parametrize("status", [403, 422, 500])
 async def test_a_status_that_cannot_be_written_blocks_nobody(kube: KubeApi, status: int) -> None:
     """S18: the others are written; it is tried again later, and told once."""
-    kube.script("gateways/status", "update", *[Refusal(status, "Scripted")] * 3)
+    kube.script("gateways/status", "patch", *[Refusal(status, "Scripted")] * 3)
     with capture_logs() as logs:
         async with replica(kube) as one:
             await one.until(lambda: one.results("written") == 2)
@@ -145,20 +145,20 @@ async def test_a_status_that_cannot_be_written_blocks_nobody(kube: KubeApi, stat
                 await one.later(300)
             await one.until(lambda: one.results("written") == 3)
 
-    assert EACH_ONCE | {"PUT gateways/status": 4} == writes(kube)
+    assert EACH_ONCE | {"PATCH gateways/status": 4} == writes(kube)
     assert (status != 500) == (1 == len([entry for entry in logs if entry["event"] == "status refused"]))
 
 
 async def test_what_was_refused_is_tried_again_when_something_else_is_desired(kube: KubeApi) -> None:
     """An author who mends an object does not wait for the back-off of the broken one."""
-    kube.script("httproutes/status", "update", Refusal(422, "Invalid"))
+    kube.script("httproutes/status", "patch", Refusal(422, "Invalid"))
     async with replica(kube) as one:
         await one.until(lambda: one.results("refused") == 1)
         kube.apply(route(path="/other"))
         one.sync()
         await one.settled()
 
-    assert EACH_ONCE | {"PUT httproutes/status": 2} == writes(kube)
+    assert EACH_ONCE | {"PATCH httproutes/status": 2} == writes(kube)
 
 
 async def test_what_is_gone_is_not_tried_again(kube: KubeApi) -> None:
@@ -170,7 +170,7 @@ async def test_what_is_gone_is_not_tried_again(kube: KubeApi) -> None:
         await one.until(lambda: one.results("gone") == 1)
         await one.settled()
 
-    assert 1 == writes(kube)["PUT httproutes/status"]
+    assert 1 == writes(kube)["PATCH httproutes/status"]
 
 
 async def test_another_object_of_the_same_name_is_not_written_by_mistake(kube: KubeApi) -> None:
@@ -209,7 +209,7 @@ async def test_counts_of_routes_are_gathered(kube: KubeApi) -> None:
     async with replica(kube) as one:
         one.programmed()
         await one.settled()
-        before = writes(kube)["PUT gateways/status"]
+        before = writes(kube)["PATCH gateways/status"]
         for number in range(60):
             kube.apply(*[route(f"r{number}-{each}") for each in range(3)])
             one.sync()
@@ -218,8 +218,8 @@ async def test_counts_of_routes_are_gathered(kube: KubeApi) -> None:
         await one.later(SOFT_S)
         await one.settled()
 
-    assert writes(kube)["PUT gateways/status"] - before <= 20 + 1  # the last one tells the rest
-    assert 181 == writes(kube)["PUT httproutes/status"]
+    assert writes(kube)["PATCH gateways/status"] - before <= 20 + 1  # the last one tells the rest
+    assert 181 == writes(kube)["PATCH httproutes/status"]
     found = kube.object(*GATEWAY)
     assert 181 == (found and found["status"]["listeners"][0]["attachedRoutes"])
 
@@ -233,10 +233,10 @@ async def test_who_undoes_what_was_written_is_not_raced(kube: KubeApi) -> None:
             kube.set_status(*route_ref(), {"parents": []})
             one.sync()
             await one.later(wait_s - 0.1)
-            seen.append(writes(kube)["PUT httproutes/status"])
+            seen.append(writes(kube)["PATCH httproutes/status"])
             await one.later(0.1)
             await one.settled()
-            seen.append(writes(kube)["PUT httproutes/status"])
+            seen.append(writes(kube)["PATCH httproutes/status"])
 
     assert [1, 2, 2, 3, 3, 4] == seen
     assert parents(kube)
@@ -260,11 +260,11 @@ async def test_what_the_api_server_drops_is_not_written_without_end() -> None:
                 await one.until(lambda: one.results("written") == 2)
                 one.sync()
                 await one.later(3)
-                early = writes(kube)["PUT gateways/status"]
+                early = writes(kube)["PATCH gateways/status"]
                 await one.later(300)
                 await one.until(lambda: one.results("written") == 3)
 
-    assert (1, 2) == (early, writes(kube)["PUT gateways/status"])
+    assert (1, 2) == (early, writes(kube)["PATCH gateways/status"])
     assert ["install the newest CRDs"] == [e["error"][-23:] for e in logs if e["event"] == "status refused"]
 
 
@@ -282,7 +282,7 @@ async def test_an_outage_of_the_api_server_is_waited_out(kube: KubeApi) -> None:
         await one.until(lambda: one.results("written") == 53)
         await one.settled()
 
-    assert EACH_ONCE | {"PUT httproutes/status": 51} == writes(kube)
+    assert EACH_ONCE | {"PATCH httproutes/status": 51} == writes(kube)
     assert (0, 53) == (asked, len(kube.requests))
     assert one.results("failed") <= 16
 
@@ -318,3 +318,23 @@ spec: {ingressClassName: tidegate, defaultBackend: {service: {name: app, port: {
     assert found is not None
     assert ["192.0.2"] == [point["ip"].rpartition(".")[0] for point in found["status"]["loadBalancer"]["ingress"]]
     assert {"loadBalancer": {}} == (kube.object("Ingress", "default", "app") or {})["status"]
+
+
+async def test_labels_and_annotations_are_the_users(kube: KubeApi) -> None:
+    """Of an Ingress the API server takes them from whoever puts a status: what is written is the status alone."""
+    metadata = "{name: app, namespace: default, labels: {team: a}, annotations: {ingress.tidegate.dev/b: c}}"
+    spec = "{ingressClassName: tidegate, defaultBackend: {service: {name: app, port: {number: 80}}}}"
+    kube.apply(
+        f"{{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {metadata}, spec: {spec}}}",
+        "{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: tidegate, namespace: ''},"
+        " spec: {controller: tidegate.dev/controller}}",
+    )
+    async with replica(kube) as one:
+        await one.settled()
+    found = kube.object("Ingress", "default", "app") or {}
+
+    assert found["status"]["loadBalancer"]["ingress"]
+    assert ({"team": "a"}, {"ingress.tidegate.dev/b": "c"}) == (
+        found["metadata"]["labels"],
+        found["metadata"]["annotations"],
+    )
