@@ -12,7 +12,7 @@ export TIDEGATE_ENVOY ?= $(CURDIR)/$(ENVOY)
 export PATH := $(PATH):$(CURDIR)/$(PROMETHEUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv envoy prometheus go cluster-binary nft conformance-binary conformance manifests format proto check test demo bench clean
+.PHONY: help venv envoy prometheus go cluster-binary nft conformance-binary conformance manifests format proto check test demo cluster demo-kubernetes bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -90,6 +90,12 @@ test: venv envoy prometheus cluster-binary conformance-binary check  ## everythi
 
 demo: venv envoy  ## control plane and Envoy on examples/bookinfo, and a walk-through: asked, expected, seen
 	$(BIN)/tidegate demo
+
+cluster: venv envoy cluster-binary  ## a Kubernetes on this machine (as root), with the chart and examples/bookinfo on it; prints how to talk to it
+	$(BIN)/python -m tests.kubernetes.foreground
+
+demo-kubernetes: venv envoy cluster-binary  ## the walk-through on such a Kubernetes: addresses from statuses, asked, expected, seen
+	$(BIN)/python -m tests.kubernetes.demo
 
 bench: venv envoy  ## the figures of docs/benchmarks.md
 	$(BIN)/python -m tests.bench

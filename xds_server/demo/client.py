@@ -54,10 +54,11 @@ class Fixed(AbstractResolver):
 
 
 @asynccontextmanager
-async def session(address: str, trusted: ssl.SSLContext) -> AsyncIterator[aiohttp.ClientSession]:
-    # A source address that is not the gateway's own, so that X-Forwarded-For shows whose it is.
-    local = (CLIENT_ADDRESS, 0) if address.startswith("127.") else None
-    connector = aiohttp.TCPConnector(resolver=Fixed(address), local_addr=local, ssl=trusted)
+async def session(
+    address: str, trusted: ssl.SSLContext, source: str = CLIENT_ADDRESS
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """`source` is the client's address, not the gateway's own: so X-Forwarded-For shows whose it is."""
+    connector = aiohttp.TCPConnector(resolver=Fixed(address), local_addr=(source, 0), ssl=trusted)
     async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT, raise_for_status=False) as opened:
         yield opened
 

@@ -40,6 +40,8 @@ class World:
     directory: Path
     """The manifests that are served; the steps of `edits` rewrite them."""
     trusted: ssl.SSLContext
+    source: str = client.CLIENT_ADDRESS
+    """Where the requests come from."""
 
     def address(self, parent: str) -> str:
         address = self.address_of(parent)
@@ -51,6 +53,7 @@ class World:
         return port + self.port_offset
 
 
+Show = Callable[[client.Answer, World], str]
 Run = Callable[[World], Awaitable[str]]
 
 
@@ -64,6 +67,10 @@ class Step:
     agrees: Callable[[str, str], bool] = field(default=operator.eq)
 
 
+def plainly(answer: client.Answer, _: World) -> str:
+    return str(answer)
+
+
 def get(
     name: str,
     parent: str,
@@ -71,7 +78,7 @@ def get(
     expected: str,
     *,
     headers: Mapping[str, str] | None = None,
-    show: Callable[[client.Answer], str] = str,
+    show: Show = plainly,
 ) -> Step:
     """One GET: the URL's host is the Host header and the server name, the parent's address is where it is sent."""
     said = "".join(f" -H '{key}: {value}'" for key, value in (headers or {}).items())
@@ -82,29 +89,28 @@ def fetched(
     parent: str,
     url: str,
     headers: Mapping[str, str],
-    show: Callable[[client.Answer], str] = str,
+    show: Show = plainly,
 ) -> Run:
     scheme, _, rest = url.partition("://")
     host, slash, path = rest.partition("/")
 
     async def run(world: World) -> str:
         port = world.port(443 if scheme == "https" else 80)
-        async with client.session(world.address(parent), world.trusted) as opened:
-            return show(
-                await client.get(opened, f"{scheme}://{host}:{port}{slash}{path}", {"Host": host, **headers}),
-            )
+        async with client.session(world.address(parent), world.trusted, world.source) as opened:
+            answer = await client.get(opened, f"{scheme}://{host}:{port}{slash}{path}", {"Host": host, **headers})
+            return show(answer, world)
 
     return run
 
 
-def envoys_headers(answer: client.Answer) -> str:
+def envoys_headers(answer: client.Answer, world: World) -> str:
     took = answer.headers.get("x-envoy-upstream-service-time", "")
-    seen = answer.body.get("headers", {})
+    whom = answer.body.get("headers", {}).get("x-forwarded-for")
     return ", ".join(
         (
             f"server: {answer.headers.get('server')}",
             f"upstream service time: {'in ms' if took.isdigit() else took or 'missing'}",
-            f"X-Forwarded-For: {seen.get('x-forwarded-for')}",
+            f"X-Forwarded-For: {'the client' if whom == world.source else whom}",
         ),
     )
 
@@ -148,7 +154,7 @@ async def websocket(world: World) -> str:
     host = "websocket.example.com"
     url = f"http://{host}:{world.port(80)}/"
     async with (
-        client.session(world.address(GATEWAY), world.trusted) as opened,
+        client.session(world.address(GATEWAY), world.trusted, world.source) as opened,
         opened.ws_connect(url, headers={"Host": host}) as socket,
     ):
         await socket.send_str("hello")
@@ -158,7 +164,7 @@ async def websocket(world: World) -> str:
 async def shares(world: World) -> str:
     host = "reviews.example.com"
     url = f"http://{host}:{world.port(80)}/reviews/1"
-    async with client.session(world.address(GATEWAY), world.trusted) as opened:
+    async with client.session(world.address(GATEWAY), world.trusted, world.source) as opened:
         pods = Counter([(await client.get(opened, url, {"Host": host})).pod for _ in range(DRAWS)])
     return ", ".join(f"{pod} {100 * pods[pod] // DRAWS} %" for pod in sorted(pods))
 
@@ -185,7 +191,7 @@ STEPS: tuple[Step, ...] = (
         "W3",
         SHARED,
         f"{BOOKINFO}/details/1",
-        f"server: envoy, upstream service time: in ms, X-Forwarded-For: {client.CLIENT_ADDRESS}",
+        "server: envoy, upstream service time: in ms, X-Forwarded-For: the client",
         show=envoys_headers,
     ),
     get("W5", DEDICATED, "http://dedicated.example.com/", "200 webpod"),

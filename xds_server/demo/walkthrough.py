@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xds_server.demo.backends import EXAMPLE
+from xds_server.demo.client import CLIENT_ADDRESS
 from xds_server.demo.edits import EDITS
 from xds_server.demo.steps import DOORS, STEPS, Step, World
 
@@ -33,13 +34,17 @@ async def walkthrough(
     *,
     certificates: Path = EXAMPLE / "tls",
     console: Console | None = None,
+    source: str = CLIENT_ADDRESS,
+    more: Sequence[Step] = (),
 ) -> int:
     """How many steps differ; each is a row of the table that is printed.
 
     `address_of` is asked anew at each step, and `directory` is edited and restored.
+    `source` is the address of the client, and `more` are steps of the caller's own.
     """
     trusted = ssl.create_default_context(cafile=certificates / "ca.crt")
-    world = World(address_of, port_offset, directory, trusted)
+    world = World(address_of, port_offset, directory, trusted, source)
+    steps = (*STEPS, *EDITS, *more)
     await listening(world)
     shown = console or Console()
     if not shown.is_terminal:
@@ -48,7 +53,7 @@ async def walkthrough(
     differ = 0
     # On a terminal rows appear as they are seen; a log gets the whole table once.
     with Live(table, console=shown) if shown.is_terminal else nullcontext():
-        async for step, seen in results(world, (*STEPS, *EDITS)):
+        async for step, seen in results(world, steps):
             agrees = step.agrees(step.expected, seen)
             differ += not agrees
             at = step.at.replace("/default/", " ")
@@ -56,7 +61,7 @@ async def walkthrough(
             table.add_row(step.name, Text(step.asked), at, Text(step.expected), Text(seen, style=colour))
     if not shown.is_terminal:
         shown.print(table)
-    shown.print(f"{len(STEPS) + len(EDITS) - differ} as expected, {differ} different")
+    shown.print(f"{len(steps) - differ} as expected, {differ} different")
     return differ
 
 

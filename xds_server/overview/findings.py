@@ -47,7 +47,7 @@ def unreadable(facts: Facts) -> Found:
 
 
 def installed(facts: Facts) -> Found:
-    if facts.deployment is None and not facts.controllers and "Deployment" not in facts.unread:
+    if facts.deployment is None and "Deployment" not in facts.unread:
         yield Finding(
             "error",
             f"Deployment/{facts.namespace}/tidegate-controller",
