@@ -70,7 +70,13 @@ kind: ConfigMap
 metadata: {name: headers}
 data: {x-frame-options: DENY}
 """
-WORLD = (CLASS, GATEWAY, ROUTE, SERVICE, INGRESS_CLASS, INGRESS, CONFIG_MAP)
+POOL = """
+apiVersion: tidegate.dev/v1alpha1
+kind: LoadBalancerIPPool
+metadata: {name: all, namespace: ""}
+spec: {blocks: [{cidr: 192.0.2.0/24}]}
+"""
+WORLD = (CLASS, GATEWAY, ROUTE, SERVICE, INGRESS_CLASS, INGRESS, CONFIG_MAP, POOL)
 
 
 def secret(name: str = "pair", which: int = 0) -> str:
@@ -228,7 +234,8 @@ async def test_check_reads_a_live_cluster(kube: KubeApi, command: Command) -> No
     """One list of each kind and each Secret that is referred to, then the report of manifests."""
     assert 0 == await command("check", "-o", "json")
     conditions = json.loads(command.text)["conditions"]
-    assert {"Gateway", "GatewayClass", "HTTPRoute", "Ingress"} == {each["kind"] for each in conditions}
+    kinds = {"Gateway", "GatewayClass", "HTTPRoute", "Ingress", "LoadBalancerIPPool"}
+    assert kinds == {each["kind"] for each in conditions}
     lists = [asked for asked in kube.requests if asked.plain == "GET httproutes"]
     assert (1, []) == (len(lists), [asked for asked in kube.requests if "watch" in asked.query])
     assert ["/api/v1/namespaces/default/secrets/pair"] == [a.path for a in kube.requests if a.resource == "secrets"]
