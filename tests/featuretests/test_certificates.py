@@ -104,7 +104,10 @@ async def ensured(api: Api) -> tuple[Store, Store, list[str]]:
     authority, first = await kept_secret(api, "ns", "ca", partial(kept_authority, now=NOW))
     second = await kept_bundle(api, "ns", "ca", authority["ca.crt"])
     server, third = await kept_secret(
-        api, "ns", "server", partial(kept_server, authority=authority, hosts=["x"], now=NOW)
+        api,
+        "ns",
+        "server",
+        partial(kept_server, authority=authority, hosts=["x"], uri="spiffe://tidegate.local/controller/x", now=NOW),
     )
     return authority, server, [first, second, third]
 

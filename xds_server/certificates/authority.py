@@ -1,6 +1,7 @@
 """The mesh's certificate authority and what it signs, as PEM.
 
-Keys are of P-256. Each leaf has one identity: a server's names, or the one URI of a node or an operator.
+Keys are of P-256. Each leaf has one identity: the one URI of a node or an operator, or a server's names; replicas of
+the control plane, which are clients of each other too, have both.
 Must not know where certificates are kept, nor who asks for them; the time is an argument.
 """
 
@@ -63,15 +64,21 @@ def new_key() -> bytes:
     return _private(ec.generate_private_key(ec.SECP256R1()))
 
 
-def issue_server(authority: Pair, hosts: Sequence[str], now: datetime, life: timedelta = SERVER_LIFE) -> Pair:
-    """A certificate of a server, for the names and addresses that clients dial."""
+def issue_server(
+    authority: Pair, hosts: Sequence[str], now: datetime, life: timedelta = SERVER_LIFE, uri: str = ""
+) -> Pair:
+    """A certificate of a server, for the names and addresses that clients dial; with a URI, of a client too."""
     names = [_general_name(host) for host in hosts]
-    return _issue(authority, names, ExtendedKeyUsageOID.SERVER_AUTH, now, life)
+    usages = [ExtendedKeyUsageOID.SERVER_AUTH]
+    if uri:
+        names.append(x509.UniformResourceIdentifier(uri))
+        usages.append(ExtendedKeyUsageOID.CLIENT_AUTH)
+    return _issue(authority, names, usages, now, life)
 
 
 def issue_client(authority: Pair, uri: str, now: datetime, life: timedelta) -> Pair:
     """A certificate of a client, whose identity is a URI."""
-    return _issue(authority, [x509.UniformResourceIdentifier(uri)], ExtendedKeyUsageOID.CLIENT_AUTH, now, life)
+    return _issue(authority, [x509.UniformResourceIdentifier(uri)], [ExtendedKeyUsageOID.CLIENT_AUTH], now, life)
 
 
 def new_request(key: bytes) -> bytes:
@@ -97,7 +104,7 @@ def sign_request(authority: Pair, request: bytes, uri: str, now: datetime, life:
     if not proved:
         raise CertificateError("the certificate request is not signed by its own key")
     names = [x509.UniformResourceIdentifier(uri)]
-    return _pem(_signed(authority, public, names, ExtendedKeyUsageOID.CLIENT_AUTH, now, life))
+    return _pem(_signed(authority, public, names, [ExtendedKeyUsageOID.CLIENT_AUTH], now, life))
 
 
 def is_due(certificate: bytes, now: datetime, left: float) -> bool:
@@ -167,17 +174,21 @@ def loaded(certificate: bytes) -> x509.Certificate:
 
 
 def _issue(
-    authority: Pair, names: Sequence[x509.GeneralName], usage: x509.ObjectIdentifier, now: datetime, life: timedelta
+    authority: Pair,
+    names: Sequence[x509.GeneralName],
+    usages: Sequence[x509.ObjectIdentifier],
+    now: datetime,
+    life: timedelta,
 ) -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
-    return Pair(_pem(_signed(authority, key.public_key(), names, usage, now, life)), _private(key))
+    return Pair(_pem(_signed(authority, key.public_key(), names, usages, now, life)), _private(key))
 
 
 def _signed(
     authority: Pair,
     public: ec.EllipticCurvePublicKey,
     names: Sequence[x509.GeneralName],
-    usage: x509.ObjectIdentifier,
+    usages: Sequence[x509.ObjectIdentifier],
     now: datetime,
     life: timedelta,
 ) -> x509.Certificate:
@@ -187,7 +198,7 @@ def _signed(
         _builder(x509.Name([]), issuer.subject, public, now, until)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         # Critical, because the subject is empty.
         .add_extension(x509.SubjectAlternativeName(names), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)

@@ -70,13 +70,13 @@ def _settled(following: Pair, now: datetime) -> bool:
     return now - loaded(following.certificate).not_valid_before_utc >= TRUSTED_BEFORE_USE
 
 
-def kept_server(store: Store, authority: Store, hosts: Sequence[str], now: datetime) -> Store:
-    """The store of a server that is dialled by these names."""
+def kept_server(store: Store, authority: Store, hosts: Sequence[str], uri: str, now: datetime) -> Store:
+    """The store of a server that is dialled by these names, and is a client by this identity."""
 
     def same(certificate: bytes) -> bool:
-        return sorted(hosts) == sorted(hosts_of(certificate))
+        return sorted(hosts) == sorted(hosts_of(certificate)) and [uri] == uris_of(certificate)
 
-    return _kept_leaf(store, authority, same, partial(issue_server, pair(authority), hosts, now), now)
+    return _kept_leaf(store, authority, same, partial(issue_server, pair(authority), hosts, now, uri=uri), now)
 
 
 def kept_client(store: Store, authority: Store, uri: str, now: datetime, life: timedelta = OPERATOR_LIFE) -> Store:

@@ -14,7 +14,7 @@ from xds_server.certificates.authority import CertificateError
 from xds_server.certificates.keeping import AUTHORITY, Store, kept_authority, kept_client, kept_server
 from xds_server.config import ConfigError, add_trust_domain, trust_domain
 from xds_server.kube.client import Api, ApiError, CredentialsError, credentials
-from xds_server.xds.identity import Node, Operator, is_node_name, is_operator_name, uri
+from xds_server.xds.identity import Node, Operator, Replica, is_node_name, is_operator_name, uri
 
 NAMESPACE = "tidegate-system"
 SERVICE = "tidegate-xds"
@@ -48,7 +48,7 @@ def run(flags: argparse.Namespace) -> int:
         if flags.kubernetes:
             asyncio.run(_in_kubernetes(flags, clients, now))
         else:
-            _in_directory(flags.directory, flags.hosts or ["localhost", "127.0.0.1", "::1"], clients, now)
+            _in_directory(flags, flags.hosts or ["localhost", "127.0.0.1", "::1"], clients, now)
     except (CertificateError, CredentialsError) as error:
         raise ConfigError(str(error)) from None
     except ApiError as error:
@@ -74,7 +74,15 @@ def _clients(flags: argparse.Namespace) -> dict[str, str]:
     return found
 
 
-def _in_directory(root: Path, hosts: list[str], clients: dict[str, str], now: datetime) -> None:
+def _replica(flags: argparse.Namespace) -> str:
+    """By which the replicas of the control plane know each other."""
+    return uri(trust_domain(flags.trust_domain), Replica(SERVICE))
+
+
+def _in_directory(flags: argparse.Namespace, hosts: list[str], clients: dict[str, str], now: datetime) -> None:
+    root: Path = flags.directory
+    replica = _replica(flags)
+
     def kept(name: str, keep: Callable[[Store], Store]) -> Store:
         store = keep(directory.read(root / name))
         print(f"{root / name}: {'written' if directory.write(root / name, store) else 'unchanged'}")
@@ -82,7 +90,7 @@ def _in_directory(root: Path, hosts: list[str], clients: dict[str, str], now: da
 
     with directory.alone(root):
         authority = kept("ca", partial(kept_authority, now=now))
-        kept("xds-server", partial(kept_server, authority=authority, hosts=hosts, now=now))
+        kept("xds-server", partial(kept_server, authority=authority, hosts=hosts, uri=replica, now=now))
         for name, identity in clients.items():
             kept(name, partial(kept_client, authority=authority, uri=identity, now=now))
 
@@ -102,7 +110,8 @@ async def _in_kubernetes(flags: argparse.Namespace, clients: dict[str, str], now
         authority = await kept(kubernetes.AUTHORITY_NAME, partial(kept_authority, now=now))
         done = await kubernetes.kept_bundle(api, namespace, kubernetes.AUTHORITY_NAME, authority[AUTHORITY])
         print(f"ConfigMap {namespace}/{kubernetes.AUTHORITY_NAME}: {done}")
-        await kept(kubernetes.SERVER_NAME, partial(kept_server, authority=authority, hosts=hosts, now=now))
+        server = partial(kept_server, authority=authority, hosts=hosts, uri=_replica(flags), now=now)
+        await kept(kubernetes.SERVER_NAME, server)
         for name, identity in clients.items():
             await kept(f"tidegate-{name}", partial(kept_client, authority=authority, uri=identity, now=now))
     finally:

@@ -1,7 +1,8 @@
 """Who is at the other end of a connection, and which services that is good for.
 
 A client certificate names one identity, in its only URI: `spiffe://<trust domain>/node/<node name>` is the proxy of a
-node, `spiffe://<trust domain>/operator/<name>` a person or a tool. Whatever else it says counts for nothing.
+node, `.../operator/<name>` a person or a tool, `.../controller/<name>` a replica of the control plane.
+Whatever else it says counts for nothing.
 Must not know gRPC, nor how a certificate was verified.
 """
 
@@ -18,6 +19,7 @@ DEFAULT_TRUST_DOMAIN: Final = "tidegate.local"
 
 NODE: Final = "node"
 OPERATOR: Final = "operator"
+CONTROLLER: Final = "controller"
 
 _LONGEST_URI: Final = 2048
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9._-]{0,253}[a-z0-9])?")
@@ -25,6 +27,7 @@ _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9._-]{0,253}[a-z0-9])?")
 _NAMES: Final = {
     NODE: re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"),
     OPERATOR: re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}"),
+    CONTROLLER: re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"),
 }
 
 
@@ -51,7 +54,17 @@ class Operator:
     name: str
 
 
-Peer = Owner | Node | Operator
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A replica of the control plane; all that share a certificate share its name."""
+
+    name: str
+
+
+Named = Node | Operator | Replica
+Peer = Owner | Named
+
+_ROLES: Final[dict[str, type[Named]]] = {NODE: Node, OPERATOR: Operator, CONTROLLER: Replica}
 
 
 def is_trust_domain(text: str) -> bool:
@@ -66,11 +79,12 @@ def is_operator_name(text: str) -> bool:
     return _NAMES[OPERATOR].fullmatch(text) is not None
 
 
-def uri(trust_domain: str, peer: Node | Operator) -> str:
-    return f"spiffe://{trust_domain}/{NODE if isinstance(peer, Node) else OPERATOR}/{peer.name}"
+def uri(trust_domain: str, peer: Named) -> str:
+    role = next(role for role, of in _ROLES.items() if isinstance(peer, of))
+    return f"spiffe://{trust_domain}/{role}/{peer.name}"
 
 
-def identity(pem: bytes, trust_domain: str) -> Node | Operator:
+def identity(pem: bytes, trust_domain: str) -> Named:
     """Of a client certificate whose signature and dates have been checked.
 
     :raises NotAnIdentityError: it has none, several, or one that is malformed or of another trust domain.
@@ -91,7 +105,7 @@ def identity(pem: bytes, trust_domain: str) -> Node | Operator:
     return parsed(uris[0], trust_domain)
 
 
-def parsed(text: str, trust_domain: str) -> Node | Operator:
+def parsed(text: str, trust_domain: str) -> Named:
     """The identity that a URI names, compared byte for byte: what is normalised elsewhere is not equal here.
 
     :raises NotAnIdentityError: it is none of this trust domain.
@@ -104,9 +118,10 @@ def parsed(text: str, trust_domain: str) -> Node | Operator:
     pattern = _NAMES.get(role)
     if pattern is None or pattern.fullmatch(name) is None:
         raise NotAnIdentityError(
-            f"{text[:256]!r} names nobody: the path must be /{NODE}/ with a node's name or /{OPERATOR}/ with a name"
+            f"{text[:256]!r} names nobody: the path must be /{NODE}/ with a node's name, or /{OPERATOR}/ or "
+            f"/{CONTROLLER}/ with a name"
         )
-    return Node(name) if role == NODE else Operator(name)
+    return _ROLES[role](name)
 
 
 def _alternatives(extensions: x509.Extensions) -> x509.SubjectAlternativeName:

@@ -25,29 +25,40 @@ from xds_server.certificates.authority import (
 )
 from xds_server.certificates.keeping import Store, kept_authority, kept_client, kept_server, pair
 from xds_server.certificates.renewal import is_renewed, is_usable, read, write
-from xds_server.xds.identity import Node, identity
+from xds_server.xds.identity import Node, Replica, identity
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 HOSTS = ["tidegate-xds", "10.0.0.1"]
 URI = "spiffe://tidegate.local/node/n1"
+REPLICA = "spiffe://tidegate.local/controller/tidegate-xds"
 
 
 def authority(now: datetime = NOW) -> Store:
     return kept_authority({}, now)
 
 
+def test_a_replica_is_a_server_and_a_client() -> None:
+    """One certificate for both, and one of a release that had none of the identity is made anew."""
+    ca = authority()
+    before = issue_server(pair(ca), HOSTS, NOW)
+    old: Store = {"tls.crt": before.certificate, "tls.key": before.key, "ca.crt": ca["ca.crt"]}
+    made = kept_server(old, ca, HOSTS, REPLICA, NOW)["tls.crt"]
+
+    assert (sorted(HOSTS), Replica("tidegate-xds")) == (sorted(hosts_of(made)), identity(made, "tidegate.local"))
+
+
 def test_what_is_not_due_stays() -> None:
     """0 writes: each store comes back equal, until a third of its life is left."""
     ca = authority()
-    server, client = kept_server({}, ca, HOSTS, NOW), kept_client({}, ca, URI, NOW)
+    server, client = kept_server({}, ca, HOSTS, REPLICA, NOW), kept_client({}, ca, URI, NOW)
 
     for days in (0, 1, 59):
         now = NOW + days * DAY
         assert ca == kept_authority(ca, now)
-        assert server == kept_server(server, ca, HOSTS, now)
+        assert server == kept_server(server, ca, HOSTS, REPLICA, now)
         assert client == kept_client(client, ca, URI, now)
-    assert server != kept_server(server, ca, HOSTS, NOW + 61 * DAY)
+    assert server != kept_server(server, ca, HOSTS, REPLICA, NOW + 61 * DAY)
     assert client != kept_client(client, ca, URI, NOW + 61 * DAY)
 
 
@@ -55,15 +66,15 @@ def test_what_is_not_due_stays() -> None:
 def test_a_leaf_that_does_not_serve_is_made_anew(broken: str) -> None:
     """By names, key, form or signer."""
     ca = authority()
-    server = kept_server({}, ca, HOSTS, NOW)
-    other = kept_server({}, authority(), HOSTS, NOW)
+    server = kept_server({}, ca, HOSTS, REPLICA, NOW)
+    other = kept_server({}, authority(), HOSTS, REPLICA, NOW)
     spoilt: Store = {
-        "other names": kept_server({}, ca, ["elsewhere"], NOW),
+        "other names": kept_server({}, ca, ["elsewhere"], REPLICA, NOW),
         "another key": {**server, "tls.key": other["tls.key"]},
         "junk": {**server, "tls.crt": b"junk"},
         "another authority": other,
     }[broken]
-    made = kept_server(spoilt, ca, HOSTS, NOW)
+    made = kept_server(spoilt, ca, HOSTS, REPLICA, NOW)
 
     assert sorted(HOSTS) == sorted(hosts_of(made["tls.crt"]))
     assert is_of(made["tls.crt"], ca["ca.crt"])
@@ -73,7 +84,7 @@ def test_a_leaf_that_does_not_serve_is_made_anew(broken: str) -> None:
 def test_an_authority_is_followed_by_one_that_is_trusted_first() -> None:
     """Nobody is shown a leaf of an authority that was not in the bundle a day before, and the old one stays in it."""
     old = authority()
-    server = kept_server({}, old, HOSTS, NOW)
+    server = kept_server({}, old, HOSTS, REPLICA, NOW)
     due = NOW + 2440 * DAY
     trusted = kept_authority(old, due)
     assert trusted == kept_authority(trusted, due + DAY / 2)
@@ -84,7 +95,7 @@ def test_an_authority_is_followed_by_one_that_is_trusted_first() -> None:
 
     assert trusted["next.crt"] == signing["tls.crt"]
     assert "next.key" not in signing
-    late = kept_server(server, signing, HOSTS, due + DAY)
+    late = kept_server(server, signing, HOSTS, REPLICA, due + DAY)
     assert is_of(late["tls.crt"], signing["tls.crt"])
     assert is_of(kept_client({}, trusted, URI, due)["tls.crt"], signing["ca.crt"])
     assert signing["tls.crt"] == kept_authority(signing, NOW + 3700 * DAY)["ca.crt"]
