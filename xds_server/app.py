@@ -30,10 +30,20 @@ from xds_server.kube.reflector import Link
 from xds_server.kube.source import KubernetesSource
 from xds_server.kube.stats import SourceStats
 from xds_server.kube.status_writer import StatusWriter
-from xds_server.metrics import Metrics, collection_sizes, source_counters, status_counters, stream_counters
+from xds_server.metrics import (
+    Metrics,
+    collection_sizes,
+    relay_counters,
+    source_counters,
+    status_counters,
+    stream_counters,
+)
+from xds_server.relay.address import advertised, checked
+from xds_server.relay.listening import Listening
+from xds_server.relay.telling import Files, Telling
 from xds_server.told import Told
 from xds_server.xds.credentials import InsecureLoopback, Listen, ListenError, MutualTls, UnixSocket
-from xds_server.xds.server import ServerSettings, serving
+from xds_server.xds.server import ServerSettings, Services, serving
 from xds_server.xds.streams import Streams
 
 log = structlog.get_logger(__name__)
@@ -68,7 +78,9 @@ class ControlPlane:
         self.controller = Controller(self.pipeline, self.metrics, self.streams.publish, self._committed)
         self.streams.on_connected, self.streams.on_subscribed = self.controller.connected, self.controller.subscribed
         self.streams.on_accepted, self.streams.on_rejected = self.controller.accepted, self.controller.rejected
-        self.streams.on_gone = self.controller.gone
+        self.streams.on_gone, self.controller.uses = self.controller.gone, self.streams.uses
+        self.services: Services = {}
+        self.address = ""  # of the ADS server, once it listens
         self.manifests = Manifests(config.manifests, self._take)
         self.source: Source = self.manifests
         self.scan = Scan({}, (), ())
@@ -103,10 +115,11 @@ class ControlPlane:
             await stack.enter_async_context(admin.serve_metrics(self.config.metrics, self.metrics, probes))
             settings = ServerSettings(max_connection_age_s=self.config.max_connection_age_s)
             try:
-                address = await stack.enter_async_context(serving(self.streams, listen(self.config), settings))
+                server = serving(self.streams, listen(self.config), settings, self.services)
+                self.address = await stack.enter_async_context(server)
             except ListenError as error:
                 raise ConfigError(f"--xds-listen: {error}") from None
-            log.info("serving", xds=address, admin=bound or "off", resources=len(self.pipeline.resources))
+            log.info("serving", xds=self.address, admin=bound or "off", resources=len(self.pipeline.resources))
             try:
                 yield
             finally:
@@ -224,6 +237,8 @@ class Statuses(NamedTuple):
     elector: Elector
     writer: StatusWriter
     generated: GeneratedWriter
+    telling: Telling | None = None
+    """What the Envoys here say, to who writes; without an address or certificates of our own nobody is told."""
 
     async def run(self, loaded: asyncio.Event) -> None:
         """Lead whenever possible, and write while leading, until cancelled.
@@ -237,6 +252,8 @@ class Statuses(NamedTuple):
                 tasks.create_task(self.elector.run())
                 tasks.create_task(self.writer.run())
                 tasks.create_task(self.generated.run())
+                if self.telling is not None:
+                    tasks.create_task(self.telling.run())
         finally:
             await self.elector.release()
 
@@ -287,7 +304,33 @@ def status_writing(plane: ControlPlane, api: Api, source: KubernetesSource, clus
     plane.observers.append(committed)
     plane.told.leads, plane.told.waiting_statuses = lambda: elector.leads, lambda: writer.pending
     plane.metrics.watch(status_counters(writer.stats, lambda: elector.leads, lambda: writer.pending))
-    return Statuses(elector, writer, generated)
+    return Statuses(elector, writer, generated, relaying(plane, elector, cluster.ip))
+
+
+def relaying(plane: ControlPlane, elector: Elector, ip: str) -> Telling | None:
+    """The part that lets whoever writes statuses know the Envoys of all replicas; None where they cannot be dialled."""
+    files = plane.config.xds_tls
+    if not ip or files is None:
+        return None
+    controller, pipeline = plane.controller, plane.pipeline
+    telling = Telling(controller, Files(files.certificate, files.key, files.client_ca))
+    listening = Listening(controller, plane.streams.number)
+    said = {words.source.name for words in pipeline.feedback.words}
+
+    def committed(changes: Changes) -> None:
+        telling.touch(changes.get(pipeline.feedback.nodes.name, ()))
+        for name in said & changes.keys():
+            telling.touch({ref.envoy for ref in changes[name]})
+        published = changes.get(pipeline.resources.name, ())
+        listening.published(key for key in published if key in pipeline.resources)
+
+    plane.observers.append(committed)
+    plane.services = listening.handlers()
+    plane.metrics.watch(relay_counters(telling, listening))
+    controller.on_moved = lambda envoy: telling.touch([envoy])
+    elector.address = lambda: advertised(ip, plane.address)
+    elector.on_leader = lambda address: telling.follow(checked(address))
+    return telling
 
 
 def listen(config: Config) -> Listen:

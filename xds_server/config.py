@@ -37,13 +37,15 @@ class TlsFiles:
 class Cluster:
     """Whose API server is read: without a file that of the pod's service account, else of the user's kubeconfig.
 
-    `namespace` is where the Lease of the replicas is, `pod` the name under which this one may hold it.
+    `namespace` is where the Lease of the replicas is, `pod` the name under which this one may hold it, and `ip` the
+    address at which the others reach it.
     """
 
     kubeconfig: Path | None = None
     context: str = ""
     namespace: str = DEFAULT_NAMESPACE
     pod: str = ""
+    ip: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,7 @@ def _cluster(given: dict[str, object]) -> Cluster | None:
         context,
         os.environ.get("POD_NAMESPACE") or DEFAULT_NAMESPACE,
         os.environ.get("POD_NAME", ""),
+        os.environ.get("POD_IP", ""),
     )
 
 

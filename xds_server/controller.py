@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from xds_server.model.delivery import Acceptance, Delay, DeliveryRef, Node, Node
 from xds_server.model.refs import ObjectRef
 from xds_server.model.resource import LISTENER, ROUTE_CONFIGURATION, Resource, ResourceKey
 from xds_server.pipeline import Pipeline
+from xds_server.relay.words import Refusal, Words
 from xds_server.xds.streams import Client
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,12 @@ class _Envoy:
     """The version of each route configuration; not in the graph, where each edit would cost a commit for each ACK."""
     cancel: Cancel | None = None
     """Of the end of its grace."""
+    client: Client | None = None
+    """Its stream, while it has one."""
+    remote: bool = False
+    """That stream is another replica's, which tells what is late."""
+    resumed: bool = True
+    """It has not begun without anything since it is known here."""
 
 
 class Controller:
@@ -63,6 +70,8 @@ class Controller:
         self._envoys: dict[NodeRef, _Envoy] = {}
         self._streams: dict[str, dict[Client, _Envoy]] = {}
         self._left: dict[str, _Envoy] = {}
+        self.on_moved: Callable[[NodeRef], None] = lambda _: None  # an Envoy came, or left
+        self.uses: Callable[[Client, ResourceKey], bool] = lambda *_: False  # the newest version, as its stream has it
 
     def apply(self, changes: dict[ObjectRef, Any | None]) -> None:
         """Take new objects; None deletes one."""
@@ -81,8 +90,8 @@ class Controller:
             absent.delete(ref)
         self._changed.set()
 
-    def connected(self, client: Client, *, resumed: bool) -> None:
-        """A stream began: of an Envoy that was here a moment ago, or of a new one.
+    def connected(self, client: Client, *, resumed: bool, remote: bool = False) -> None:
+        """A stream began, here or at another replica: of an Envoy that was here a moment ago, or of a new one.
 
         What was refused stays refused until this stream accepts it. What was accepted stays accepted if the client
         brought it along (`resumed`); else it is a new process, which has nothing yet.
@@ -91,19 +100,23 @@ class Controller:
         streams = self._streams.setdefault(client.node, {})
         envoy = self._left.pop(client.node, None)
         if envoy is None:
-            envoy = self._envoys[NodeRef(*client)] = _Envoy(NodeRef(*client))
+            envoy = self._envoys[NodeRef(*client)] = _Envoy(NodeRef(*client), resumed=resumed)
             feedback.nodes.put(envoy.ref, Node(envoy.ref))
             for other in streams.values():  # of another Envoy, or of this one before it lost its connection
                 self._repeat(other.ref, envoy.ref)
         elif envoy.cancel is not None:
             envoy.cancel()
             envoy.cancel = None
-            if not resumed:
+            if remote or not resumed:
                 envoy.tables.clear()
+            if not resumed:
+                envoy.resumed = False
                 feedback.accepted.forget_envoy(envoy.ref)
                 feedback.delayed.forget_envoy(envoy.ref)
                 self._changed.set()
         streams[client] = envoy
+        envoy.client, envoy.remote = client, remote
+        self.on_moved(envoy.ref)
 
     def subscribed(self, client: Client, type_url: str, *, wildcard: bool) -> None:
         """An Envoy that asks for all listeners is to serve all of them."""
@@ -155,6 +168,8 @@ class Controller:
             return
         streams = self._streams[client.node]
         del streams[client]
+        envoy.client = None
+        self.on_moved(envoy.ref)
         if streams:
             self._forget_envoy(envoy)
             return
@@ -172,6 +187,68 @@ class Controller:
             if envoy.cancel is not None:
                 envoy.cancel()
             self._forget_envoy(envoy)
+
+    # --- between replicas ---------------------------------------------------------------------------------------------
+
+    def connected_here(self) -> list[NodeRef]:
+        return [envoy.ref for envoy in self._envoys.values() if envoy.client is not None and not envoy.remote]
+
+    def words(self, of: NodeRef) -> Words | None:
+        """All that an Envoy has said that is connected here; None of any other."""
+        envoy = self._envoys.get(of)
+        return None if envoy is None or envoy.client is None or envoy.remote else self._words(envoy)
+
+    def words_of(self, client: Client) -> Words | None:
+        """All that is known of the Envoy that a stream is of."""
+        envoy = self._of(client)
+        return None if envoy is None else self._words(envoy)
+
+    def carry(self, of: NodeRef, known: Words) -> None:
+        """An Envoy that is connected here said this to another replica: it holds unless it has said otherwise since."""
+        envoy = self._envoys.get(of)
+        if envoy is None or envoy.client is None:
+            return
+        for key, version in known.accepted.items():
+            ref = DeliveryRef(*of, key)
+            if ref not in self.pipeline.feedback.acceptances:
+                self._note(ref, version)
+        for key, (version, detail) in known.refused.items():
+            if not self.uses(envoy.client, key):
+                self.rejected(envoy.client, *key, version, detail)
+        for name in known.late:
+            resource = self.pipeline.resources.get(ResourceKey(ROUTE_CONFIGURATION, name))
+            if resource is not None and envoy.tables.get(name) != resource.version:
+                self.late(envoy.client, [name], late=True)
+
+    def handed_over(self, of: NodeRef) -> None:
+        """Another replica has taken note that an Envoy left: what counts of it, and for how long, is known there."""
+        left = self._left.get(of.node)
+        if left is not None and left.ref == of:
+            self.ended(of.node)
+
+    def retracted(self, client: Client, accepted: Iterable[ResourceKey], refused: Iterable[ResourceKey]) -> None:
+        """What the Envoy at another replica accepted or refused does not count any more."""
+        envoy = self._of(client)
+        if envoy is None:
+            return
+        feedback = self.pipeline.feedback
+        for words, keys in ((feedback.accepted, accepted), (feedback.rejected, refused)):
+            for key in keys:
+                words.source.delete(DeliveryRef(*envoy.ref, key))
+                self._changed.set()
+
+    def late(self, client: Client, tables: Iterable[str], *, late: bool) -> None:
+        """An Envoy has not got the newest of these route configurations in time; or got it since."""
+        envoy, delays = self._of(client), self.pipeline.feedback.delays
+        if envoy is None:
+            return
+        for name in tables:
+            ref = DeliveryRef(*envoy.ref, ResourceKey(ROUTE_CONFIGURATION, name))
+            if not late:
+                delays.delete(ref)
+            elif ref.resource in self.pipeline.resources:
+                delays.put(ref, Delay(ref))
+            self._changed.set()
 
     async def run(self) -> None:
         """Commit after each change until cancelled."""
@@ -196,6 +273,21 @@ class Controller:
             self._publish(published)
         self._committed(changes)
         log.debug("committed", resources=len(published), seconds=round(duration_s, 6))
+
+    def _words(self, envoy: _Envoy) -> Words:
+        feedback = self.pipeline.feedback
+        node = feedback.nodes.get(envoy.ref)
+        accepted, rejected = feedback.acceptances, feedback.rejections
+        return Words(
+            envoy.resumed,
+            node is not None and node.listeners,
+            {ref.resource: accepted[ref].version for ref in feedback.accepted.by_envoy.keys(envoy.ref)},
+            {
+                ref.resource: Refusal(rejected[ref].version, rejected[ref].detail)
+                for ref in feedback.rejected.by_envoy.keys(envoy.ref)
+            },
+            frozenset(ref.resource.name for ref in feedback.delayed.by_envoy.keys(envoy.ref)),
+        )
 
     def _of(self, client: Client) -> _Envoy | None:
         return self._streams.get(client.node, {}).get(client)
@@ -235,7 +327,7 @@ class Controller:
                     self._envoys[ref.envoy].tables.pop(key.name, None)
                 if feedback.forget_resource(key):
                     self._changed.set()
-            elif key.type_url == ROUTE_CONFIGURATION and feedback.accepted.by_resource.count(key):
+            elif key.type_url == ROUTE_CONFIGURATION:  # who accepted it may be about to come, from another replica
                 edited[key] = resource.version
                 for ref in tuple(feedback.delayed.by_resource.keys(key)):
                     self._caught_up(ref)
@@ -250,7 +342,8 @@ class Controller:
             if resource is None or resource.version != version:
                 continue
             for ref in feedback.accepted.by_resource.keys(key):
-                if self._envoys[ref.envoy].tables.get(key.name) != version:
+                envoy = self._envoys[ref.envoy]
+                if not envoy.remote and envoy.tables.get(key.name) != version:
                     feedback.delays.put(ref, Delay(ref))
                     self._changed.set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -100,6 +101,32 @@ def status_counters(
         yield writes
         yield GaugeMetricFamily("tidegate_status_pending", "Objects whose status is to be looked at.", value=pending())
         yield GaugeMetricFamily("tidegate_leader", "1 where this replica writes statuses.", value=leads())
+
+    return read
+
+
+class Told(Protocol):
+    @property
+    def told(self) -> int: ...
+
+
+class ToldOf(Told, Protocol):
+    @property
+    def envoys(self) -> int: ...
+
+
+def relay_counters(telling: Told, listening: ToldOf) -> Callable[[], Iterator[Metric]]:
+    """What replicas tell each other of their Envoys."""
+
+    def read() -> Iterator[Metric]:
+        news = CounterMetricFamily(
+            "tidegate_relay_news", "News of Envoys between replicas, sent to the leader or received.", labels=["way"]
+        )
+        news.add_metric(["sent"], telling.told)
+        news.add_metric(["received"], listening.told)
+        yield news
+        remote = "Envoys of other replicas that this one has been told of."
+        yield GaugeMetricFamily("tidegate_relay_remote_envoys", remote, value=listening.envoys)
 
     return read
 

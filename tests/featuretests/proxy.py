@@ -30,11 +30,17 @@ WILDCARD = (CLUSTER, LISTENER)
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 
 
-class Proxy:
-    """`held` is what it was sent and did not refuse; `refuses` decides what it refuses, with which words."""
+Dial = Callable[[], grpc.aio.Channel]
 
-    def __init__(self, socket: str, references: Callable[[ResourceKey], tuple[ResourceKey, ...]], node: str) -> None:
-        self._socket, self._references, self._node = socket, references, node
+
+class Proxy:
+    """`held` is what it was sent and did not refuse; `refuses` decides what it refuses, with which words.
+
+    A second `run` is another stream, to which it brings along what it holds.
+    """
+
+    def __init__(self, dial: Dial, references: Callable[[ResourceKey], tuple[ResourceKey, ...]], node: str) -> None:
+        self.dial, self._references, self._node = dial, references, node
         self.held: dict[ResourceKey, Resource] = {}
         self.refuses: Callable[[ResourceKey], str] = lambda _: ""
         self.refused: list[ResourceKey] = []
@@ -51,16 +57,19 @@ class Proxy:
                 await self.changed.wait()
 
     async def run(self) -> None:
-        async with grpc.aio.insecure_channel(
-            self._socket, options=[("grpc.default_authority", "localhost")]
-        ) as channel:
+        self._wanted, self._requests = {}, asyncio.Queue()
+        async with self.dial() as channel:
             call = channel.stream_stream(
                 METHOD,
                 request_serializer=DeltaDiscoveryRequest.SerializeToString,
                 response_deserializer=DeltaDiscoveryResponse.FromString,
             )(self._outgoing())
             for type_url in WILDCARD:
-                self._requests.put_nowait(DeltaDiscoveryRequest(node=Node(id=self._node), type_url=type_url))
+                request = DeltaDiscoveryRequest(node=Node(id=self._node), type_url=type_url)
+                request.initial_resource_versions.update(self._versions(type_url))
+                self._requests.put_nowait(request)
+            if self.held:
+                self._follow()
             async for response in call:
                 await self._take(response)
 
@@ -69,6 +78,9 @@ class Proxy:
         pairs = tuple((name.replace("_", "-"), value) for name, value in headers.items())
         [result] = explain(self.held, Request(method, url, pairs))
         return result
+
+    def _versions(self, type_url: str) -> dict[str, str]:
+        return {key.name: found.version for key, found in self.held.items() if key.type_url == type_url}
 
     async def _outgoing(self) -> AsyncIterator[DeltaDiscoveryRequest]:
         while True:
@@ -108,10 +120,13 @@ class Proxy:
             before = self._wanted.get(type_url, set())
             if names == before:
                 continue
+            first = type_url not in self._wanted
             self._wanted[type_url] = names
             for name in before - names:
                 self.held.pop(ResourceKey(type_url, name), None)
             request = DeltaDiscoveryRequest(type_url=type_url)
+            if first:
+                request.initial_resource_versions.update(self._versions(type_url))
             request.resource_names_subscribe.extend(sorted(names - before))
             request.resource_names_unsubscribe.extend(sorted(before - names))
             self._requests.put_nowait(request)
@@ -122,7 +137,8 @@ async def connected(
     socket: str, references: Callable[[ResourceKey], tuple[ResourceKey, ...]], node: str = "n1"
 ) -> AsyncIterator[Proxy]:
     """A proxy whose stream lasts as long as the context."""
-    proxy = Proxy(socket, references, node)
+    options = [("grpc.default_authority", "localhost")]
+    proxy = Proxy(lambda: grpc.aio.insecure_channel(socket, options=options), references, node)
     task = asyncio.ensure_future(proxy.run())
     try:
         yield proxy

@@ -21,12 +21,15 @@ from envoy.service.discovery.v3 import discovery_pb2 as discovery
 from envoy.service.status.v3 import csds_pb2
 from grpc_health.v1 import health_pb2
 
+from xds_server.app import ControlPlane
 from xds_server.certificates.authority import Pair, issue_client, issue_server, loaded, new_authority
+from xds_server.config import Config
 from xds_server.model.resource import CLUSTER
+from xds_server.relay.listening import Listening
 from xds_server.xds import csds, health, reflection
 from xds_server.xds.credentials import MutualTls, UnixSocket
-from xds_server.xds.identity import Node, NotAnIdentityError, Operator, parsed, uri
-from xds_server.xds.server import ADS, ServerSettings, handlers, serving
+from xds_server.xds.identity import Named, Node, NotAnIdentityError, Operator, Replica, parsed, uri
+from xds_server.xds.server import ADS, RELAY, ServerSettings, Services, handlers, serving
 from xds_server.xds.streams import Streams
 
 NOW = datetime.now(UTC)
@@ -35,6 +38,7 @@ QUICK = ServerSettings(stop_s=0)
 NODE_A = "spiffe://tidegate.local/node/node-a"
 NODE_B = "spiffe://tidegate.local/node/node-b"
 OPERATOR = "spiffe://tidegate.local/operator/alice"
+REPLICA = "spiffe://tidegate.local/controller/tidegate-xds"
 UNKNOWN = "/no.such.Service/Method"
 
 OK = grpc.StatusCode.OK
@@ -42,7 +46,14 @@ DENIED = grpc.StatusCode.PERMISSION_DENIED
 STRANGER = grpc.StatusCode.UNAUTHENTICATED
 NO_HANDSHAKE = grpc.StatusCode.UNAVAILABLE
 
-SERVED = handlers(Streams(), QUICK, UnixSocket(Path("s")))
+
+def relay(streams: Streams) -> Services:
+    """What a control plane adds to the server."""
+    made = ControlPlane(Config())
+    return Listening(made.controller, streams.number).handlers()
+
+
+SERVED = {**handlers(Streams(), QUICK, UnixSocket(Path("s"))), **relay(Streams())}
 ALL_METHODS = sorted(f"/{service}/{method}" for service, methods in SERVED.items() for method in methods)
 EVERY_METHOD = pytest.mark.parametrize("method", [*ALL_METHODS, UNKNOWN])
 BOTH = pytest.mark.parametrize("method", [m for m in ALL_METHODS if ADS in m])
@@ -129,7 +140,7 @@ async def running(directory: Path) -> AsyncIterator[Server]:
         path.write_bytes(content)
     streams = Streams()
     streams.open()
-    async with serving(streams, MutualTls("127.0.0.1", 0, *files), QUICK) as address:
+    async with serving(streams, MutualTls("127.0.0.1", 0, *files), QUICK, relay(streams)) as address:
         yield Server(address, authority, streams)
 
 
@@ -187,7 +198,7 @@ async def test_no_method_is_plaintext(tmp_path: Path, method: str) -> None:
 
 def test_every_method_has_a_row_in_the_tests_of_roles() -> None:
     """A service that is added is looked at here, or it is for nobody."""
-    assert {ADS, csds.SERVICE, health.SERVICE, reflection.V1, reflection.V1ALPHA} == set(SERVED)
+    assert {ADS, csds.SERVICE, health.SERVICE, RELAY, reflection.V1, reflection.V1ALPHA} == set(SERVED)
 
 
 OF_A_NODE = (ADS, csds.SERVICE, health.SERVICE)
@@ -195,9 +206,14 @@ OF_AN_OPERATOR = (csds.SERVICE, health.SERVICE, reflection.V1, reflection.V1ALPH
 
 
 @EVERY_METHOD
-@pytest.mark.parametrize(("identity", "services"), [(NODE_A, OF_A_NODE), (OPERATOR, OF_AN_OPERATOR)])
+@pytest.mark.parametrize(
+    ("identity", "services"), [(NODE_A, OF_A_NODE), (OPERATOR, OF_AN_OPERATOR), (REPLICA, (RELAY,))]
+)
 async def test_each_role_has_its_methods(tmp_path: Path, method: str, identity: str, services: tuple[str, ...]) -> None:
-    """A proxy is configured, and sees its health and status; an operator looks, and is never handed a configuration."""
+    """A proxy is configured, and sees its health and status; an operator looks, and is never handed a configuration.
+
+    A replica tells what its proxies said, and asks for nothing.
+    """
     expected = OK if method.strip("/").partition("/")[0] in services else DENIED
     if method == UNKNOWN:
         expected = grpc.StatusCode.UNIMPLEMENTED
@@ -285,6 +301,10 @@ async def test_health_is_told_to_both(tmp_path: Path) -> None:
         "spiffe://tidegate.local/operator/",
         "spiffe://tidegate.local/operator/.",
         "spiffe://tidegate.local/operator/a/b",
+        "spiffe://tidegate.local/controller/",
+        "spiffe://tidegate.local/controller/A",
+        "spiffe://tidegate.local/controller/a/b",
+        "spiffe://tidegate.local/controllers/a",
         "spiffe://tidegate.local/node/" + "a" * 300,
         "spiffe://tidegate.local/node/" + "a" * 30000,
     ],
@@ -297,7 +317,10 @@ def test_what_is_nearly_an_identity_is_none(text: str) -> None:
     assert len(str(error.value)) < 600
 
 
-@pytest.mark.parametrize("who", [Node("node-a"), Node("ip-10-0-0-1.eu.internal"), Operator("Alice_B"), Operator("x")])
-def test_an_identity_is_read_as_it_is_written(who: Node | Operator) -> None:
+@pytest.mark.parametrize(
+    "who",
+    [Node("node-a"), Node("ip-10-0-0-1.eu.internal"), Operator("Alice_B"), Operator("x"), Replica("tidegate-xds")],
+)
+def test_an_identity_is_read_as_it_is_written(who: Named) -> None:
     """In any trust domain."""
     assert who == parsed(uri("mesh.example.org", who), "mesh.example.org")

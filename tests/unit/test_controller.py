@@ -171,6 +171,7 @@ def test_an_envoy_that_is_known_to_have_ended_counts_no_more(world: World) -> No
     world.controller.ended("envoy")
 
     assert [(PENDING, 0), TRUE, (PENDING, 0)] == [first, between, (world.programmed, world.said())]
+    world.clock.passes(LATE_S)
     assert 0 == world.clock.waiting
 
 

@@ -23,6 +23,7 @@ CONTRACT: dict[str, frozenset[str]] = {
     "xds": frozenset({"model.resource"}),
     "files": frozenset({"objects", "model.refs"}),
     "kube": frozenset({"objects", "model", "overview", "status.collections", "status.merge"}),
+    "relay": frozenset({"kube.client", "model", "proto", "xds.credentials", "xds.detail", "xds.server", "xds.streams"}),
     "certificates": frozenset({"kube.client", "proto", "xds.credentials", "xds.identity"}),
     "proto": frozenset(),
     "proxy": frozenset(),
@@ -43,7 +44,7 @@ BORDERS: dict[str, frozenset[str]] = {
     "envoy": frozenset({"translation.envoy", "xds", "explain"}),
     "envoy_data_plane": frozenset({"proxy.bootstrap_message", "cli"}),
     "grpc": frozenset(
-        {"xds.server", "xds.reflection", "xds.csds", "xds.credentials", "xds.health", "demo", "certificates"}
+        {"xds.server", "xds.reflection", "xds.csds", "xds.credentials", "xds.health", "demo", "certificates", "relay"}
     ),
     "grpc_reflection": frozenset({"xds.server", "xds.reflection", "demo"}),
     "grpc_health": frozenset({"xds.server", "xds.health"}),
@@ -61,6 +62,7 @@ PURE = frozenset({"graph", "model", "objects", "ingestion", "translation", "stat
 PURE |= {f"xds.{module}" for module in ("detail", "events", "gates", "names", "resource_type", "resources", "stats")}
 PURE |= {f"certificates.{module}" for module in ("authority", "keeping", "token_review")}
 PURE |= {f"xds.{module}" for module in ("identity", "secrets", "stream", "subscription", "wire")}
+PURE |= {f"relay.{module}" for module in ("address", "inbox", "message", "words")}
 PURE |= {"kube.election", "kube.held", "kube.kinds", "kube.observed", "kube.pending"}
 IMPURE = frozenset(
     {"asyncio", "random", "secrets", "selectors", "socket", "subprocess", "threading", "time", "structlog"}

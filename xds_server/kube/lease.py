@@ -6,7 +6,7 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,11 +19,14 @@ from xds_server.kube.election import TIMEOUT_S, Answer, Attempt, Election, Lease
 log = structlog.get_logger(__name__)
 
 NAME: Final = "tidegate-controller"
+ADDRESS: Final = "tidegate.dev/address"
+"""The annotation with the address at which other replicas reach the holder."""
 _PATH: Final = "/apis/coordination.k8s.io/v1/namespaces"
 
 
 class _Metadata(msgspec.Struct, rename="camel"):
     resource_version: str = ""
+    annotations: Mapping[str, str] | None = None
 
 
 class _Lease(msgspec.Struct):
@@ -42,7 +45,12 @@ def microtime() -> str:
 
 
 class Elector:
-    """One candidate for one Lease; `on_gained` is called when it begins to lead."""
+    """One candidate for one Lease.
+
+    `on_gained` is called when it begins to lead. `on_leader` is told the address that another holder has written into
+    the Lease, which may be anything, and "" where this one leads or nobody does, whenever that changes.
+    `address` is what this one writes.
+    """
 
     def __init__(
         self,
@@ -57,6 +65,9 @@ class Elector:
         self._api, self._namespace, self._name, self.on_gained = api, namespace, name, on_gained
         self._election = Election(identity, clock, microtime)
         self._said = ""
+        self.address: Callable[[], str] = lambda: ""
+        self.on_leader: Callable[[str], None] = lambda _: None
+        self._leader, self._told = "", ""
 
     @property
     def leads(self) -> bool:
@@ -82,6 +93,7 @@ class Elector:
                 log.info("leadership gained", lease=self._name, identity=self._election.identity)
                 self.on_gained()
             led = self.leads
+            self._tell("" if led else self._leader)
             await asyncio.sleep(wait_s)
 
     async def release(self) -> None:
@@ -117,7 +129,14 @@ class Elector:
         except msgspec.DecodeError as error:
             return self._failed("not understood", error)
         self._said = ""
+        ours = found.spec.holder_identity in {None, "", self._election.identity}
+        self._leader = "" if ours else (found.metadata.annotations or {}).get(ADDRESS, "")
         return Lease(found.metadata.resource_version, found.spec)
+
+    def _tell(self, leader: str) -> None:
+        if leader != self._told:
+            self._told = leader
+            self.on_leader(leader)
 
     def _failed(self, reason: str, error: Exception) -> Answer:
         """It is asked again and again: what is wrong is said once."""
@@ -127,7 +146,10 @@ class Elector:
         return "failed"
 
     def _body(self, version: str, spec: LeaseSpec) -> bytes:
-        metadata = {"name": self._name, "namespace": self._namespace}
+        metadata: dict[str, object] = {"name": self._name, "namespace": self._namespace}
+        address = self.address() if spec.holder_identity else ""
+        if address:
+            metadata["annotations"] = {ADDRESS: address}
         if version:
             metadata["resourceVersion"] = version
         kind = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}

@@ -7,7 +7,7 @@ waiting and nobody else: what it misses is not queued, it is found when it reads
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -21,10 +21,11 @@ from google.protobuf.message import DecodeError
 from xds_server.xds import csds, health, reflection
 from xds_server.xds.credentials import Authenticated, InsecureLoopback, Listen, UnixSocket, bound, peer_of
 from xds_server.xds.events import NotItsNodeError, ProtocolError
-from xds_server.xds.identity import Node, Operator, Owner, Peer
+from xds_server.xds.identity import Node, Operator, Owner, Peer, Replica
 from xds_server.xds.streams import Connection, Streams
 
 ADS: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+RELAY: Final = "tidegate.relay.v1.Relay"
 
 _LONGEST_REQUEST: Final = 64 * 1024 * 1024  # 50,000 initial_resource_versions with long names
 _LONGEST_REQUEST_OF_A_STRANGER: Final = 16 * 1024 * 1024
@@ -34,11 +35,15 @@ _PERMITTED: Final[dict[str, tuple[type[Peer], ...]]] = {
     ADS: (Node,),
     csds.SERVICE: (Node, Operator),  # a node sees itself
     health.SERVICE: (Node, Operator),
+    RELAY: (Replica,),
     reflection.V1: (Operator,),
     reflection.V1ALPHA: (Operator,),
 }
 
 log = structlog.get_logger("xds")
+
+Services = Mapping[str, Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]]
+"""Methods by service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +69,17 @@ class ServerSettings:
 
 
 @asynccontextmanager
-async def serving(streams: Streams, listen: Listen, settings: ServerSettings | None = None) -> AsyncIterator[str]:
-    """Serve while the block runs; gives the address that clients dial."""
+async def serving(
+    streams: Streams, listen: Listen, settings: ServerSettings | None = None, more: Services | None = None
+) -> AsyncIterator[str]:
+    """Serve while the block runs, and `more` on the same address; gives the address that clients dial."""
     settings = settings or ServerSettings()
     server = grpc.aio.server(
         interceptors=[Authenticated(listen, permits, on_refused=_counter(streams))],
         options=channel_options(listen, settings),
     )
-    for service, methods in handlers(streams, settings, listen).items():
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+    for service, methods in {**handlers(streams, settings, listen), **(more or {})}.items():
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, dict(methods)),))
     with bound(server, listen) as address:
         await server.start()
         try:

@@ -200,6 +200,11 @@ class AdsStream:
         self._expected = {name: times + 1 for name, times in self._expected.items() if not times}
         return opened
 
+    def uses(self, key: ResourceKey) -> bool:
+        """Whether the client has accepted the newest version of a resource."""
+        sub = self._subs.get(key.type_url)
+        return sub is not None and sub.uses(key.name)
+
     def statuses(self, type_url: str) -> Iterator[Status]:
         """Every wanted resource of a type, as the client has it."""
         sub = self._subs.get(type_url)

@@ -193,6 +193,14 @@ class Streams:
                 self.stats.gates_opened += connection.stream.expire()
                 connection.wake.set()
 
+    def number(self) -> int:
+        """Of a stream that is another replica's: no stream here has it, or will have."""
+        return next(self._numbers)
+
+    def uses(self, client: Client, key: ResourceKey) -> bool:
+        """Whether a client is known to use the newest version of a resource."""
+        return any(c.stream.uses(key) for c in self._connections.values() if c.client == client)
+
     def heartbeat(self) -> None:
         for connection in self._connections.values():
             connection.stream.heartbeat()

@@ -171,6 +171,10 @@ class Subscription:
         entry = self.kind.live.get(name)
         return entry is not None and self.permits(name) and self.wants(name) and entry.created <= self.known(name)
 
+    def uses(self, name: str) -> bool:
+        """The client has accepted the newest version of a resource that exists."""
+        return self.holds(name) and self.known(name) >= self.kind.live[name].changed
+
     def is_open(self, name: str) -> bool:
         return name in self.opened and self.opened[name] == self.kind.revision(name)
 

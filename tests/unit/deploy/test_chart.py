@@ -172,6 +172,17 @@ def test_cert_manager_takes_the_place_of_the_job() -> None:
     assert ("Issuer", "tidegate-self-signed") not in kinds(world("cert-manager with an issuer"))
 
 
+def test_replicas_may_dial_each_other() -> None:
+    """The NetworkPolicy lets them out to the xDS port of their own kind, and the certificate says who they are."""
+    found = world("cert-manager")
+    policy = named(found, "NetworkPolicy", "tidegate-controller")["spec"]
+    [server] = [o["spec"] for o in found if o["kind"] == "Certificate" and "dnsNames" in o["spec"]]
+
+    assert {"to": [{"podSelector": policy["podSelector"]}], "ports": [{"port": 15010}]} == policy["egress"][1]
+    assert ["spiffe://tidegate.local/controller/tidegate-xds"] == server["uris"]
+    assert {"server auth", "client auth"} <= set(server["usages"])
+
+
 def test_the_job_is_named_after_what_it_runs() -> None:
     """A changed Job is another Job, as Kubernetes lets none be changed; an unchanged one stays."""
 

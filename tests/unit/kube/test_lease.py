@@ -11,7 +11,7 @@ import pytest
 
 from tests.kube_api import KubeApi, Refusal
 from xds_server.kube.client import Api
-from xds_server.kube.lease import NAME, Elector, identity
+from xds_server.kube.lease import ADDRESS, NAME, Elector, identity
 
 
 @pytest.fixture
@@ -62,6 +62,25 @@ async def test_the_next_one_leads_when_the_first_has_released(kube: KubeApi) -> 
         await second.wait()
 
         assert (True, "two", 1) == (two.leads, spec(kube)["holderIdentity"], spec(kube)["leaseTransitions"])
+
+
+async def test_the_holder_says_where_it_is(kube: KubeApi) -> None:
+    """As an annotation, which the others are told of when it changes, and the holder itself never."""
+    first, second = asyncio.Event(), asyncio.Event()
+    told: dict[str, list[str]] = {"one": [], "two": []}
+    async with elector(kube, "two", second.set) as two:
+        await second.wait()
+        two.on_leader = told["two"].append
+        async with elector(kube, "one", first.set) as one:
+            one.address, one.on_leader = (lambda: "10.0.0.1:15010"), told["one"].append
+            await two.release()
+            await first.wait()
+            written = kube.object("Lease", "tidegate-system", NAME) or {}
+            before = len(kube.requests)
+            await kube.until(lambda: len(kube.requests) > before + 1)
+
+    assert {ADDRESS: "10.0.0.1:15010"} == written["metadata"]["annotations"]
+    assert {"one": [], "two": ["10.0.0.1:15010"]} == {name: found[:1] for name, found in told.items()}
 
 
 async def test_who_comes_second_does_not_lead(kube: KubeApi) -> None:

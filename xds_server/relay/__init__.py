@@ -1,0 +1,1 @@
+"""What one replica's Envoys say, told to the replica that writes statuses."""

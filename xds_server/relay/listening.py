@@ -1,0 +1,77 @@
+"""The service by which other replicas tell what their Envoys said, on the port of ADS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import structlog
+
+from xds_server.model.resource import ResourceKey
+from xds_server.relay import message
+from xds_server.relay.inbox import Ears, Inbox
+from xds_server.relay.words import Said
+from xds_server.xds.server import RELAY, Services
+
+METHOD: Final = f"/{RELAY}/Tell"
+
+_SESSIONS: Final = 32
+_ENVOYS: Final = 100_000
+
+log = structlog.get_logger("relay")
+
+
+class Listening:
+    """All streams from other replicas.
+
+    Whoever is told is not asked whether it leads: who has just begun to would lose what it was told a moment too early.
+    """
+
+    def __init__(self, ears: Ears, number: Callable[[], int]) -> None:
+        self._ears, self._number = ears, number
+        self._inboxes: set[Inbox] = set()
+        self.told = 0
+
+    @property
+    def envoys(self) -> int:
+        """How many Envoys there are at other replicas."""
+        return sum(map(len, self._inboxes))
+
+    def handlers(self) -> Services:
+        return {RELAY: {"Tell": grpc.stream_stream_rpc_method_handler(self._tell)}}
+
+    def published(self, keys: Iterable[ResourceKey]) -> None:
+        """These resources are there now, or have changed."""
+        found = list(keys) if self._inboxes else []
+        for inbox in self._inboxes:
+            inbox.published(found)
+
+    async def _tell(self, _: Any, context: Any) -> None:
+        if len(self._inboxes) >= _SESSIONS:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_SESSIONS} replicas tell already")
+        inbox = Inbox(self._ears, self._number)
+        self._inboxes.add(inbox)
+        log.info("replica tells", peer=context.peer())
+        refusal = ""
+        try:
+            while (raw := await context.read()) is not grpc.aio.EOF:
+                try:
+                    carried = self._take(inbox, message.read_request(raw))
+                except message.MalformedError as error:
+                    refusal = str(error)
+                    break
+                await context.write(message.response(carried))
+        finally:
+            self._inboxes.discard(inbox)
+            inbox.end()
+            log.info("replica tells no more", peer=context.peer(), reason=refusal)
+        if refusal:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, refusal)
+
+    def _take(self, inbox: Inbox, news: list[Said]) -> list[Said]:
+        if len(inbox) + sum(said.began for said in news) > _ENVOYS:
+            raise message.MalformedError(f"envoys: one replica has at most {_ENVOYS}")
+        self.told += len(news)
+        return inbox.take(news)
