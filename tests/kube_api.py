@@ -21,9 +21,10 @@ patch, JSON patch, server-side apply (as a merge that creates), DELETE, PUT or P
 What it does wrong, on demand: `script(plural, verb, *faults)`. Each request of that verb takes one fault, `None` being
 none: "list", "watch", "get", "create", "update", "patch", "delete" (writes of a status are `script("gateways/status",
 "update", ...)`), and "discover" with the group as plural. A fault of a request is a `Refusal`, a `Stale` list, "cut"
-(the connection ends in the middle) or "silent" (no answer). Each event that a watch sends takes one of verb "event":
-"duplicate", "reorder" (after its successor, in one write), "cut" (in the middle of the line), "silent" (nothing more
-comes), "gone" (an ERROR event, 410), "error" (an ERROR event, 500) or "older" (followed by the version before).
+(the connection ends in the middle), "lose" (it is done, and its answer is cut) or "silent" (no answer). Each event
+that a watch sends takes one of verb "event": "duplicate", "reorder" (after its successor, in one write), "cut" (in the
+middle of the line), "silent" (nothing more comes), "gone" (an ERROR event, 410), "error" (an ERROR event, 500) or
+"older" (followed by the version before).
 """
 
 from __future__ import annotations
@@ -80,12 +81,12 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """A list as it was so many versions ago."""
+    """A list as it was so many versions ago, or at the beginning."""
 
     behind: int
 
 
-Fault = Refusal | Stale | Literal["cut", "silent", "duplicate", "reorder", "gone", "error", "older"] | None
+Fault = Refusal | Stale | Literal["cut", "lose", "silent", "duplicate", "reorder", "gone", "error", "older"] | None
 
 
 class Asked(NamedTuple):
@@ -129,7 +130,9 @@ class Broken(Exception):
 
 
 class KubeApi:
-    def __init__(self, served: Iterable[Served] = DEFAULT) -> None:
+    """`socket` is a Unix socket to listen at, in the place of a port."""
+
+    def __init__(self, served: Iterable[Served] = DEFAULT, socket: Path | None = None) -> None:
         self.requests: list[Asked] = []
         self.version = 100
         self._served = {kind.plural: kind for kind in served}
@@ -139,8 +142,8 @@ class KubeApi:
         self._scripts: dict[tuple[str, str], deque[Fault]] = defaultdict(deque)
         self._waiting: set[asyncio.Event] = set()
         self._runner: web.AppRunner | None = None
-        self._port = 0
-        self.host = ""
+        self._port, self.socket = 0, socket
+        self.host = "http://api"
 
     # --- what a test does ---------------------------------------------------------------------------------------------
 
@@ -156,8 +159,10 @@ class KubeApi:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
-        await site.start()
+        if self.socket is not None:
+            await web.UnixSite(self._runner, self.socket).start()
+            return
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
         self._port = self._runner.addresses[0][1]
         self.host = f"http://127.0.0.1:{self._port}"
 
@@ -229,6 +234,11 @@ class KubeApi:
         for plural in self._served:
             self._log.append(Entry(self.version, "BOOKMARK", plural, {}))
         self._wake()
+
+    @property
+    def plurals(self) -> frozenset[str]:
+        """Of the kinds that there are."""
+        return frozenset(self._served)
 
     @property
     def writes(self) -> list[Asked]:
@@ -392,6 +402,12 @@ class KubeApi:
             return answer
         if verb == "watch":
             return await self._watch(request, target, asked.query)
+        done = self._done(request, target, asked, verb, fault)
+        if fault == "lose":
+            raise Broken
+        return done
+
+    def _done(self, request: web.Request, target: Target, asked: Asked, verb: str, fault: Fault) -> web.Response:
         if verb == "list":
             return self._list(target, asked.query, fault.behind if isinstance(fault, Stale) else 0)
         key = (target.namespace, target.name)
@@ -440,7 +456,7 @@ class KubeApi:
         return _json(_as(target, self._put(target.served.plural, {**merged, "metadata": metadata})))
 
     def _list(self, target: Target, query: dict[str, str], behind: int) -> web.Response:
-        version, after = self.version - behind, None
+        version, after = max(1, self.version - behind), None
         if token := query.get("continue"):
             version, after = msgspec.json.decode(base64.b64decode(token), type=tuple[int, Key])
             if version < self._compacted:

@@ -265,30 +265,34 @@ async def reading(plane: ControlPlane, cluster: Cluster) -> AsyncIterator[Status
         api = Api(await credentials(cluster.kubeconfig, cluster.context or None))
     except CredentialsError as error:
         raise ConfigError(f"--kubernetes: {error}") from None
-    stats, wanted = SourceStats(), plane.pipeline.ingested.wanted_objects
-    source = KubernetesSource(Link(api, Contact(), stats), plane.controller, lambda: wanted)
+    try:
+        yield attached(plane, Link(api, Contact(), SourceStats()), cluster)
+    finally:
+        await api.close()
+
+
+def attached(plane: ControlPlane, link: Link, cluster: Cluster) -> Statuses:
+    """Let an API server be the source of a control plane, and hear what became of its objects."""
+    wanted = plane.pipeline.ingested.wanted_objects
+    source = KubernetesSource(link, plane.controller, lambda: wanted)
 
     def committed(changes: Changes) -> None:
         if wanted.name in changes:
             source.refer()
 
-    statuses = status_writing(plane, api, source, cluster)
     plane.source = source
     plane.observers.append(committed)
     plane.told.ages, plane.told.undecodable = source.ages, source.undecodable
-    plane.metrics.watch(source_counters(stats, source.ages, source.sizes, source.undecodable))
-    try:
-        yield statuses
-    finally:
-        await api.close()
+    plane.metrics.watch(source_counters(link.stats, source.ages, source.sizes, source.undecodable))
+    return status_writing(plane, link, source, cluster)
 
 
-def status_writing(plane: ControlPlane, api: Api, source: KubernetesSource, cluster: Cluster) -> Statuses:
+def status_writing(plane: ControlPlane, link: Link, source: KubernetesSource, cluster: Cluster) -> Statuses:
     """The part of a control plane that tells the authors of objects what became of them."""
-    desired = plane.pipeline.statuses
-    elector = Elector(api, cluster.namespace, identity(cluster.pod))
-    writer = StatusWriter(api, elector, desired, source.observed, Settings().controller_name)
-    generated = GeneratedWriter(api, elector, plane.pipeline.ingested.generated, source.observed)
+    desired, (api, clock) = plane.pipeline.statuses, (link.api, link.clock)
+    elector = Elector(api, cluster.namespace, identity(cluster.pod), clock=clock)
+    writer = StatusWriter(api, elector, desired, source.observed, Settings().controller_name, clock=clock)
+    generated = GeneratedWriter(api, elector, plane.pipeline.ingested.generated, source.observed, clock=clock)
     own = plane.pipeline.ingested.generated.name
     read = [plane.pipeline.sources.of(kind).name for kind in GENERATED]
 

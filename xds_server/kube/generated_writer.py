@@ -142,17 +142,21 @@ class GeneratedWriter:
         try:
             await self._settle(ref)
         except ApiError as error:
-            attempt = self._attempts[ref] = self._attempts.get(ref, -1) + 1
             self._tell(ref, f"{error.reason}: {error.message}")
-            chance = random.random()  # noqa: S311  # spreads attempts
-            self._pending.back_off(ref, self._clock() + delay_s(attempt, chance, LONGEST_S))
+            self._back_off(ref)
         except Exception:  # a defect of ours with one object is not to end the control plane
             log.exception("generated object not written", object=str(ref))
+            self._back_off(ref)
         else:
             self._attempts.pop(ref, None)
         finally:
             self._pending.done(ref)
             self._wake.set()
+
+    def _back_off(self, ref: ObjectRef) -> None:
+        attempt = self._attempts[ref] = self._attempts.get(ref, -1) + 1
+        chance = random.random()  # noqa: S311  # spreads attempts
+        self._pending.back_off(ref, self._clock() + delay_s(attempt, chance, LONGEST_S))
 
     async def _settle(self, ref: ObjectRef) -> None:
         kind = BY_KIND[ref.kind]
@@ -163,6 +167,8 @@ class GeneratedWriter:
             if wanted is not None:
                 self._tell(ref, "it is somebody else's, and is left alone: delete or rename it")
             return
+        if found is not None:
+            self._known.add(ref)  # also where the answer to what made it was lost: it is ours to remove
         if wanted is None:
             if found is not None and self._leadership.leads:
                 await self._delete(path, found)

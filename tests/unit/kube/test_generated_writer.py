@@ -186,3 +186,19 @@ async def test_an_object_that_cannot_be_changed_is_made_anew() -> None:
         await replica.kube.until(lambda: replica.service and replica.service["spec"]["ports"] == [{"port": 8080}])
 
         assert "DELETE services" in replica.writes()
+
+
+async def test_an_object_whose_making_was_never_confirmed_is_removed() -> None:
+    """The answer to what made it was lost; it is ours all the same, and goes when it is not wanted any more."""
+    async with running() as replica:
+        replica.kube.delete(*REF)
+        replica.kube.script("services", "patch", "lose")
+        replica.leadership.term += 1
+        replica.writer.gained()
+        await replica.settled()
+        assert replica.service is not None
+
+        del replica.desired[REF]
+        replica.writer.commit([REF])
+        await replica.settled()
+        assert replica.service is None
