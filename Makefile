@@ -12,7 +12,7 @@ export TIDEGATE_ENVOY ?= $(CURDIR)/$(ENVOY)
 export PATH := $(PATH):$(CURDIR)/$(PROMETHEUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv envoy prometheus go cluster-binary nft conformance-binary conformance manifests format proto check test demo cluster demo-kubernetes bench clean
+.PHONY: help venv envoy prometheus go cluster-binary nft conformance-binary conformance manifests format proto check test soak demo cluster demo-kubernetes bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -87,6 +87,10 @@ check: venv  ## format, lint, strict types, import contract
 test: venv envoy prometheus cluster-binary conformance-binary check  ## everything: sets up what it needs, checks, runs every test with a real Envoy
 	cd tests/cluster && PATH="$$PATH:$(CURDIR)/.cluster/go/go/bin" GOFLAGS="-trimpath -buildvcs=false" go test ./internal/plan ./internal/images ./internal/faults
 	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup
+
+soak: venv envoy cluster-binary  ## high availability for an hour: the tests of faults and outages with larger numbers
+	TIDEGATE_SOAK=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup tests/simulation \
+	  tests/kubernetes/test_continuity.py tests/kubernetes/test_replicas.py
 
 demo: venv envoy  ## control plane and Envoy on examples/bookinfo, and a walk-through: asked, expected, seen
 	$(BIN)/tidegate demo

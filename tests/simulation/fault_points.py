@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from tests.kube_api import Fault, KubeApi, Refusal, Stale
 from tests.simulation.edits import Serve, kind_of, stories
-from tests.simulation.replica import SERVED, edited, end_state, replica, served, vanished
+from tests.simulation.replica import SERVED, edited, end_state, replica, returned, served, vanished
 from tests.simulation.virtual_time import simulated
 from tests.soak import SOAK
 
@@ -25,6 +25,11 @@ SOON_S: Final = 160.0 if SOAK else 25.0
 
 SETTLED_S: Final = 10.0
 """Before the first edit."""
+
+AWAY_EDITS: Final = 8
+AWAY_S: Final = 20.0
+"""With the last edits: longer than a Lease lasts."""
+LONGEST_BACK_OFF_S: Final = 45.0
 
 Script = Sequence[tuple[str, Fault]]
 """Verbs of requests for the resource of the event, and what happens to them, in order."""
@@ -136,6 +141,29 @@ async def _run_with_a_kill(story: str, at: int) -> Run:
                 await asyncio.sleep(DEFINED_S if isinstance(edit, Serve) else GAP_S)
             await asyncio.sleep(SOON_S)  # the Lease of the dead one included
             return Run(end_state(kube, plane), (), kube.scripted())
+
+
+def run_with_a_partition(story: str, at: int) -> tuple[Run, Run]:
+    """A story with two replicas, of which the leader cannot reach the API server for a while after an edit."""
+    return simulated(_run_with_a_partition(story, at))
+
+
+async def _run_with_a_partition(story: str, at: int) -> tuple[Run, Run]:
+    async with served() as kube, replica(kube) as one, replica(kube, "two") as two:
+        await asyncio.sleep(SETTLED_S)
+        for number, edit in enumerate(stories()[story]):
+            if number == at:
+                await vanished(one.api)
+            if number == at + AWAY_EDITS:
+                await returned(kube, one.api)
+            edited(kube, edit)
+            await asyncio.sleep(DEFINED_S if isinstance(edit, Serve) else GAP_S)
+        await asyncio.sleep(AWAY_S)
+        if at + AWAY_EDITS >= len(stories()[story]):
+            await returned(kube, one.api)
+        await asyncio.sleep(SOON_S + LONGEST_BACK_OFF_S)
+        left = kube.scripted()
+        return Run(end_state(kube, one.plane), (), left), Run(end_state(kube, two.plane), (), left)
 
 
 def _written(kube: KubeApi, before: int) -> list[tuple[str, str]]:

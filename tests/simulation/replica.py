@@ -87,10 +87,24 @@ async def connected(kube: KubeApi) -> Api:
 
 
 async def vanished(api: Api) -> None:
-    """As if its process had been killed: nothing that it asks arrives any more, and its watches end."""
-    rest = api._client.rest_client  # as above
+    """As if the network had been cut, or its process killed: its watches end, and nothing that it asks arrives."""
+    await _asks(api, "/nowhere")
+
+
+async def returned(kube: KubeApi, api: Api) -> None:
+    """One that had vanished can ask again."""
+    await _asks(api, str(kube.socket))
+
+
+async def _asks(api: Api, socket: str) -> None:
+    rest = api._client.rest_client  # the way to the server is not what is tested here
     before = rest.pool_manager
-    rest.pool_manager = aiohttp.ClientSession(connector=aiohttp.UnixConnector("/nowhere"))
+    rest.pool_manager = aiohttp.ClientSession(connector=aiohttp.UnixConnector(socket, limit=0))
+    assert before.connector is not None
+    for connection in [*before.connector._acquired]:  # as the network does; closed, it says nothing
+        if connection.transport is not None:
+            connection.transport.abort()
+    await asyncio.sleep(0)
     await before.close()
 
 

@@ -19,6 +19,7 @@ from tests.simulation.fault_points import (
     random_points,
     run,
     run_with_a_kill,
+    run_with_a_partition,
     undisturbed,
     write_points,
 )
@@ -85,6 +86,14 @@ def test_a_kill_changes_no_end(story: str) -> None:
     runs = {at: run_with_a_kill(story, at) for at in range(len(stories()[story]))}
     found = {at: difference(story, seen) for at, seen in runs.items()}
     assert {} == {at: each for at, each in found.items() if each}
+
+
+@pytest.mark.parametrize("story", stories())
+def test_a_leader_that_is_cut_off_changes_no_end(story: str) -> None:
+    """Another leads meanwhile, and the one that comes back undoes nothing; both serve the same then."""
+    runs = {at: run_with_a_partition(story, at) for at in range(0, len(stories()[story]), 1 if SOAK else 4)}
+    found = {at: [difference(story, seen) for seen in both] for at, both in runs.items()}
+    assert {} == {at: each for at, each in found.items() if any(each)}
 
 
 @pytest.mark.parametrize("story", stories())
