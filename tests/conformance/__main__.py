@@ -24,7 +24,7 @@ def main() -> int:
     everything = not (flags.profile or flags.test)
     with tempfile.TemporaryDirectory() as folder, started() as cluster:
         report, log = Path(folder, "report.yaml"), Path(folder, "log")
-        install(cluster, {"controller": {"replicas": 1}})
+        install(cluster)
         cluster.apply(*POOLS)
         features = announced(cluster)
         found = run(cluster, log, features=features, profiles=profiles, test=flags.test, report=report)

@@ -14,7 +14,7 @@ Object = dict[str, Any]
 
 # Whoever moves from Cilium's gateway keeps the class that the manifests name.
 # The replica that leads writes what the Envoys say that are connected to it, and knows of no others.
-REPLICAS = 1
+REPLICAS = 2
 VALUES = {"cilium": {"gatewayClass": True, "ingressClass": True}, "controller": {"replicas": REPLICAS}}
 NGINX = {
     "apiVersion": "networking.k8s.io/v1",

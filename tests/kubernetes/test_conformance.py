@@ -29,7 +29,7 @@ def served(cluster_binary: Path) -> Iterator[Cluster]:
     if not SUITE.is_file():
         pytest.fail(f"no suite at {SUITE}: run `make conformance-binary`")
     with started() as cluster:
-        install(cluster, {"controller": {"replicas": 1}})
+        install(cluster)
         cluster.apply(*POOLS)
         yield cluster
 
