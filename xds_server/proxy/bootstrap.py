@@ -101,7 +101,7 @@ def certificate_sources(tls: ClientTls) -> dict[Path, str]:
     if tls.sources is None:
         return {}
     pair: dict[str, object] = {"certificate_chain": _file(tls.certificate), "private_key": _file(tls.private_key)}
-    match = {"san_type": "DNS", "matcher": {"exact": tls.server_name}}
+    match = {"san_type": "IP_ADDRESS" if is_address(tls.server_name) else "DNS", "matcher": {"exact": tls.server_name}}
     trust: dict[str, object] = {"trusted_ca": _file(tls.trusted_ca), "match_typed_subject_alt_names": [match]}
     secrets: dict[str, dict[str, object]] = {
         CERTIFICATE_SOURCE: {"tls_certificate": pair | _watched(tls.certificate)},

@@ -100,6 +100,7 @@ from xds_server.proxy.bootstrap import (
     BootstrapOptions,
     ClientTls,
     XdsHost,
+    is_address,
     source,
 )
 
@@ -253,7 +254,7 @@ def client_tls(tls: ClientTls) -> TransportSocket:
         name="envoy.transport_sockets.tls",
         typed_config=Any.pack(
             UpstreamTlsContext(
-                sni=tls.server_name,
+                sni="" if is_address(tls.server_name) else tls.server_name,  # RFC 6066: no address is a server name
                 common_tls_context=rotating(tls.sources) if tls.sources else fixed(tls),
             ),
         ),
@@ -272,7 +273,11 @@ def fixed(tls: ClientTls) -> CommonTlsContext:
             trusted_ca=file(tls.trusted_ca),
             match_typed_subject_alt_names=[
                 SubjectAltNameMatcher(
-                    san_type=SubjectAltNameMatcherSanType.DNS,
+                    san_type=(
+                        SubjectAltNameMatcherSanType.IP_ADDRESS
+                        if is_address(tls.server_name)
+                        else SubjectAltNameMatcherSanType.DNS
+                    ),
                     matcher=StringMatcher(exact=tls.server_name),
                 ),
             ],

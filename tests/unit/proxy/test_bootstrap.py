@@ -95,6 +95,23 @@ def test_a_remote_control_plane_needs_tls(host: str) -> None:
         XdsHost(host, 18000)
 
 
+@pytest.mark.parametrize("address", ["10.0.0.1", "2001:db8::1"])
+def test_a_control_plane_that_is_named_by_address_is_verified_by_it(address: str) -> None:
+    """An address in a certificate is another kind of name, and is never sent as SNI (RFC 6066)."""
+    tls = replace(TLS, server_name=address)
+    options = BootstrapOptions("node-1", XdsHost(address, 18000, tls), SOCKET.admin)
+    socket = clusters(options)["tidegate/xds"]["transport_socket"]["typed_config"]
+    sources = certificate_sources(replace(tls, sources=Path("/run/sources")))
+    [trusted] = [
+        found for text in sources.values() if (found := json.loads(text)["resources"][0]).get("validation_context")
+    ]
+    expected = [{"san_type": "IP_ADDRESS", "matcher": {"exact": address}}]
+
+    assert expected == socket["common_tls_context"]["validation_context"]["match_typed_subject_alt_names"]
+    assert expected == trusted["validation_context"]["match_typed_subject_alt_names"]
+    assert "sni" not in socket
+
+
 def test_the_control_plane_is_verified_by_ca_and_name() -> None:
     """S9: Envoy shows its certificate and accepts only the named server of the named CA, by TLS 1.3."""
     options = BootstrapOptions("node-1", XdsHost("xds.example.com", 18000, TLS), SOCKET.admin)
