@@ -37,5 +37,6 @@ crds() {
 
 module . testcluster . 1 "-X k8s.io/component-base/version.gitVersion=v1.37.2"
 module echo echo-basic sigs.k8s.io/gateway-api-conformance-images/echo-basic 0 ""
-module helm helm helm.sh/helm/v3/cmd/helm 0 ""
+# Without a cluster to ask, Helm renders for the Kubernetes that it was built for.
+module helm helm helm.sh/helm/v3/cmd/helm 0 "-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37"
 crds v1.7.0
