@@ -203,14 +203,9 @@ class Stand:
     def put(self, manifest: dict[str, Any]) -> None:
         """Create or replace past the fault proxy."""
         path = ROUTES if manifest["kind"] == "HTTPRoute" else SLICES
-        name = manifest["metadata"]["name"]
-        found = self.cluster.get(f"{path}/{name}")
-        if found is None:
+        # A patch meets no conflict with who writes the status.
+        if self.cluster.patch(f"{path}/{manifest['metadata']['name']}", manifest) is None:
             self.cluster.request("POST", path, manifest)
-        else:
-            version = {"resourceVersion": found["metadata"]["resourceVersion"]}
-            body = manifest | {"metadata": manifest["metadata"] | version}
-            self.cluster.request("PUT", f"{path}/{name}", body)
 
     def until_at(self, backend: str) -> None:
         """Wait until requests get to a backend, or one fails."""
