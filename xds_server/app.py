@@ -16,7 +16,7 @@ import structlog
 from xds_server import admin
 from xds_server.cluster import cluster_pipeline
 from xds_server.config import Cluster, Config, ConfigError
-from xds_server.controller import Controller
+from xds_server.controller import Controller, without_collector
 from xds_server.embedded import embedded_pipeline
 from xds_server.files.directory import Directory, Scan
 from xds_server.graph import Changes
@@ -94,16 +94,12 @@ class ControlPlane:
     def load(self) -> None:
         """Read the manifests as they are now, and commit them.
 
-        The collector of cyclic garbage would walk all that is being built again and again, half the time of a start
-        with 10,000 routes: it waits until everything is there, and does not look at that any more, then or later:
-        what is built keeps no cycles to speak of.
+        The collector of cyclic garbage waits until everything is there, and does not look at that any more, then or
+        later: what is built keeps no cycles to speak of.
         """
-        gc.disable()
-        try:
+        with without_collector():
             self.manifests.load()
             self.controller.commit()
-        finally:
-            gc.enable()
         self._loaded()
 
     @asynccontextmanager
@@ -143,11 +139,7 @@ class ControlPlane:
     def _all_there(self) -> None:
         """What the source has put is all that there is."""
         if not self.loaded.is_set():
-            gc.disable()
-            try:
-                self.controller.commit()
-            finally:
-                gc.enable()
+            self.controller.commit()
             self._loaded()
 
     def _loaded(self) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -39,6 +41,21 @@ Later = Callable[[float, Callable[[], None]], Cancel]
 def on_the_loop(delay_s: float, call: Callable[[], None]) -> Cancel:
     """Call later, unless cancelled."""
     return asyncio.get_running_loop().call_later(delay_s, call).cancel
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Keep the collector of cyclic garbage away from what is being built.
+
+    It would walk all of that again and again, half the time of a commit of 10,000 routes, and find no garbage.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @dataclass(slots=True, eq=False)
@@ -261,8 +278,9 @@ class Controller:
         """Bring everything up to date and hand on what changed."""
         self._changed.clear()
         started = time.perf_counter()
-        changes = self.pipeline.graph.commit()
-        published = self.pipeline.published(changes)
+        with without_collector():
+            changes = self.pipeline.graph.commit()
+            published = self.pipeline.published(changes)
         duration_s = time.perf_counter() - started
         self._metrics.commit_seconds.observe(duration_s)
         self._metrics.resources_changed(published)

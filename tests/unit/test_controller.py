@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from xds_server.controller import GRACE_S, LATE_S, Controller
 from xds_server.files import manifest
-from xds_server.graph import Derived
+from xds_server.graph import Changes, Derived
 from xds_server.ingestion.sources import Settings
 from xds_server.metrics import Metrics
 from xds_server.model.refs import ObjectRef
@@ -312,3 +313,18 @@ def objects(text: str) -> dict[ObjectRef, Any]:
 
 def derived(world: World) -> dict[str, Derived[object, object]]:
     return {c.name: c for c in world.pipeline.graph.collections if isinstance(c, Derived)}
+
+
+def test_a_commit_runs_without_the_collector_and_leaves_it_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit runs without the collector of cyclic garbage, which is on again afterwards."""
+    world = World()
+    states: list[bool] = []
+
+    def commit() -> Changes:
+        states.append(gc.isenabled())
+        return {}
+
+    monkeypatch.setattr(world.pipeline.graph, "commit", commit)
+    world.controller.commit()
+    assert [False] == states
+    assert gc.isenabled()
