@@ -23,7 +23,7 @@ from xds_server.xds.streams import Client
 
 log = structlog.get_logger(__name__)
 
-HOLD_OFF_S: Final = 0.1
+HOLD_OFF_S: Final = 0.05
 """At most one commit in this time: a lone change goes out at once, a burst is gathered."""
 
 GRACE_S: Final = 30.0
