@@ -95,7 +95,10 @@ class Collection(Mapping[K, V]):
             return  # equal values stop the ripple here
         self.changed.setdefault(key, old)
         for index in self._indexes:
-            self.touched.setdefault(index, set()).update(index.move(key, old, new))
+            touched = self.touched.get(index)
+            if touched is None:
+                touched = self.touched[index] = set()
+            touched.update(index.move(key, old, new))
         if new is MISSING:
             del self._values[key]
         else:
@@ -135,15 +138,19 @@ class Index(Generic[G, K, V]):
         return Group(self, key) if key in self._members else MISSING
 
     def move(self, key: K, old: Any, new: Any) -> set[G]:
-        before = set() if old is MISSING else set(self._extract(old))
-        after = set() if new is MISSING else set(self._extract(new))
-        for group in before - after:
+        before: set[G] = set() if old is MISSING else set(self._extract(old))
+        after: set[G] = set() if new is MISSING else set(self._extract(new))
+        for group in before - after if before else ():
             self._remove(group, key)
-        for group in after - before:
-            self._members.setdefault(group, set()).add(key)
+        for group in after - before if before else after:
+            members = self._members.get(group)
+            if members is None:
+                self._members[group] = {key}
+                continue
+            members.add(key)
             if group in self._sorted:
                 insort(self._sorted[group], key)
-        return before | after
+        return before | after if before else after
 
     def _remove(self, group: G, key: K) -> None:
         members = self._members[group]
@@ -212,6 +219,7 @@ class Union(Collection[K, V]):
 
 
 Read = tuple[Collection[Any, Any] | Index[Any, Any, Any], Any]
+_NOTHING: Final[Any] = frozenset()
 
 
 class Fetch:
@@ -284,7 +292,7 @@ class Derived(Collection[OK, OV]):
                     again |= self._losers.get(gone, set())
         for key in sorted(again - results.keys()):
             results[key] = self._run(key)
-        for key in results:
+        for key in results if self._lost else ():
             for output in self._lost.pop(key, ()):
                 self._no_longer_lost(output, key)
         for key, (outputs, reads) in results.items():
@@ -320,18 +328,20 @@ class Derived(Collection[OK, OV]):
             del self._losers[output]
 
     def _remember(self, key: Any, outputs: tuple[OK, ...], reads: set[Read]) -> None:
-        before = self._reads.pop(key, set())
-        for read in before - reads:
+        before = self._reads.pop(key, _NOTHING)
+        for read in before - reads if before else ():
             readers = self._readers[read]
             readers.discard(key)
             if not readers:
                 del self._readers[read]
                 self._count(read, -1)
-        for read in reads - before:
-            readers = self._readers.setdefault(read, set())
-            if not readers:
+        for read in reads - before if before else reads:
+            others = self._readers.get(read)
+            if others is None:
+                self._readers[read] = {key}
                 self._count(read, +1)
-            readers.add(key)
+            else:
+                others.add(key)
         self._outputs.pop(key, None)
         if outputs:
             self._outputs[key] = outputs
@@ -358,7 +368,8 @@ class Derived(Collection[OK, OV]):
 
     def _run(self, key: Any) -> tuple[dict[OK, OV], set[Read]]:
         value, fetch = self.parent.value(key), Fetch(self.order, self.name)
-        self._faults.delete((self.name, key))
+        if self._faults:
+            self._faults.delete((self.name, key))
         if value is MISSING:
             return {}, set()
         self.runs += 1

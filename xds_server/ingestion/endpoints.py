@@ -108,7 +108,12 @@ def reachable(text: str) -> bool:
             address = inner
         elif address in _NAT64:
             address = IPv4Address(int(address) & 0xFFFF_FFFF)
-    return not any(address.version == network.version and address in network for network in FORBIDDEN)
+    number = int(address)
+    return not any(number & mask == first for first, mask in _FORBIDDEN[address.version])
 
 
+_FORBIDDEN: Final = {
+    version: tuple((int(each.network_address), int(each.netmask)) for each in FORBIDDEN if each.version == version)
+    for version in (4, 6)
+}
 _NAT64: Final = ip_network("64:ff9b::/96")

@@ -69,10 +69,11 @@ def rule_routes(
     field = f"rules[{position}]"
     matches = list(checked_matches(field, position, rule.matches or (HTTPRouteMatch(),), route_match, findings))
     prefixed = all(match.path.kind == "Prefix" for _, match in matches)
+    number, match = matches[0] if matches else (0, RouteMatch(ANY_PATH))
     template = Route(
-        RouteRef(ref, position, 0),
+        RouteRef(ref, position, number),
         metadata.creation_timestamp,
-        RouteMatch(ANY_PATH),
+        match,
         ERROR,
         written_hostnames=hostnames or ("*",),
         rule_name=rule.name,
@@ -85,7 +86,10 @@ def rule_routes(
     if position in findings.refused:
         template = replace(template, action=ERROR)
     for number, match in matches:
-        yield replace(template, ref=RouteRef(ref, position, number), match=match)
+        if match is template.match:
+            yield template
+        else:
+            yield replace(template, ref=RouteRef(ref, position, number), match=match)
 
 
 def checked_matches(
