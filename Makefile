@@ -12,7 +12,7 @@ export TIDEGATE_ENVOY ?= $(CURDIR)/$(ENVOY)
 export PATH := $(PATH):$(CURDIR)/$(PROMETHEUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv envoy prometheus go cluster-binary nft conformance-binary conformance manifests format proto check test soak demo cluster demo-kubernetes bench clean
+.PHONY: help venv envoy prometheus go cluster-binary nft conformance-binary conformance manifests format proto check test soak demo cluster demo-kubernetes bench bench-kubernetes clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -103,6 +103,9 @@ demo-kubernetes: venv envoy cluster-binary  ## the walk-through on such a Kubern
 
 bench: venv envoy  ## the figures of docs/benchmarks.md
 	$(BIN)/python -m tests.bench
+
+bench-kubernetes: venv envoy cluster-binary  ## the figures of docs/benchmarks.md that need an API server, on a test cluster; BENCH="--large --churn 600" for all
+	$(BIN)/python -m tests.bench.kubernetes $(BENCH)
 
 clean:  ## remove all that make has installed
 	rm -rf .venv .envoy .prometheus .cluster .state build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -20,8 +20,12 @@ from tests.bench.stand import Plane, backend, listening, sample
 
 
 class Start(NamedTuple):
+    """`cpu_s` is what the server has used of its core until all was served; `marks` what a control plane notes."""
+
     listening_s: float
     served_s: float
+    cpu_s: float
+    marks: dict[str, float]
 
 
 def measure(sizes: Sizes, directory: Path) -> Iterator[Figure]:
@@ -39,10 +43,10 @@ def measure(sizes: Sizes, directory: Path) -> Iterator[Figure]:
                 tape = plane.recording(directory / f"cold-{count}.tape", world.address(number + 1))
             for round_ in range(sizes.starts):
                 say(f"cold start: {count} routes, round {round_ + 1}")
-                ours.append(_start(directory, "plane", manifests, number, count))
-                limit.append(_start(directory, "replay", tape, number + 1, count))
-                limit.append(_start(directory, "replay", tape, number + 1, count))
-                ours.append(_start(directory, "plane", manifests, number, count))
+                ours.append(start(directory, "plane", manifests, number, count))
+                limit.append(start(directory, "replay", tape, number + 1, count))
+                limit.append(start(directory, "replay", tape, number + 1, count))
+                ours.append(start(directory, "plane", manifests, number, count))
             medians[count] = [each.served_s for each in ours]
             yield Figure(
                 "start",
@@ -52,7 +56,8 @@ def measure(sizes: Sizes, directory: Path) -> Iterator[Figure]:
                 ratio(medians[count], [each.served_s for each in limit]),
                 3.0 if at else None,
                 f"until it listens {seconds([each.listening_s for each in ours])} "
-                f"against {seconds([each.listening_s for each in limit])}",
+                f"against {seconds([each.listening_s for each in limit])}; "
+                f"CPU {seconds([each.cpu_s for each in ours])} against {seconds([each.cpu_s for each in limit])}",
             )
     few, many = (medians[count] for count in (sizes.few, sizes.many))
     yield Figure(
@@ -60,10 +65,10 @@ def measure(sizes: Sizes, directory: Path) -> Iterator[Figure]:
     )
 
 
-def _start(directory: Path, kind: str, source: Path, number: int, count: int) -> Start:
+def start(directory: Path, kind: str, source: Path, number: int, count: int) -> Start:
     xds = directory / f"cold-{number}.sock"
     xds.unlink(missing_ok=True)
-    pool = (world.pool(number),) if kind == "plane" else ()
+    pool = () if kind == "replay" else (world.pool(number),)
     with ExitStack() as stack:
         process = stack.enter_context(Process(kind, source, xds, *pool, core=0, wait=False))
         listening(xds)
@@ -73,4 +78,8 @@ def _start(directory: Path, kind: str, source: Path, number: int, count: int) ->
         probe = Probe(address, world.PORT + world.OFFSET)
         stack.callback(probe.close)
         served = probe.until_served(sample(count))
-        return Start(listens - process.began, served - process.began)
+        cpu_s = process.cpu_s()
+        process.answer()  # that it is ready
+        marks = process.ask("marks") if kind == "cluster" else {}
+        since = {name: at - process.began for name, at in marks.items()}
+        return Start(listens - process.began, served - process.began, cpu_s, since)

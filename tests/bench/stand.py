@@ -15,16 +15,23 @@ from xds_server.model.resource import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, ROUTE_CO
 
 
 class Plane:
-    """A control plane with one client, which has everything."""
+    """A control plane with one client, which has everything; `kind` "cluster" takes a kubeconfig for `manifests`."""
 
     def __init__(
-        self, stack: ExitStack, directory: Path, manifests: Path, count: int, number: int, rest_s: float
+        self,
+        stack: ExitStack,
+        directory: Path,
+        manifests: Path,
+        count: int,
+        number: int,
+        rest_s: float,
+        kind: str = "plane",
     ) -> None:
         self.manifests, self.count = manifests, count
         self._rest_s = rest_s
         self.socket = directory / f"plane-{number}.sock"
         self.address = world.address(number)
-        self.process = stack.enter_context(Process("plane", manifests, self.socket, world.pool(number), core=0))
+        self.process = stack.enter_context(Process(kind, manifests, self.socket, world.pool(number), core=0))
         self.swarm = Swarm()
         stack.callback(self.swarm.close)
         self.rss_loaded_kib = self.process.rss_kib()
@@ -74,11 +81,11 @@ def listening(path: Path, longest_s: float = 120.0) -> None:
         time.sleep(0.005)
 
 
-def backend(stack: ExitStack) -> int:
-    """A server that every application's endpoints name; returns its port."""
+def backend(stack: ExitStack, *addresses: str) -> int:
+    """A server that every application's endpoints name, on loopback unless it is told where; returns its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
-    stack.enter_context(Process("backend", str(port), core=1))
+    stack.enter_context(Process("backend", str(port), *addresses, core=1))
     return port
 
 

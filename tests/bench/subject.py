@@ -3,8 +3,9 @@
     table N SOCKET       our ADS server with N minimal resources
     bytes N SOCKET       its limit: bare gRPC that writes prebuilt bytes, and reads nothing of what it is sent
     plane DIR SOCKET     the whole control plane on manifests
+    cluster FILE SOCKET  the same on the API server that a kubeconfig names, writing statuses
     replay FILE SOCKET   its limit: bare gRPC that answers Envoy with recorded bytes
-    backend PORT         answers every HTTP request with 200
+    backend PORT         answers every HTTP request with 200, and with the address that it came to
 
 A command is a line of JSON, and so is its answer.
 """
@@ -16,6 +17,7 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +178,45 @@ async def plane(directory: str, socket: str, pool: str) -> None:
             task.cancel()
 
 
+async def cluster(kubeconfig: str, socket: str, pool: str) -> None:
+    from contextlib import AsyncExitStack
+
+    from tests.bench.world import OFFSET
+    from xds_server.app import ControlPlane, reading
+    from xds_server.config import Cluster, Config
+
+    source = Cluster(Path(kubeconfig))
+    subject = ControlPlane(
+        Config(cluster=source, pool=(pool,), port_offset=OFFSET, xds_listen=f"unix:{socket}", admin="")
+    )
+    marks = {"imported": time.monotonic()}
+    commit = subject.controller.commit
+
+    def first_commit() -> None:
+        marks["listed"] = time.monotonic()
+        subject.controller.commit = commit  # type: ignore[method-assign]
+        commit()
+        marks["committed"] = time.monotonic()
+
+    subject.controller.commit = first_commit  # type: ignore[method-assign]
+    async with AsyncExitStack() as stack:
+        statuses = await stack.enter_async_context(reading(subject, source))
+        await stack.enter_async_context(subject.serving())
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        running = [tasks.create_task(work) for work in (subject.run(), subject.watch(), statuses.run(subject.loaded))]
+
+        async def tell(_: dict[str, Any]) -> dict[str, Any]:
+            return dict(marks)
+
+        async def writes(_: dict[str, Any]) -> dict[str, Any]:
+            results = {f"{kind} {result}": count for (kind, result), count in statuses.writer.stats.writes.items()}
+            return {"leads": statuses.elector.leads, "pending": statuses.writer.pending, "results": results}
+
+        await obey({"marks": tell, "writes": writes})
+        for task in running:
+            task.cancel()
+
+
 async def replay(recording: str, socket: str) -> None:
     import base64
 
@@ -197,21 +238,24 @@ async def replay(recording: str, socket: str) -> None:
         await obey({"write": write})
 
 
-async def backend(port: str) -> None:
-    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+async def backend(port: str, *addresses: str) -> None:
+    from contextlib import AsyncExitStack
 
     class Answering(asyncio.Protocol):
+        def __init__(self, address: str) -> None:
+            self._answer = f"HTTP/1.1 200 OK\r\nx-served-by: {address}\r\ncontent-length: 0\r\n\r\n".encode()
+
         def connection_made(self, transport: Any) -> None:
             self.transport = transport
 
         def data_received(self, data: bytes) -> None:
-            self.transport.write(answer * data.count(b"\r\n\r\n"))
+            self.transport.write(self._answer * data.count(b"\r\n\r\n"))
 
     loop = asyncio.get_running_loop()
-    async with (
-        await loop.create_server(Answering, "127.0.0.1", int(port)),
-        await loop.create_server(Answering, "127.0.0.2", int(port)),
-    ):
+    async with AsyncExitStack() as stack:
+        for address in addresses or ("127.0.0.1", "127.0.0.2"):
+            answering = partial(Answering, address)
+            await stack.enter_async_context(await loop.create_server(answering, address, int(port)))
         await obey({})
 
 
@@ -219,6 +263,7 @@ SUBJECTS: dict[str, Callable[..., Any]] = {
     "table": table,
     "bytes": prebuilt,
     "plane": plane,
+    "cluster": cluster,
     "replay": replay,
     "backend": backend,
 }
