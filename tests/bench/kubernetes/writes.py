@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -73,11 +74,10 @@ def burst(stand: Stand, plane: Plane, probe: Probe, directory: Path, sizes: Size
             f"creates {ended - began:.2f} s, replay {replayed:.2f} s; "
             f"served {seen - ended:.2f} s after the last create, attachedRoutes right after {counted - ended:.2f} s",
         )
-    updates = len({round(message.first, 3) for message in sent})
     allowed = (max(message.last for message in sent) - began) / _UPDATE_S
-    moments = len({int((message.first - began) / _UPDATE_S) for message in sent})
-    what = f"moments of {_UPDATE_S * 1000:.0f} ms in which updates were sent, of those in the burst"
-    yield Figure("B3", what, f"{moments}", f"{allowed:.0f}", moments / allowed, 1.0, f"{updates} responses")
+    updates = max(Counter(message.type_url for message in sent).values())
+    what = f"updates of one type that were sent, of one in {_UPDATE_S * 1000:.0f} ms"
+    yield Figure("B3", what, f"{updates}", f"{allowed:.0f}", updates / allowed, 1.0, f"{len(sent)} responses")
     since = {result: n - before.get(result, 0) for result, n in results.items() if n > before.get(result, 0)}
     yield from _route_writes(f"{count} creates", found, count, _listed(since))
     most = MOST_GATEWAY_WRITES * count / 1000
