@@ -48,6 +48,7 @@ class WantedFrontend:
     `held` are those that it has, as its status says; `labels` are what pools select by.
     One that is exposed otherwise than by an address of its own is given ports, of the nodes those of `host_ports`.
     What is `passed` is put on the objects that are generated for it.
+    One that is `undecided` is given nothing, since what it asks for cannot be told now; what it holds stays its own.
     """
 
     ref: ObjectRef
@@ -61,6 +62,7 @@ class WantedFrontend:
     host_ports: Mapping[int, int] = field(default_factory=dict)
     passed_labels: Labels = field(default_factory=dict)
     passed_annotations: Labels = field(default_factory=dict)
+    undecided: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,10 @@ def assigned(
 
     def given(fetch: Fetch, _: str, wanted: Group[WantedFrontend]) -> Iterator[tuple[ObjectRef, Given]]:
         declared = tuple(fetch.by(everything, True))
-        own = {each.ref: each for each in wanted if each.exposure.type == "Address"}
+        own = {each.ref: each for each in wanted if each.undecided or each.exposure.type == "Address"}
         for frontend in assignments(declared or fallback, own.values()):
             yield frontend.ref, Given(own[frontend.ref], frontend)
-        others = {each.ref: each for each in sorted(wanted, key=order) if each.exposure.type != "Address"}
+        others = {each.ref: each for each in sorted(wanted, key=order) if each.ref not in own}
         for ref, ports in given_ports(map(_ports, others.values())).items():
             yield ref, Given(others[ref], Frontend(ref, (), ports.unusable), ports.bound)
 
@@ -112,6 +114,8 @@ def assignments(pools: Iterable[Pool], wanted: Iterable[WantedFrontend]) -> Iter
         yield book.chosen(ordered.pop(0), ())
     kept = {frontend.ref: book.kept(frontend) for frontend in ordered if frontend.held}
     for frontend in ordered:
+        if frontend.undecided:
+            continue
         own = kept.get(frontend.ref, ())
         yield book.named(frontend, own) if frontend.static else book.chosen(frontend, own)
 
@@ -222,9 +226,12 @@ class _Book:
             self.by_key.setdefault(wanted.sharing.key, []).append(address)
 
     def places(self, wanted: WantedFrontend) -> list[Place]:
-        """The ranges of the pools that select a frontend; of a disabled pool it keeps what it has."""
+        """The ranges of the pools that select a frontend; of a disabled pool it keeps what it has.
+
+        The shared Ingresses' address is not held but chosen first, the same each time: so they keep it there, too.
+        """
         return [
-            Place(pool.ref, each, not pool.disabled)
+            Place(pool.ref, each, wanted.ref == SHARED_INGRESS or not pool.disabled)
             for pool in self.pools
             if pool.selector is None or selects(pool.selector, wanted.labels)
             for each in pool.ranges

@@ -120,7 +120,7 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
             ingresses.warnings,
         ),
         wanted_objects(graph, graph.union("wanted/references", wants, ingresses.wants), listeners),
-        declare_generated(graph, settings, given, by_service),
+        declare_generated(graph, settings, wanted, given, by_service),
     )
 
 
@@ -184,8 +184,7 @@ def declare_wanted(
 
 
 def frontend_of(_: Fetch, ref: ObjectRef, gateway: GatewayResult) -> Iterator[tuple[ObjectRef, WantedFrontend]]:
-    if gateway.frontend is not None:
-        yield ref, gateway.frontend
+    yield ref, gateway.frontend
 
 
 def listeners_of(_: Fetch, __: ObjectRef, gateway: GatewayResult) -> Iterator[tuple[ListenerRef, Listener]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from xds_server.graph import Fetch
@@ -40,9 +40,9 @@ from xds_server.objects.tidegate import Exposure
 
 @dataclass(frozen=True, slots=True)
 class GatewayResult:
-    """What a Gateway comes to. `frontend` is None, and `listeners` are none, while it is not accepted."""
+    """What a Gateway comes to. `frontend` is undecided, and `listeners` are none, while it is not accepted."""
 
-    frontend: WantedFrontend | None
+    frontend: WantedFrontend
     listeners: tuple[Listener, ...]
     parent: Parent
     verdicts: tuple[Verdict, ...]
@@ -89,9 +89,10 @@ def gateway_result(
     resolved = gateway_resolved(fetch, grants, checked, ref, gateway, findings)
     is_accepted = accepted.status == "True"
     served = [finding for finding in findings if is_accepted and finding.served]
-    ports = frozenset(finding.spec.port for finding in served)
+    # One that only lacks its certificate keeps its port: whoever balances load to it is not to lose it meanwhile.
+    ports = frozenset(finding.spec.port for finding in findings if finding.accepted)
     return GatewayResult(
-        wanted_frontend(ref, gateway, settings, ports, exposure) if is_accepted else None,
+        replace(wanted_frontend(ref, gateway, settings, ports, exposure), undecided=not is_accepted),
         tuple(listener(ref, finding, findings) for finding in served),
         Parent(ref, tuple(parent_listener(ref, finding, findings, served) for finding in findings)),
         (

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from xds_server.graph import Collection, Fetch, Graph
-from xds_server.ingestion.addresses import Given
+from xds_server.ingestion.addresses import Given, WantedFrontend
 from xds_server.ingestion.endpoints import SERVICE_NAME, Slices
 from xds_server.ingestion.service_names import GATEWAY_NAME, MANAGED_BY, TIDEGATE, label, service_ref
 from xds_server.ingestion.sources import Settings
@@ -29,13 +29,22 @@ MOST_ENDPOINTS: Final = 1000  # of a slice
 
 
 def declare_generated(
-    graph: Graph, settings: Settings, given: Collection[ObjectRef, Given], by_service: Slices
+    graph: Graph,
+    settings: Settings,
+    wanted: Collection[ObjectRef, WantedFrontend],
+    given: Collection[ObjectRef, Given],
+    by_service: Slices,
 ) -> Collection[ObjectRef, Generated]:
+    """Nothing that serves is removed by a passing mistake: what an undecided frontend has is kept as it is."""
+
     def generated(fetch: Fetch, ref: ObjectRef, found: Given) -> Iterator[tuple[ObjectRef, Generated]]:
         owner = None if ref == SHARED_INGRESS else ref
         wanted = found.wanted
         service = service_ref(ref, settings)
-        if wanted.exposure.type == "Service" and found.bound:
+        if wanted.exposure.type == "Service" and not found.bound:
+            yield from kept(fetch, ref)
+            return
+        if wanted.exposure.type == "Service":
             manifests = [service_manifest(service, found)]
             proxies = fetch.by(by_service, (settings.namespace, settings.proxy_service))
             manifests += slice_manifests(service, found, proxies)
@@ -47,7 +56,20 @@ def declare_generated(
             own = ObjectRef(manifest["kind"], service.namespace, manifest["metadata"]["name"])
             yield own, Generated(own, owner, msgspec.json.encode(manifest, order="sorted"))
 
-    return graph.derive("generated", given, generated)
+    def kept(fetch: Fetch, ref: ObjectRef) -> Iterator[tuple[ObjectRef, Generated]]:
+        service = service_ref(ref, settings)
+        proxies = fetch.by(by_service, (settings.namespace, settings.proxy_service))
+        for own in (service, *(slice_ref for slice_ref, _, _ in sliced(service, proxies))):
+            yield own, Generated(own, ref, b"")
+
+    def undecided(fetch: Fetch, ref: ObjectRef, frontend: WantedFrontend) -> Iterator[tuple[ObjectRef, Generated]]:
+        return kept(fetch, ref) if frontend.undecided else iter(())
+
+    return graph.union(
+        "generated",
+        graph.derive("generated/given", given, generated),
+        graph.derive("generated/undecided", wanted, undecided),
+    )
 
 
 def own_labels(frontend: ObjectRef) -> Labels:
@@ -109,28 +131,33 @@ def _port(asked: ExposedService, port: int, bound: int) -> dict[str, Any]:
     return {"name": f"p{port}", "port": port, "protocol": "TCP", "targetPort": bound, **own}
 
 
-def slice_manifests(service: ObjectRef, found: Given, proxies: Iterable[EndpointSlice]) -> Iterator[dict[str, Any]]:
-    """One slice for each family, or several where there are many proxies."""
+def sliced(
+    service: ObjectRef, proxies: Iterable[EndpointSlice]
+) -> Iterator[tuple[ObjectRef, str, list[SliceEndpoint]]]:
+    """One slice for each family, or several for many proxies: its name, its family, who is in it."""
     by_family: dict[str, list[SliceEndpoint]] = {}
     for each in proxies:
         by_family.setdefault(each.address_type, []).extend(each.endpoints)
-    labels = {**own_labels(found.wanted.ref), SERVICE_NAME: service.name, SLICE_MANAGED_BY: "tidegate.dev"}
-    ports = [{"name": f"p{port}", "port": bound, "protocol": "TCP"} for port, bound in sorted(found.bound.items())]
     for family, all_endpoints in sorted(by_family.items()):
         ordered = sorted(all_endpoints, key=lambda endpoint: endpoint.addresses)
         for start in range(0, len(ordered), MOST_ENDPOINTS):
-            yield {
-                "apiVersion": "discovery.k8s.io/v1",
-                "kind": "EndpointSlice",
-                "metadata": {
-                    "name": f"{service.name}-{family.lower()}-{start // MOST_ENDPOINTS}",
-                    "namespace": service.namespace,
-                    "labels": labels,
-                },
-                "addressType": family,
-                "endpoints": [_endpoint(endpoint) for endpoint in ordered[start : start + MOST_ENDPOINTS]],
-                "ports": ports,
-            }
+            name = f"{service.name}-{family.lower()}-{start // MOST_ENDPOINTS}"
+            ref = ObjectRef("EndpointSlice", service.namespace, name)
+            yield ref, family, ordered[start : start + MOST_ENDPOINTS]
+
+
+def slice_manifests(service: ObjectRef, found: Given, proxies: Iterable[EndpointSlice]) -> Iterator[dict[str, Any]]:
+    labels = {**own_labels(found.wanted.ref), SERVICE_NAME: service.name, SLICE_MANAGED_BY: "tidegate.dev"}
+    ports = [{"name": f"p{port}", "port": bound, "protocol": "TCP"} for port, bound in sorted(found.bound.items())]
+    for ref, family, all_endpoints in sliced(service, proxies):
+        yield {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": ref.name, "namespace": ref.namespace, "labels": labels},
+            "addressType": family,
+            "endpoints": [_endpoint(endpoint) for endpoint in all_endpoints],
+            "ports": ports,
+        }
 
 
 def _endpoint(endpoint: SliceEndpoint) -> dict[str, Any]:

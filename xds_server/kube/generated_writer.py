@@ -194,7 +194,9 @@ class GeneratedWriter:
             self.refused.pop(ref, None)
 
     def _manifest(self, wanted: Generated) -> Object | None:
-        """What is applied; nothing while the owner is not observed: its removal is about to be heard of."""
+        """What is applied; nothing where it stays, nor while the owner is not observed: he is about to be removed."""
+        if not wanted.manifest:
+            return None
         manifest: Object = msgspec.json.decode(wanted.manifest)
         metadata = manifest["metadata"]
         if wanted.owner is not None:

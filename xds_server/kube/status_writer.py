@@ -246,7 +246,7 @@ class StatusWriter:
         self._pending.forgive(ref)
         if desired.addresses and ref.kind == "Ingress":
             self._addresses[ref] = desired.addresses
-        else:
+        elif desired.addresses is not None:
             self._addresses.pop(ref, None)
 
     def _newest(self, ref: ObjectRef) -> Observed | None:

@@ -9,7 +9,10 @@ from xds_server.model.refs import ObjectRef
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """An object as it is to be, as JSON without its owner's reference; one without an owner is the installation's."""
+    """An object as it is to be, as JSON without its owner's reference; one without an owner is the installation's.
+
+    Without a `manifest` nobody knows now how it is to be: it stays as it is, and is not made where it is not.
+    """
 
     ref: ObjectRef
     owner: ObjectRef | None

@@ -23,11 +23,14 @@ Owner = Callable[[ResourceKey], ObjectRef | None]
 
 @dataclass(frozen=True, slots=True)
 class DesiredStatus:
-    """All verdicts of one object: its own first, then by parent or listener; and the addresses where it is served."""
+    """All verdicts of one object: its own first, then by parent or listener; and the addresses where it is served.
+
+    `addresses` are None where they cannot be told now: those that are there stay.
+    """
 
     object: ObjectRef
     verdicts: tuple[Verdict, ...]
-    addresses: tuple[str, ...] = ()
+    addresses: tuple[str, ...] | None = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +97,13 @@ _NOTHING_SERVED: Final = Condition(PROGRAMMED, "False", "Invalid", "No listener 
 
 def _addresses(
     fetch: Fetch, frontends: Collection[ObjectRef, Frontend], ref: ObjectRef, verdicts: tuple[Verdict, ...]
-) -> tuple[str, ...]:
+) -> tuple[str, ...] | None:
     """Of the frontend that a Gateway is, or that an Ingress says it is served at."""
     at = ref if ref.kind == "Gateway" else next((v.frontend for v in verdicts if v.frontend is not None), None)
     frontend = fetch.get(frontends, at) if at is not None else None
-    return frontend.addresses if frontend is not None else ()
+    if frontend is not None:
+        return frontend.addresses
+    return None if at is not None else ()
 
 
 def _owned(owner: Owner, resource: Resource) -> list[ObjectRef]:

@@ -143,8 +143,8 @@ def _gateway(merge: _Merge, status: Fields, desired: DesiredStatus) -> None:
     own, overrides = _own(desired)
     if own is None:
         return  # one whose class is not ours is another controller's
-    addresses = [_address(address) for address in desired.addresses[:MOST_ADDRESSES]]
-    if addresses or "addresses" in status:
+    addresses = [_address(address) for address in (desired.addresses or ())[:MOST_ADDRESSES]]
+    if desired.addresses is not None and (addresses or "addresses" in status):
         _put(status, "addresses", addresses)
     status["conditions"] = _conditions(merge, status.get("conditions"), own, overrides)
     verdicts = [verdict for verdict in desired.verdicts if verdict.ref.position == -1 and verdict.ref.section]
@@ -177,8 +177,10 @@ def _object(merge: _Merge, status: Fields, desired: DesiredStatus) -> None:
 def _ingress(status: Fields, desired: DesiredStatus, written: Sequence[str]) -> None:
     load_balancer = _fields(status.get("loadBalancer"))
     there = [_plain(_fields(raw)) for raw in _list(load_balancer.get("ingress"))]
-    wanted = [_point(address) for address in sorted(desired.addresses)]
+    wanted = [_point(address) for address in sorted(desired.addresses or ())]
     ours = any(verdict.frontend is not None for verdict in desired.verdicts)
+    if ours and desired.addresses is None:
+        return
     if not ours and (not written or there != [_point(address) for address in sorted(written)]):
         return
     if there != wanted:

@@ -117,6 +117,22 @@ def test_a_disabled_pool_gives_nothing_new_and_takes_nothing_away() -> None:
     assert (("192.168.10.211",), ()) == (found["old"].addresses, found["new"].addresses)
 
 
+def test_a_disabled_pool_does_not_take_the_address_of_the_shared_ingresses() -> None:
+    """They have it already, whether or not any Ingress shows it."""
+    ingresses = WantedFrontend(SHARED_INGRESS, "")
+    found = [next(iter(assignments(pools(("edge", FIVE), disabled=off), [ingresses]))) for off in (False, True)]
+
+    assert found[0].addresses == found[1].addresses != ()
+
+
+def test_an_undecided_frontend_holds_what_it_has_and_is_given_nothing() -> None:
+    """Nobody else has its address meanwhile."""
+    one = AddressBlock(start="192.168.10.211", stop="192.168.10.211")
+    found = given_to(pools(("edge", one)), wanted("old", held=("192.168.10.211",), undecided=True), wanted("new"))
+
+    assert {"new": ()} == {name: frontend.addresses for name, frontend in found.items()}
+
+
 def test_first_and_last_addresses_are_given_unless_the_pool_says_no() -> None:
     """`allowFirstLastIPs: No` is about networks; a range gives what it says."""
     block = AddressBlock(cidr="192.0.2.0/30")

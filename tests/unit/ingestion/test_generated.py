@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tests.unit.ingestion.test_exposure import PROXIES, frontend, gateway, parameters
+from tests.unit.ingestion.test_exposure import CLASS, PROXIES, frontend, gateway, parameters
 from tests.unit.ingestion.world import World
 from xds_server.ingestion.service_names import label, service_ref
 from xds_server.ingestion.sources import Settings
@@ -122,3 +122,52 @@ def test_names_are_labels_and_do_not_meet() -> None:
     assert len(found) == len(set(found))
     assert all(len(name) <= 63 and name == label(name) for name in found)
     assert ("tidegate-system", "tidegate-ingress") == service_ref(SHARED_INGRESS, settings)[1:]
+
+
+TLS = """
+kind: Gateway
+metadata: {name: web, namespace: default}
+spec:
+  gatewayClassName: tidegate
+  infrastructure: {parametersRef: {group: tidegate.dev, kind: GatewayParameters, name: p}}
+  listeners:
+  - {name: https, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: missing}]}}
+"""
+
+
+def kept(world: World) -> set[str]:
+    return {ref.name for ref, found in world.ingested.generated.items() if not found.manifest}
+
+
+def test_a_passing_mistake_of_a_gateway_keeps_what_was_generated() -> None:
+    """Parameters that are gone, parameters of the class that cannot be used: neither changed nor removed."""
+    for mistake in (lambda world: world.delete("GatewayParameters", "p"), lambda world: world.apply(CLASS_OF_NOTHING)):
+        world = World(gateway(), parameters("{type: Service}"), PROXIES)
+        before = set(manifests_kept(world))
+        mistake(world)
+
+        assert {"tidegate-gateway-web", "tidegate-gateway-web-ipv4-0"} == before == kept(world)
+
+
+CLASS_OF_NOTHING = CLASS.format(reference="{group: tidegate.dev, kind: GatewayParameters, name: x, namespace: default}")
+
+
+def manifests_kept(world: World) -> list[str]:
+    """The names of all, kept or made."""
+    return [ref.name for ref in world.ingested.generated]
+
+
+def test_a_listener_without_its_certificate_keeps_its_port() -> None:
+    """A load balancer is not to lose it until the Secret is there."""
+    world = World(TLS, parameters("{type: Service}"))
+    [service] = manifests(world).values()
+
+    assert [443] == [port["port"] for port in service["spec"]["ports"]]
+
+
+def test_what_is_exposed_otherwise_or_of_another_class_is_not_kept() -> None:
+    """That is no mistake."""
+    otherwise = World(gateway(), parameters("{type: HostPort}"), PROXIES)
+    of_others = World(gateway("web", "gone").replace("gatewayClassName: tidegate", "gatewayClassName: other"), PROXIES)
+
+    assert [] == manifests_kept(otherwise) == manifests_kept(of_others)

@@ -119,6 +119,18 @@ async def test_what_changes_is_written_once_and_what_is_gone_is_removed() -> Non
         assert 2 == replica.writes().count("PATCH services") == replica.writes().count("DELETE services")
 
 
+async def test_what_is_undecided_is_left_as_it_is() -> None:
+    """Neither changed nor removed, and not made where it is not."""
+    async with running() as replica:
+        await replica.kube.until(lambda: replica.service is not None)
+        other = REF._replace(name="tidegate-gateway-other")
+        replica.desired |= {ref: Generated(ref, OWNER, b"") for ref in (REF, other)}
+        replica.writer.commit([REF, other])
+        await replica.settled()
+
+        assert ["PATCH services"] == replica.writes()
+
+
 async def test_what_somebody_else_deletes_is_made_again() -> None:
     """The source tells of the change."""
     async with running() as replica:

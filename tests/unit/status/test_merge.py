@@ -243,6 +243,14 @@ def test_a_gateway_of_another_class_is_not_touched() -> None:
     assert Merged(None) == merge({"addresses": [{"value": "192.0.2.1"}]}, DesiredStatus(GATEWAY, ()))
 
 
+def test_addresses_that_cannot_be_told_now_stay() -> None:
+    """A Gateway that is refused for now is not taken out of the DNS."""
+    before = {"addresses": [{"type": "IPAddress", "value": "192.0.2.1"}]}
+    desired = DesiredStatus(GATEWAY, gateway(ACCEPTED).verdicts, None)
+
+    assert before["addresses"] == after(before, desired)["addresses"]
+
+
 def test_counts_and_messages_may_wait() -> None:
     """They are soft; a reason, a status or an address is not."""
     verdict = gateway(ACCEPTED).verdicts[0]
