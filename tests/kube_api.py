@@ -13,18 +13,19 @@ What it does as the real one does: resource versions from one counter, `generati
 an object that a write does not change gets no version and no event; lists with `limit` and `continue`, all pages as of
 the first; `fieldSelector` of metadata.name and metadata.namespace, `labelSelector` of equalities; watches from a
 resource version, 410 once it is compacted (`compact()`), bookmarks (`bookmark()`), `timeoutSeconds`; POST, PUT, merge
-patch, JSON patch, server-side apply (as a merge that creates), DELETE, PUT or PATCH of `/status`; 409 where
-`metadata.resourceVersion` is not the newest; discovery by `/api`, `/apis`, `/apis/GROUP` and `/apis/GROUP/VERSION`.
+patch, JSON patch, server-side apply (as a merge that creates, and notes who), POST with `dryRun`, DELETE, PUT or PATCH
+of `/status`; 409 where `metadata.resourceVersion` is not the newest; discovery by `/api`, `/apis`, `/apis/GROUP` and
+`/apis/GROUP/VERSION`.
 `serve(...)` and `unserve(...)` say which kinds and versions there are; a kind that goes takes its objects along.
 `await stop()` and `await start()` are an outage: the same port and objects. Objects of any kind are plain dicts.
 
 What it does wrong, on demand: `script(plural, verb, *faults)`. Each request of that verb takes one fault, `None` being
 none: "list", "watch", "get", "create", "update", "patch", "delete" (writes of a status are `script("gateways/status",
 "update", ...)`), and "discover" with the group as plural. A fault of a request is a `Refusal`, a `Stale` list, "cut"
-(the connection ends in the middle), "lose" (it is done, and its answer is cut) or "silent" (no answer). Each event
-that a watch sends takes one of verb "event": "duplicate", "reorder" (after its successor, in one write), "cut" (in the
-middle of the line), "silent" (nothing more comes), "gone" (an ERROR event, 410), "error" (an ERROR event, 500) or
-"older" (followed by the version before).
+(the connection ends in the middle), "lose" (it is done, and its answer is cut), "silent" (no answer) or "babble" (no
+JSON). Each event that a watch sends takes one of verb "event": "duplicate", "reorder" (after its successor, in one
+write), "cut" (in the middle of the line), "silent" (nothing more comes), "gone" (an ERROR event, 410), "error" (an
+ERROR event, 500) or "older" (followed by the version before).
 """
 
 from __future__ import annotations
@@ -86,7 +87,12 @@ class Stale:
     behind: int
 
 
-Fault = Refusal | Stale | Literal["cut", "lose", "silent", "duplicate", "reorder", "gone", "error", "older"] | None
+Fault = (
+    Refusal
+    | Stale
+    | Literal["cut", "lose", "silent", "babble", "duplicate", "reorder", "gone", "error", "older"]
+    | None
+)
 
 
 class Asked(NamedTuple):
@@ -367,6 +373,8 @@ class KubeApi:
             return _refused(fault)
         if fault == "cut":
             raise Broken
+        if fault == "babble":
+            return web.Response(text="<html>502</html>", content_type="text/html")
         while fault == "silent" and self._runner is not None:
             await self._change()
         return None
@@ -413,7 +421,7 @@ class KubeApi:
         key = (target.namespace, target.name)
         found = self._objects[target.served.plural].get(key)
         if verb == "create":
-            return self._create(target, asked.body)
+            return self._create(target, asked.body, dry=asked.query.get("dryRun") == "All")
         if found is None and not (verb == "patch" and request.content_type == APPLY and not target.subresource):
             return _refused(Refusal(404, "NotFound"))
         if verb == "get":
@@ -423,9 +431,12 @@ class KubeApi:
         if request.content_type == JSON_PATCH:
             patched = _operated(copy.deepcopy(found or {}), asked.body)
             return self._write(target, found, patched, patch=False)
-        return self._write(target, found, asked.body, patch=verb == "patch")
+        body = _noted(asked) if request.content_type == APPLY else asked.body
+        return self._write(target, found, body, patch=verb == "patch")
 
-    def _create(self, target: Target, body: Object) -> web.Response:
+    def _create(self, target: Target, body: Object, *, dry: bool) -> web.Response:
+        if dry:
+            return _json(body, status=201)
         body.setdefault("metadata", {})
         if target.namespace:
             body["metadata"]["namespace"] = target.namespace
@@ -576,6 +587,13 @@ def _selected(target: Target, query: dict[str, str], found: Object) -> bool:
             if values.get(field) != wanted:
                 return False
     return True
+
+
+def _noted(asked: Asked) -> Object:
+    """What is applied, with who does."""
+    applied = [{"manager": asked.query.get("fieldManager"), "operation": "Apply"}]
+    body: Object = asked.body
+    return {**body, "metadata": {**body.get("metadata", {}), "managedFields": applied}}
 
 
 def _operated(o: Object, operations: list[Object]) -> Object:

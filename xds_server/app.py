@@ -23,7 +23,6 @@ from xds_server.graph import Changes
 from xds_server.ingestion.sources import Settings
 from xds_server.kube.client import Api, CredentialsError, credentials
 from xds_server.kube.contact import Contact
-from xds_server.kube.generated_writer import KINDS as GENERATED
 from xds_server.kube.generated_writer import GeneratedWriter
 from xds_server.kube.lease import Elector, identity
 from xds_server.kube.reflector import Link
@@ -38,6 +37,7 @@ from xds_server.metrics import (
     status_counters,
     stream_counters,
 )
+from xds_server.model.refs import ObjectRef
 from xds_server.relay.address import advertised, checked
 from xds_server.relay.listening import Listening
 from xds_server.relay.telling import Files, Telling
@@ -286,7 +286,6 @@ def status_writing(plane: ControlPlane, link: Link, source: KubernetesSource, cl
     writer = StatusWriter(api, elector, desired, source.observed, Settings().controller_name, clock=clock)
     generated = GeneratedWriter(api, elector, plane.pipeline.ingested.generated, source.observed, clock=clock)
     own = plane.pipeline.ingested.generated.name
-    read = [plane.pipeline.sources.of(kind).name for kind in GENERATED]
 
     def gained() -> None:
         writer.gained()
@@ -294,9 +293,13 @@ def status_writing(plane: ControlPlane, link: Link, source: KubernetesSource, cl
 
     def committed(changes: Changes) -> None:
         writer.commit(changes.get(desired.name, ()))
-        generated.commit(ref for name in (own, *read) for ref in changes.get(name, ()))
+        generated.commit(changes.get(own, ()))
 
-    elector.on_gained, source.on_observed = gained, writer.observe
+    def observed(ref: ObjectRef) -> None:
+        writer.observe(ref)
+        generated.observe(ref)
+
+    elector.on_gained, source.on_observed = gained, observed
     plane.observers.append(committed)
     plane.told.leads, plane.told.waiting_statuses = lambda: elector.leads, lambda: writer.pending
     plane.metrics.watch(status_counters(writer.stats, lambda: elector.leads, lambda: writer.pending))

@@ -1,6 +1,6 @@
 """Requests to one API server: HTTP, and nothing else.
 
-Credentials, TLS and the connections are kubernetes-asyncio's; bodies are raw bytes, decoded by who asked for them.
+Credentials, TLS and the connections are kubernetes-asyncio's; bodies are raw bytes, `decoded` by who asked for them.
 Must not know kinds, sources or status.
 """
 
@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import msgspec
@@ -28,6 +28,9 @@ _LONGEST_MESSAGE: Final = 1024
 
 Configuration = Any
 """kubernetes-asyncio's: where the server is, and how to be believed there."""
+
+
+T = TypeVar("T")
 
 
 class ApiError(Exception):
@@ -124,6 +127,17 @@ class Api:
                 yield response
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
             raise ApiError(0, type(error).__name__, str(error)[:_LONGEST_MESSAGE] or "no answer in time") from error
+
+
+def decoded(body: bytes, type_: type[T]) -> T:
+    """What an answer says.
+
+    :raises ApiError: it is none: whatever is between here and the server may answer in its place.
+    """
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except msgspec.DecodeError as error:
+        raise ApiError(0, "Unreadable", f"the answer cannot be read: {str(error)[:300]}") from None
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

@@ -1,13 +1,16 @@
 """Makes the objects that are generated what they should be: creates, changes and removes those that are ours.
 
 Who leads writes, and nobody else. Each look compares what is desired now with what the API server has now, so that
-nothing is written twice, nor after a restart. An object of somebody else's under a name of ours is never touched.
+nothing is written twice, nor after a restart. An object of somebody else's under a name of ours is never touched,
+nor is one that only has our label: that, anybody may set.
 """
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -17,10 +20,11 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from xds_server.kube.client import APPLY, Api, ApiError, delay_s
-from xds_server.kube.kinds import BY_KIND
+from xds_server.kube.client import APPLY, Api, ApiError, decoded, delay_s
+from xds_server.kube.kinds import BY_KIND, Kind
 from xds_server.kube.observed import Observed
 from xds_server.kube.pending import Pending
+from xds_server.kube.quarrels import Quarrels
 from xds_server.kube.status_writer import Leadership
 from xds_server.model.generated import Generated
 from xds_server.model.refs import ObjectRef
@@ -31,8 +35,9 @@ MANAGER: Final = "tidegate"
 OURS: Final = ("app.kubernetes.io/managed-by", "tidegate")
 DIGEST: Final = "tidegate.dev/applied"
 """An annotation that tells what was applied: a field that is not wanted any more is seen by it."""
+_NAME: Final = re.compile(r"tidegate-(gateway-|ingress)")  # the beginning of all that is generated
 
-KINDS: Final = ("Service", "EndpointSlice")
+KINDS: Final = tuple(kind.kind for kind in BY_KIND.values() if kind.generated)
 PARALLEL: Final = 4
 TIMEOUT_S: Final = 10.0
 INVALID: Final = 422
@@ -42,8 +47,26 @@ _PAGE: Final = 500
 Object = dict[str, Any]
 
 
+class _Name(msgspec.Struct):
+    name: str
+    namespace: str
+
+
+class _Item(msgspec.Struct):
+    metadata: _Name
+
+
+class _PageMetadata(msgspec.Struct):
+    proceed: str = msgspec.field(name="continue", default="")
+
+
+class _Listed(msgspec.Struct):
+    metadata: _PageMetadata
+    items: list[_Item] | None = None
+
+
 class GeneratedWriter:
-    """One for each replica. `commit` says what may differ; `run` does the rest, until cancelled.
+    """One for each replica. `commit` and `observe` say what may differ; `run` does the rest, until cancelled.
 
     `desired` and `observed` are read whenever an object is looked at, and must be complete before `run` is called.
     """
@@ -60,13 +83,17 @@ class GeneratedWriter:
         self._api, self._leadership, self._desired, self._observed = api, leadership, desired, observed
         self._clock = clock
         self._pending = Pending()
+        self._quarrels = Quarrels()
         self._wake = asyncio.Event()
         self.term = 0
         """Of the leadership in which what is there was listed; 0 without."""
+        self._list_at, self._list_attempt = 0.0, 0
         self._known: set[ObjectRef] = set()  # ours, as far as the API server said
         self._attempts: dict[ObjectRef, int] = {}
         self.refused: dict[ObjectRef, str] = {}
         """Why an object is not as it should be."""
+        self.on_refused: Callable[[ObjectRef, str], None] = lambda ref, why: None
+        """Is told of each change of `refused`; "" is no more."""
 
     @property
     def pending(self) -> int:
@@ -78,14 +105,16 @@ class GeneratedWriter:
         self._wake.set()
 
     def commit(self, refs: Iterable[ObjectRef]) -> None:
-        """Something else is desired of these, or they have changed; those of others are passed over."""
-        if not self.term:
-            return  # who begins to lead looks at all
+        """Something else is desired of these: what was refused before may be taken now."""
         for ref in refs:
-            if ref in self._desired or ref in self._known:
-                self._pending.forgive(ref)
-                self._pending.want(ref, self._clock())
-        self._wake.set()
+            self._pending.forgive(ref)
+            self.observe(ref)
+
+    def observe(self, ref: ObjectRef) -> None:
+        """The API server said something new of it; those of others are passed over."""
+        if self.term and (ref in self._desired or ref in self._known or ref in self.refused):
+            self._pending.want(ref, self._clock())
+            self._wake.set()  # without a term, who begins to lead looks at all
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -102,28 +131,40 @@ class GeneratedWriter:
         if not self._leadership.leads:
             return None
         if not self.term:
-            return 1.0  # what is there could not be listed
+            return self._list_at - self._clock()
         next_at = self._pending.next_at()
         return None if next_at is None or self._pending.busy >= PARALLEL else next_at - self._clock()
 
     async def _follow(self) -> bool:
         """Whether this one leads and knows what is there; with each new term everything is looked at."""
         if not self._leadership.leads:
-            self.term = 0
+            self.term, self._list_at, self._list_attempt = 0, 0.0, 0
             self._pending.clear()
             return False
         term = self._leadership.term
         if self.term != term:
             self.term = 0
+            if self._clock() < self._list_at:
+                return False
             try:
                 self._known = {ref for kind in KINDS for ref in await self._listed(kind)}
             except ApiError as error:
-                log.warning("generated objects not listed", error=str(error)[:300])
+                self._not_listed(str(error))
                 return False
-            self.term = term
+            except Exception:  # a defect of ours is not to end the control plane
+                log.exception("generated objects not listed")
+                self._not_listed("a defect of ours")
+                return False
+            self.term, self._list_attempt = term, 0
             for ref in {*self._known, *self._desired}:
                 self._pending.want(ref, self._clock())
         return True
+
+    def _not_listed(self, why: str) -> None:
+        attempt, chance = self._list_attempt, random.random()  # noqa: S311  # spreads attempts
+        self._list_at, self._list_attempt = self._clock() + delay_s(attempt, chance, LONGEST_S), attempt + 1
+        if not attempt & (attempt - 1):  # 0, 1, 2, 4, 8: an outage fills no log
+            log.warning("generated objects not listed", error=why[:300], attempt=attempt)
 
     async def _listed(self, name: str) -> list[ObjectRef]:
         """All of a kind that are labelled as ours."""
@@ -131,10 +172,9 @@ class GeneratedWriter:
         while True:
             params = {"labelSelector": "=".join(OURS), "limit": str(_PAGE), **({"continue": more} if more else {})}
             body = await self._api.request("GET", kind.collection_path(kind.versions[0]), params=params)
-            page = msgspec.json.decode(body)
-            for item in page.get("items") or ():
-                found.append(ObjectRef(name, item["metadata"]["namespace"], item["metadata"]["name"]))
-            more = page.get("metadata", {}).get("continue", "")
+            page = decoded(body, _Listed)
+            found += (ObjectRef(name, item.metadata.namespace, item.metadata.name) for item in page.items or ())
+            more = page.metadata.proceed
             if not more:
                 return found
 
@@ -142,19 +182,19 @@ class GeneratedWriter:
         try:
             await self._settle(ref)
         except ApiError as error:
-            self._tell(ref, f"{error.reason}: {error.message}")
-            self._back_off(ref)
+            self._postpone(ref, f"{error.reason}: {error.message}")
         except Exception:  # a defect of ours with one object is not to end the control plane
             log.exception("generated object not written", object=str(ref))
-            self._back_off(ref)
+            self._postpone(ref, "a defect of ours: see the log")
         else:
             self._attempts.pop(ref, None)
         finally:
             self._pending.done(ref)
             self._wake.set()
 
-    def _back_off(self, ref: ObjectRef) -> None:
+    def _postpone(self, ref: ObjectRef, why: str) -> None:
         attempt = self._attempts[ref] = self._attempts.get(ref, -1) + 1
+        self._tell(ref, why)
         chance = random.random()  # noqa: S311  # spreads attempts
         self._pending.back_off(ref, self._clock() + delay_s(attempt, chance, LONGEST_S))
 
@@ -162,10 +202,10 @@ class GeneratedWriter:
         kind = BY_KIND[ref.kind]
         path = kind.object_path(kind.versions[0], ref)
         found, wanted = await self._get(path), self._desired.get(ref)
-        if found is not None and found["metadata"].get("labels", {}).get(OURS[0]) != OURS[1]:
+        if found is not None and not is_ours(ref, found):
             self._known.discard(ref)
-            if wanted is not None:
-                self._tell(ref, "it is somebody else's, and is left alone: delete or rename it")
+            foreign = "it is somebody else's, and is left alone: delete or rename it"
+            self._tell(ref, "" if wanted is None else foreign)
             return
         if found is not None:
             self._known.add(ref)  # also where the answer to what made it was lost: it is ours to remove
@@ -173,25 +213,53 @@ class GeneratedWriter:
             if found is not None and self._leadership.leads:
                 await self._delete(path, found)
             self._known.discard(ref)
-            self.refused.pop(ref, None)
+            self._quarrels.forget(ref)
+            self._tell(ref, "")
             return
-        manifest = self._manifest(wanted)
+        manifest, now = self._manifest(wanted), self._clock()
         if manifest is None or (found is not None and covers(found, manifest)):
-            self.refused.pop(ref, None)
-            return
-        if self._leadership.leads:
-            params = {"fieldManager": MANAGER, "force": "true"}
-            body = msgspec.json.encode(manifest)
-            try:
+            self._tell(ref, "")
+        elif found is not None and found["metadata"].get("deletionTimestamp"):
+            self._tell(ref, "it is being removed, and is made anew once it is gone")
+        elif now < (earliest := self._quarrels.until(ref, wanted.manifest, now)):
+            self._pending.want(ref, earliest)
+        elif self._leadership.leads:
+            await self._apply(kind, ref, manifest, found)
+            self._quarrels.wrote(ref, wanted.manifest, self._clock())
+
+    async def _apply(self, kind: Kind, ref: ObjectRef, manifest: Object, found: Object | None) -> None:
+        path, params = kind.object_path(kind.versions[0], ref), {"fieldManager": MANAGER, "force": "true"}
+        body, timeout_s = msgspec.json.encode(manifest), self._timeout_s()
+        try:
+            await self._api.request("PATCH", path, params=params, body=body, content_type=APPLY, timeout_s=timeout_s)
+        except ApiError as error:
+            if error.status != INVALID or found is None or not differs_for_life(found, manifest):
+                raise
+            await self._try(kind, ref, manifest, found)
+            if self._leadership.leads:
+                await self._delete(path, found)
                 await self._api.request(
                     "PATCH", path, params=params, body=body, content_type=APPLY, timeout_s=self._timeout_s()
                 )
-            except ApiError as error:
-                if error.status == INVALID and found is not None:
-                    await self._delete(path, found)  # a field that never changes does: the next attempt makes it anew
-                raise
-            self._known.add(ref)
-            self.refused.pop(ref, None)
+        self._known.add(ref)
+        self._tell(ref, "")
+
+    async def _try(self, kind: Kind, ref: ObjectRef, manifest: Object, found: Object) -> None:
+        """Whether it could be made anew: under a name that it does not keep, and without what the old one still has.
+
+        :raises ApiError: it could not, so that the old one must stay.
+        """
+        tried = copy.deepcopy(manifest)
+        tried["metadata"]["name"] = f"tidegate-try-{blake2b(ref.name.encode(), digest_size=8).hexdigest()}"
+        taken = {port.get("nodePort") for port in found["spec"].get("ports") or ()}
+        for port in tried["spec"]["ports"]:
+            if port.get("nodePort") in taken:
+                port.pop("nodePort", None)
+        path = kind.collection_path(kind.versions[0], ref.namespace)
+        params = {"dryRun": "All", "fieldManager": MANAGER}
+        await self._api.request(
+            "POST", path, params=params, body=msgspec.json.encode(tried), timeout_s=self._timeout_s()
+        )
 
     def _manifest(self, wanted: Generated) -> Object | None:
         """What is applied; nothing where it stays, nor while the owner is not observed: he is about to be removed."""
@@ -218,11 +286,13 @@ class GeneratedWriter:
 
     async def _get(self, path: str) -> Object | None:
         try:
-            found: Object = msgspec.json.decode(await self._api.request("GET", path, timeout_s=self._timeout_s()))
+            found = decoded(await self._api.request("GET", path, timeout_s=self._timeout_s()), Object)
         except ApiError as error:
             if error.status == 404:
                 return None
             raise
+        if not isinstance(found.get("metadata"), dict):
+            raise ApiError(0, "Unreadable", "the answer is no object")
         return found
 
     async def _delete(self, path: str, found: Object) -> None:
@@ -239,9 +309,42 @@ class GeneratedWriter:
         return min(TIMEOUT_S, max(self._leadership.remaining_s, 0.1))
 
     def _tell(self, ref: ObjectRef, why: str) -> None:
-        if self.refused.get(ref) != why[:300]:
-            self.refused[ref] = why[:300]
-            log.warning("generated object not written", object=str(ref), error=why[:300])
+        """Why it is not as it should be; "" where it is."""
+        why = why[:300]
+        if self.refused.get(ref, "") == why:
+            return
+        if why:
+            self.refused[ref] = why
+            log.warning("generated object not written", object=str(ref), error=why)
+        else:
+            del self.refused[ref]
+        self.on_refused(ref, why)
+
+
+def is_ours(ref: ObjectRef, found: Object) -> bool:
+    """Whether we made an object: by its name, its label, its annotation, and the API server's record of who applied it.
+
+    Whoever copies one takes the label and the annotation along, and neither the name nor the record.
+    """
+    metadata = found["metadata"]
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    applied = {(by.get("manager"), by.get("operation")) for by in metadata.get("managedFields") or ()}
+    marked = labels.get(OURS[0]) == OURS[1] and DIGEST in annotations
+    return marked and (MANAGER, "Apply") in applied and _NAME.match(ref.name) is not None
+
+
+def differs_for_life(found: Object, wanted: Object) -> bool:
+    """Whether what is wanted is another value of a field that a Service never changes."""
+    if wanted["kind"] != "Service":
+        return False
+    old, new = found["spec"], wanted["spec"]
+    before, after = list(old.get("ipFamilies") or ()), list(new.get("ipFamilies") or ())
+    balanced = old.get("type") == new.get("type") == "LoadBalancer"
+    return (
+        (balanced and old.get("loadBalancerClass") != new.get("loadBalancerClass"))
+        or (old.get("clusterIP") == "None") != (new.get("clusterIP") == "None")
+        or (bool(before and after) and before[0] != after[0])
+    )
 
 
 def covers(found: Any, wanted: Any) -> bool:

@@ -37,7 +37,7 @@ class UnreadableError(ValueError):
 
 
 class Changes(NamedTuple):
-    """`observed` are the objects whose status, version or existence is to be looked at by who writes status.
+    """`observed` are the objects whose status, version or existence is to be looked at by who writes them.
 
     `undecodable` tells why an object has no model by its newest version, once for each such version.
     """
@@ -254,6 +254,7 @@ class Held:
         if self._observed is not None:
             status = b"" if read.status == b"null" else read.status
             self._observed[read.ref] = Observed(self.api_version, read.known.version, read.known.uid, status)
+        if self.kind.writes_status or self.kind.generated:
             changes.observed.append(read.ref)
 
     def _drop(self, ref: ObjectRef, changes: Changes) -> None:
@@ -262,6 +263,7 @@ class Held:
         changes.models[ref] = None
         if self._observed is not None:
             self._observed.pop(ref, None)
+        if self.kind.writes_status or self.kind.generated:
             changes.observed.append(ref)
 
 

@@ -16,7 +16,10 @@ _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[
 
 
 class Kind(NamedTuple):
-    """`versions` by preference; the first that the server has is read. `writes_status`: by us."""
+    """`versions` by preference; the first that the server has is read.
+
+    `writes_status`: by us. `generated`: some are ours to make.
+    """
 
     kind: str
     group: str
@@ -25,6 +28,7 @@ class Kind(NamedTuple):
     struct: type[Model]
     namespaced: bool = True
     writes_status: bool = False
+    generated: bool = False
 
     def collection_path(self, version: str, namespace: str = "") -> str:
         """Of all objects, or of those of a namespace."""
@@ -53,8 +57,8 @@ def _pool(kind: str, plural: str, struct: type[Model], group: str, *versions: st
 # What must be there first has no order here: nothing is served before all of them are synchronised.
 KINDS: Final = (
     Kind("Namespace", "", ("v1",), "namespaces", core.Namespace, namespaced=False),
-    Kind("Service", "", ("v1",), "services", core.Service),
-    Kind("EndpointSlice", "discovery.k8s.io", ("v1",), "endpointslices", core.EndpointSlice),
+    Kind("Service", "", ("v1",), "services", core.Service, generated=True),
+    Kind("EndpointSlice", "discovery.k8s.io", ("v1",), "endpointslices", core.EndpointSlice, generated=True),
     Kind("Ingress", "networking.k8s.io", ("v1",), "ingresses", networking.Ingress, writes_status=True),
     Kind("IngressClass", "networking.k8s.io", ("v1",), "ingressclasses", networking.IngressClass, namespaced=False),
     _gateway("GatewayClass", "gatewayclasses", gateway.GatewayClass, "v1beta1", namespaced=False),

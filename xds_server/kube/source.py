@@ -35,7 +35,9 @@ class Controller(Sink, Protocol):
 
 
 class KubernetesSource:
-    """`observed` is what the server last said of objects whose status is ours to write; `on_observed` tells of changes.
+    """`observed` is what the server last said of objects whose status is ours to write.
+
+    `on_observed` tells of changes of these, and of all objects of kinds of which some are ours to make.
 
     `wanted` are the Secrets and ConfigMaps that what was put refers to; call `refer` when they may have changed.
     """

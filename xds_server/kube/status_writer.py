@@ -19,10 +19,11 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 import structlog
 
-from xds_server.kube.client import JSON_PATCH, Api, ApiError, delay_s
+from xds_server.kube.client import JSON_PATCH, Api, ApiError, decoded, delay_s
 from xds_server.kube.kinds import BY_KIND, Kind
 from xds_server.kube.observed import Observed
 from xds_server.kube.pending import Pending
+from xds_server.kube.quarrels import Quarrels
 from xds_server.kube.status_stats import StatusStats
 from xds_server.model.refs import ObjectRef
 from xds_server.status.collections import DesiredStatus
@@ -38,7 +39,6 @@ PATIENCE_S: Final = 30.0
 """A Gateway that was programmed stays so for this long while Envoys are not heard: Envoy's own back-off is at most
 this, so that all of them are back after a restart of ours, and a lone one that changes replicas is not noticed."""
 LONGEST_REFUSED_S: Final = 300.0
-FORGOTTEN_S: Final = 600.0  # after which what somebody undid once is no quarrel any more
 TIMEOUT_S: Final = 10.0
 _LOOKS: Final = 64  # between which others have their turn on the loop
 _FAILURES: Final = PARALLEL  # so many in a row are the server's, not the objects'
@@ -64,14 +64,6 @@ class _Metadata(msgspec.Struct, rename="camel"):
 class _Object(msgspec.Struct):
     metadata: _Metadata
     status: msgspec.Raw = msgspec.Raw()
-
-
-class _Wrote(NamedTuple):
-    """`again` is how often the same was written before: somebody else undoes it."""
-
-    desired: DesiredStatus
-    at: float
-    again: int
 
 
 class _Write(NamedTuple):
@@ -114,7 +106,7 @@ class StatusWriter:
         self._stale: set[ObjectRef] = set()  # what is observed is known to be old
         self._attempts: dict[ObjectRef, int] = {}
         self._told: dict[ObjectRef, str] = {}  # why it could not be written, as logged
-        self._wrote: dict[ObjectRef, _Wrote] = {}
+        self._quarrels = Quarrels()
         self._softly_at: dict[ObjectRef, float] = {}
         self._unheard_since: dict[ObjectRef, float] = {}
         self._addresses: dict[ObjectRef, tuple[str, ...]] = {}  # of Ingresses of ours
@@ -220,18 +212,12 @@ class StatusWriter:
         if result.status is None:
             self._settled(ref, desired)
             return None
-        earliest = max(self._softly_at.get(ref, now - SOFT_S) + SOFT_S if result.soft else now, self._undone(desired))
+        softly = self._softly_at.get(ref, now - SOFT_S) + SOFT_S if result.soft else now
+        earliest = max(softly, self._quarrels.until(ref, desired, now))
         if now < earliest:
             self._pending.want(ref, earliest)
             return None
         return _Write(desired, observed, result.status, result.soft)
-
-    def _undone(self, desired: DesiredStatus) -> float:
-        """From when on what somebody undid may be written again: whoever is not to be convinced is not to be raced."""
-        wrote = self._wrote.get(desired.object)
-        if wrote is None or wrote.desired != desired or self._clock() > wrote.at + FORGOTTEN_S:
-            return 0.0
-        return wrote.at + delay_s(wrote.again, 1.0)
 
     def _merged(self, observed: Observed, desired: DesiredStatus, *, patient: bool) -> Merged:
         written = self._addresses.get(desired.object, ())
@@ -260,8 +246,9 @@ class StatusWriter:
 
     def _forget(self, ref: ObjectRef) -> None:
         """It is gone, or not there yet."""
-        for kept in (self._newer, self._attempts, self._told, self._wrote, self._softly_at, self._unheard_since):
+        for kept in (self._newer, self._attempts, self._told, self._softly_at, self._unheard_since):
             kept.pop(ref, None)
+        self._quarrels.forget(ref)
         self._addresses.pop(ref, None)
         self._stale.discard(ref)
         self._pending.forgive(ref)
@@ -296,15 +283,14 @@ class StatusWriter:
         path, body = f"{kind.object_path(base.version, ref)}/status", msgspec.json.encode(operations)
         answer = await self._api.request("PATCH", path, body=body, content_type=JSON_PATCH, timeout_s=self._timeout_s())
         self._count(ref, "written")
-        took = self._took(ref, base.version, msgspec.json.decode(answer, type=_Object))
+        took = self._took(ref, base.version, decoded(answer, _Object))
         if self._merged(took, write.desired, patient=True).status is not None:
             # An older definition drops what it does not know: writing it again would change nothing.
             self._tell(ref, "dropped", "the API server keeps less than was written: install the newest CRDs")
             self._postpone(ref)
             return
-        before, now = self._wrote.get(ref), self._clock()
-        again = before is not None and before.desired == write.desired and now <= before.at + FORGOTTEN_S
-        self._wrote[ref] = _Wrote(write.desired, now, before.again + 1 if before and again else 0)
+        now = self._clock()
+        self._quarrels.wrote(ref, write.desired, now)
         if write.soft:
             self._softly_at[ref] = now
         else:
@@ -319,7 +305,7 @@ class StatusWriter:
             return
         kind = BY_KIND[ref.kind]
         body = await self._api.request("GET", kind.object_path(seen.version, ref), timeout_s=self._timeout_s())
-        found = msgspec.json.decode(body, type=_Object)
+        found = decoded(body, _Object)
         self._stale.discard(ref)
         desired = self._desired.get(ref)
         generation = max((verdict.generation for verdict in desired.verdicts), default=0) if desired else 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,7 +15,7 @@ import pytest
 from tests.kube_api import PATIENCE_S, KubeApi, Refusal
 from tests.unit.kube.status_world import Leadership
 from xds_server.kube.client import Api
-from xds_server.kube.generated_writer import GeneratedWriter
+from xds_server.kube.generated_writer import DIGEST, GeneratedWriter
 from xds_server.kube.observed import Observed
 from xds_server.model.generated import Generated
 from xds_server.model.refs import ObjectRef
@@ -23,12 +25,12 @@ REF = ObjectRef("Service", "default", "tidegate-gateway-web")
 LABELS = {"app.kubernetes.io/managed-by": "tidegate"}
 
 
-def generated(port: int = 80, owner: ObjectRef | None = OWNER) -> Generated:
+def generated(port: int = 80, owner: ObjectRef | None = OWNER, **spec: Any) -> Generated:
     manifest = {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": REF.name, "namespace": REF.namespace, "labels": LABELS},
-        "spec": {"type": "LoadBalancer", "ports": [{"port": port}]},
+        "spec": {"type": "LoadBalancer", "ports": [{"port": port}], **spec},
     }
     return Generated(REF, owner, msgspec.json.encode(manifest))
 
@@ -38,7 +40,14 @@ class Replica:
         self.kube, self.leadership = kube, Leadership()
         self.desired: dict[ObjectRef, Generated] = {REF: generated()}
         self.observed = {OWNER: Observed("v1", "1", "uid-of-web", b"")}
-        self.writer = GeneratedWriter(api, self.leadership, self.desired, self.observed)
+        self.now = 0.0
+        """Where a test has stopped the time; 0.0 while it runs."""
+        self.writer = GeneratedWriter(
+            api, self.leadership, self.desired, self.observed, clock=lambda: self.now or time.monotonic()
+        )
+
+    def stop_time(self) -> None:
+        self.now = time.monotonic()
 
     async def settled(self) -> None:
         """It has looked at everything that it wants to."""
@@ -70,8 +79,8 @@ async def running(*before: dict[str, Any]) -> AsyncIterator[Replica]:
             await api.close()
 
 
-def service(labels: dict[str, str], name: str = REF.name) -> dict[str, Any]:
-    metadata = {"name": name, "namespace": "default", "labels": labels}
+def service(labels: dict[str, str], name: str = REF.name, **metadata: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "default", "labels": labels, **metadata}
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 1}]}}
 
 
@@ -105,10 +114,21 @@ async def test_a_second_look_and_a_second_leader_write_nothing() -> None:
         assert ["PATCH services"] == replica.writes()
 
 
+def _more(kube: KubeApi, than: int) -> bool:
+    return len(kube.requests) > than
+
+
+MADE: dict[str, Any] = {
+    "annotations": {DIGEST: "0"},
+    "managedFields": [{"manager": "tidegate", "operation": "Apply"}],
+}
+
+
 async def test_what_changes_is_written_once_and_what_is_gone_is_removed() -> None:
-    """By the label: also what an earlier leader has made."""
-    async with running(service(LABELS, "left-over")) as replica:
-        await replica.kube.until(lambda: replica.kube.object("Service", "default", "left-over") is None)
+    """Also what an earlier leader has made."""
+    old = "tidegate-gateway-old"
+    async with running(service(LABELS, old, **MADE)) as replica:
+        await replica.kube.until(lambda: replica.kube.object("Service", "default", old) is None)
         replica.desired[REF] = generated(port=8080)
         replica.writer.commit([REF])
         await replica.kube.until(lambda: replica.service["spec"]["ports"] == [{"port": 8080}])
@@ -144,12 +164,14 @@ async def test_the_object_of_somebody_else_is_never_touched() -> None:
     """Neither changed nor removed; the log says what to do."""
     async with running(service({})) as replica:
         await replica.kube.until(lambda: REF in replica.writer.refused)
+        told = replica.writer.refused[REF]
         del replica.desired[REF]
         replica.writer.commit([REF])
         await replica.settled()
 
         assert [] == replica.writes()
-        assert "is left alone: delete or rename it" in replica.writer.refused[REF]
+        assert "is left alone: delete or rename it" in told
+        assert {} == replica.writer.refused
 
 
 async def test_who_does_not_lead_writes_nothing() -> None:
@@ -188,16 +210,128 @@ async def test_what_is_refused_is_tried_again(status: int) -> None:
     assert {} == replica.writer.refused
 
 
-async def test_an_object_that_cannot_be_changed_is_made_anew() -> None:
-    """A cluster IP, say, never changes: what is ours may go."""
+async def test_what_only_a_new_object_can_have_is_made_anew_after_a_trial() -> None:
+    """A load balancer's class never changes: the old Service goes once a new one is known to be taken."""
     async with running() as replica:
         await replica.kube.until(lambda: replica.service is not None)
         replica.kube.script("services", "patch", Refusal(422, "Invalid"))
-        replica.desired[REF] = generated(port=8080)
+        replica.desired[REF] = generated(loadBalancerClass="example.com/other")
         replica.writer.commit([REF])
-        await replica.kube.until(lambda: replica.service and replica.service["spec"]["ports"] == [{"port": 8080}])
+        await replica.kube.until(lambda: replica.service and "loadBalancerClass" in replica.service["spec"])
 
-        assert "DELETE services" in replica.writes()
+        assert ["PATCH services", "POST services", "DELETE services", "PATCH services"] == replica.writes()[1:]
+        assert "All" == next(asked for asked in replica.kube.writes if asked.method == "POST").query["dryRun"]
+        assert [REF.name] == [found["metadata"]["name"] for found in replica.kube.objects("Service")]
+
+
+@pytest.mark.parametrize("wanted", [generated(8080), generated(loadBalancerClass="example.com/other")])
+async def test_a_service_that_works_is_not_removed_for_one_that_cannot_be(wanted: Generated) -> None:
+    """Neither for what is simply wrong, nor where the trial fails; the reason is told."""
+    async with running() as replica:
+        await replica.kube.until(lambda: replica.service is not None)
+        before = replica.service
+        replica.kube.script("services", "patch", Refusal(422, "Invalid", message="no such port"))
+        replica.kube.script("services", "create", Refusal(422, "Invalid", message="no such class"))
+        replica.desired[REF] = wanted
+        replica.writer.commit([REF])
+        await replica.kube.until(lambda: REF in replica.writer.refused)
+
+        assert before == replica.service
+        assert replica.writer.refused[REF].startswith("Invalid: no such ")
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("tidegate-gateway-mine", {}),
+        ("tidegate-gateway-mine", {"annotations": {DIGEST: "0"}}),
+        ("tidegate-gateway-mine", {**MADE, "managedFields": [{"manager": "kubectl", "operation": "Apply"}]}),
+        ("mine", MADE),
+    ],
+)
+async def test_a_label_that_anybody_may_set_makes_nothing_ours(name: str, made: dict[str, Any]) -> None:
+    """Nor do a copied annotation, or a copy under another name: nothing is deleted."""
+    theirs = service(LABELS, name, **made)
+    copied = {**theirs, "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1"}
+    async with running(theirs, copied) as replica:
+        await replica.kube.until(lambda: replica.service is not None)
+        await replica.settled()
+
+        assert ["PATCH services"] == replica.writes()
+
+
+async def test_a_list_that_cannot_be_read_is_read_again_later_and_ends_nothing() -> None:
+    """Whatever answers in place of the API server; commits in between ask for nothing."""
+    async with KubeApi() as kube:
+        api = Api(kube.configuration())
+        replica = Replica(kube, api)
+        replica.stop_time()
+        kube.script("services", "list", "babble", "babble")
+        task = asyncio.create_task(replica.writer.run())
+        await kube.until(lambda: len(kube.requests) == 1)
+        for _ in range(20):
+            replica.writer.commit([REF])
+            replica.writer.gained()
+            await asyncio.sleep(0)
+        asked = len(kube.requests)
+        replica.now += 60.0
+        replica.writer.gained()
+        await kube.until(lambda: len(kube.requests) == 2)
+        while kube.scripted() or replica.service is None:
+            replica.now += 60.0
+            replica.writer.gained()
+            await asyncio.sleep(0)
+        alive = not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await api.close()
+
+    assert (1, True) == (asked, alive)
+
+
+async def test_an_answer_that_cannot_be_read_is_asked_for_again() -> None:
+    """Of one object, as of all."""
+    async with KubeApi() as kube:
+        api = Api(kube.configuration())
+        replica = Replica(kube, api)
+        kube.script("services", "get", "babble")
+        task = asyncio.create_task(replica.writer.run())
+        await kube.until(lambda: replica.service is not None)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await api.close()
+
+
+async def test_who_undoes_what_is_written_is_not_raced() -> None:
+    """The second time waits, and the third longer, whatever is told meanwhile."""
+    async with running() as replica:
+        await replica.kube.until(lambda: replica.service is not None)
+        await replica.settled()
+        replica.stop_time()
+        writes = []
+        for wait_s in (0.6, 0.6, 0.6, 0.6, 0.6, 0.6):
+            replica.kube.apply({**replica.service, "spec": {"ports": []}})
+            replica.now += wait_s
+            replica.writer.observe(REF)
+            for _ in range(3):
+                seen = len(replica.kube.requests)
+                replica.writer.observe(REF)
+                await replica.kube.until(partial(_more, replica.kube, seen))
+            writes.append(len(replica.writes()))
+
+        assert writes[-1] < 1 + len(writes)
+
+
+async def test_a_change_that_no_model_shows_is_set_back() -> None:
+    """Source ranges restrict access: who observes tells of each version of an object."""
+    async with running() as replica:
+        replica.desired[REF] = generated(loadBalancerSourceRanges=["192.0.2.0/24"])
+        replica.writer.commit([REF])
+        await replica.kube.until(lambda: replica.service and "loadBalancerSourceRanges" in replica.service["spec"])
+        await replica.settled()
+        replica.kube.apply({**replica.service, "spec": {**replica.service["spec"], "loadBalancerSourceRanges": []}})
+        replica.writer.observe(REF)
+        await replica.kube.until(lambda: replica.service["spec"]["loadBalancerSourceRanges"] != [])
 
 
 async def test_an_object_whose_making_was_never_confirmed_is_removed() -> None:
