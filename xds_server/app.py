@@ -32,6 +32,7 @@ from xds_server.kube.status_writer import StatusWriter
 from xds_server.metrics import (
     Metrics,
     collection_sizes,
+    generated_counters,
     relay_counters,
     source_counters,
     status_counters,
@@ -300,6 +301,8 @@ def status_writing(plane: ControlPlane, link: Link, source: KubernetesSource, cl
         generated.observe(ref)
 
     elector.on_gained, source.on_observed = gained, observed
+    generated.on_refused = plane.controller.refused
+    plane.metrics.watch(generated_counters(lambda: generated.refused, lambda: generated.pending))
     plane.observers.append(committed)
     plane.told.leads, plane.told.waiting_statuses = lambda: elector.leads, lambda: writer.pending
     plane.metrics.watch(status_counters(writer.stats, lambda: elector.leads, lambda: writer.pending))

@@ -107,6 +107,15 @@ class Controller:
             absent.delete(ref)
         self._changed.set()
 
+    def refused(self, ref: ObjectRef, why: str) -> None:
+        """Take that a generated object is not as it should be; "" takes that back."""
+        refused = self.pipeline.sources.refused
+        if why:
+            refused.put(ref, why)
+        else:
+            refused.delete(ref)
+        self._changed.set()
+
     def connected(self, client: Client, *, resumed: bool, remote: bool = False) -> None:
         """A stream began, here or at another replica: of an Envoy that was here a moment ago, or of a new one.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from xds_server.kube.stats import SourceStats
 from xds_server.kube.status_stats import StatusStats
+from xds_server.model.refs import ObjectRef
 from xds_server.model.resource import ResourceKey
 from xds_server.xds.streams import Streams
 
@@ -101,6 +103,23 @@ def status_counters(
         yield writes
         yield GaugeMetricFamily("tidegate_status_pending", "Objects whose status is to be looked at.", value=pending())
         yield GaugeMetricFamily("tidegate_leader", "1 where this replica writes statuses.", value=leads())
+
+    return read
+
+
+def generated_counters(
+    refused: Callable[[], Iterable[ObjectRef]], pending: Callable[[], int]
+) -> Callable[[], Iterator[Metric]]:
+    """What of the generated objects is not as it should be, as far as this replica writes them."""
+
+    def read() -> Iterator[Metric]:
+        by_kind = Tally(ref.kind for ref in refused())
+        text = "Generated objects that are not as they should be: refused, or of somebody else."
+        found = GaugeMetricFamily("tidegate_generated_refused", text, labels=["kind"])
+        for kind in ("EndpointSlice", "Service"):
+            found.add_metric([kind], by_kind[kind])
+        yield found
+        yield GaugeMetricFamily("tidegate_generated_pending", "Generated objects to be looked at.", value=pending())
 
     return read
 

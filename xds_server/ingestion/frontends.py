@@ -37,8 +37,11 @@ def declare_frontends(
             return
         behind = found.wanted.exposure.type == "Service"
         service = fetch.get(sources.services, service_ref(ref, settings)) if behind else None
+        refused = fetch.get(sources.refused, service_ref(ref, settings)) if behind and service is None else None
         nodes = partial(node_addresses, fetch, settings, by_service)
-        exposed = _behind_service(settings, service, nodes, found) if behind else _at_nodes(settings, nodes, found)
+        exposed = (
+            _behind_service(settings, service, refused, nodes, found) if behind else _at_nodes(settings, nodes, found)
+        )
         yield ref, _with_static(exposed, found.wanted.static)
 
     return graph.derive("frontends", given, frontend)
@@ -55,7 +58,9 @@ def _with_static(exposed: Frontend, static: tuple[str, ...]) -> Frontend:
     return replace(exposed, addresses=static)
 
 
-def _behind_service(settings: Settings, service: Service | None, nodes: Nodes, found: Given) -> Frontend:
+def _behind_service(
+    settings: Settings, service: Service | None, refused: str | None, nodes: Nodes, found: Given
+) -> Frontend:
     """Bound at once, so that a load balancer that probes finds it, and published when the Service has an address."""
     wanted = found.wanted
     asked = wanted.exposure.service
@@ -63,7 +68,7 @@ def _behind_service(settings: Settings, service: Service | None, nodes: Nodes, f
     ref = service_ref(wanted.ref, settings)
     addresses: tuple[str, ...] = ()
     client = dict.fromkeys(found.bound, 0)
-    problem = f"{ref} is not there yet, by which this is exposed"
+    problem = f"{ref} is not there yet, by which this is exposed" + (f": {refused}" if refused else "")
     if service is not None and service.metadata.labels.get(MANAGED_BY) != TIDEGATE:
         problem = f"{ref} is somebody else's, and this would be exposed by it: delete or rename it"
     elif service is not None:

@@ -56,6 +56,8 @@ class Sources(NamedTuple):
     address_pools: Source[ObjectRef, LoadBalancerIPPool]
     absent: Source[ObjectRef, str]
     """Secrets and ConfigMaps that were asked for and are not to be had, and why; see `Settings.reads_on_demand`."""
+    refused: Source[ObjectRef, str]
+    """Generated objects that are not as they should be, and why; whoever does not write them knows of none."""
 
     @classmethod
     def declare(cls, graph: Graph) -> Sources:

@@ -140,6 +140,8 @@ class GeneratedWriter:
         if not self._leadership.leads:
             self.term, self._list_at, self._list_attempt = 0, 0.0, 0
             self._pending.clear()
+            for ref in list(self.refused):
+                self._tell(ref, "")  # whoever leads knows
             return False
         term = self._leadership.term
         if self.term != term:

@@ -30,7 +30,7 @@ AT_HOME: set[Right] = {
 EXPOSURE: set[Right] = {
     (group, plural, "", verb)
     for group, plural in (("", "services"), ("discovery.k8s.io", "endpointslices"))
-    for verb in ("get", "create", "update", "patch", "delete")
+    for verb in ("get", "create", "patch", "delete")
 }
 CERTIFICATES: set[Right] = {
     *(("", resource, "", "create") for resource in ("secrets", "configmaps")),

@@ -272,3 +272,15 @@ def test_ready_proxies_that_come_and_go_change_no_listener() -> None:
 
     assert before == frontend(world).bound
     assert "frontends/given" not in world.changed
+
+
+def test_why_a_service_is_not_made_is_told() -> None:
+    """By the leader, which alone knows: what is bound is the same."""
+    world = World(gateway(), parameters("{type: Service}"))
+    before = frontend(world)
+    world.sources.refused.put(ObjectRef("Service", "default", "tidegate-gateway-web"), "Forbidden: quota")
+    world.commit()
+    found = frontend(world)
+
+    assert found.unusable.endswith("is not there yet, by which this is exposed: Forbidden: quota")
+    assert (before.bind, before.ports) == (found.bind, found.ports)

@@ -17,6 +17,7 @@ from tests.unit.kube.status_world import Leadership
 from xds_server.kube.client import Api
 from xds_server.kube.generated_writer import DIGEST, GeneratedWriter
 from xds_server.kube.observed import Observed
+from xds_server.metrics import generated_counters
 from xds_server.model.generated import Generated
 from xds_server.model.refs import ObjectRef
 
@@ -348,3 +349,20 @@ async def test_an_object_whose_making_was_never_confirmed_is_removed() -> None:
         replica.writer.commit([REF])
         await replica.settled()
         assert replica.service is None
+
+
+async def test_what_is_refused_is_told_while_it_is() -> None:
+    """To the graph and to the metrics; who stops leading knows nothing any more."""
+    told: list[tuple[ObjectRef, str]] = []
+    async with running(service({})) as replica:
+        await replica.kube.until(lambda: REF in replica.writer.refused)
+        await replica.settled()
+        counted = list(generated_counters(lambda: replica.writer.refused, lambda: replica.writer.pending)())
+        replica.writer.on_refused = lambda ref, why: told.append((ref, why))
+        replica.leadership.leads = False
+        replica.writer.gained()
+        while not told:
+            await asyncio.sleep(0)
+
+    assert {("EndpointSlice", 0.0), ("Service", 1.0)} == {(s.labels["kind"], s.value) for s in counted[0].samples}
+    assert [(REF, "")] == told
