@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Final
 
 from xds_server.kube.client import ApiError, delay_s
@@ -64,7 +63,5 @@ class Contact:
         try:
             await asyncio.wait({back, slept}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (back, slept):
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            back.cancel()  # neither is awaited: what would be caught there may be a cancellation of ours
+            slept.cancel()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from xds_server.kube.client import ApiError
 from xds_server.kube.contact import Contact, ContentError
 
@@ -63,3 +65,29 @@ async def test_a_server_that_refuses_is_not_away() -> None:
     assert not refused.done()
     clock.long.set()
     await refused
+
+
+@pytest.mark.parametrize("tick", range(12))
+async def test_a_cancellation_is_never_swallowed(tick: int) -> None:
+    """Who waits again and again ends when cancelled, at whatever moment that is, also while the server comes back."""
+    clock = Clock()
+    contact = Contact(clock.sleep, lambda: 0.0)
+
+    async def follow() -> None:
+        while True:
+            await contact.pause(9, AWAY)
+
+    following = asyncio.ensure_future(follow())
+    while len(clock.asked) < 2:
+        await asyncio.sleep(0)
+    contact.answered()
+    for _ in range(tick):
+        await asyncio.sleep(0)
+    following.cancel()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    ended = following.done()
+    following.cancel()
+    await asyncio.wait({following})
+
+    assert ended
