@@ -29,6 +29,9 @@ log = structlog.get_logger(__name__)
 TOGETHER_S: Final = 5.0
 """So long a kind that was listed after an outage waits for the others."""
 
+MOST_ROUNDS: Final = 32
+"""So often new references are answered for before anything is loaded: who edits without end must not hold it up."""
+
 
 class Controller(Sink, Protocol):
     def commit(self) -> None: ...
@@ -67,12 +70,22 @@ class KubernetesSource:
         async with self._tasks:
             self._tasks.create_task(self._discovery.run())
             await self._listed.wait()
-            self._controller.commit()
-            self._referenced.want(self._wanted())
-            await self._referenced.answered()
+            await self._refer_to_all()
+            self.synced.set()  # before `loaded`: its commit may call `refer`
             loaded()
-            self.synced.set()
             log.info("source is synced", objects=sum(self.sizes().values()))
+
+    async def _refer_to_all(self) -> None:
+        """Commit until that refers to nothing that was not answered for: an answer may bring references, an edit too."""
+        before: frozenset[ObjectRef] | None = None
+        for _ in range(MOST_ROUNDS):
+            self._controller.commit()
+            wanted = frozenset(self._wanted())
+            if wanted == before:
+                return
+            before = wanted
+            self._referenced.want(wanted)
+            await self._referenced.answered()
 
     def refer(self) -> None:
         """Follow what is referred to now."""

@@ -28,7 +28,7 @@ class World:
         self.told: list[tuple[ObjectRef, Any | None]] = []
         self.missing: dict[ObjectRef, str] = {}
         self.wanted: set[ObjectRef] = set()
-        self.commits = 0
+        self.on_commit: Callable[[], None] = lambda: None
         self.pauses: list[float] = []
         self.stats = SourceStats()
         self._changed = asyncio.Event()
@@ -50,7 +50,7 @@ class World:
         self._changed.set()
 
     def commit(self) -> None:
-        self.commits += 1
+        self.on_commit()
 
     async def pause(self, seconds: float) -> None:
         """No time passes but that of the network."""
@@ -74,7 +74,7 @@ async def following(kube: KubeApi, world: World, timing: Timing = PATIENT) -> As
     api = Api(kube.configuration())
     link = Link(api, Contact(world.pause, lambda: 0.5), world.stats, timing)
     source = KubernetesSource(link, world, lambda: world.wanted, KINDS)
-    running = asyncio.ensure_future(source.run(lambda: None))
+    running = asyncio.ensure_future(source.run(world.commit))
     try:
         yield source
     finally:

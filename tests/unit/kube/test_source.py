@@ -301,6 +301,38 @@ async def test_only_secrets_that_are_referred_to_are_asked_for(kube: KubeApi, wo
     assert {("/api/v1/namespaces/default/secrets", "metadata.name=pair")} == asked
 
 
+async def test_what_the_last_commit_before_loading_refers_to_is_read(kube: KubeApi, world: World) -> None:
+    """X15: each commit while loading may refer to more; all of it is answered for, that of `loaded` soon after."""
+    kube.apply(*map(secret, ("a", "b", "late")))
+    told = []
+    async with following(kube, world) as source:
+
+        def commit() -> None:
+            told.append((world.names("Secret"), source.awaited()))
+            if source.synced.is_set():
+                world.wanted = world.wanted | {ref("late", "Secret")}
+                source.refer()
+            elif len(told) <= 2:
+                world.wanted = world.wanted | {ref("ab"[len(told) - 1], "Secret")}
+
+        world.on_commit = commit
+        await world.until(lambda: world.names("Secret") == ["a", "b", "late"])
+
+    assert [[], ["a"], ["a", "b"], ["a", "b"]] == [names for names, _ in told]
+    assert "" == told[-1][1]
+
+
+async def test_an_author_who_edits_without_end_does_not_hold_up_the_first_load(kube: KubeApi, world: World) -> None:
+    """References that are new at each commit are answered for in a bounded number of rounds."""
+
+    def commit() -> None:
+        world.wanted = {ref(f"s{len(kube.requests)}", "Secret")}
+
+    world.on_commit = commit
+    async with following(kube, world) as source:
+        await source.synced.wait()
+
+
 async def test_a_secret_is_missing_only_after_an_answer(kube: KubeApi, world: World) -> None:
     """Until then it is not known; then it is not there, is, and is not again."""
     async with following(kube, world) as source:
