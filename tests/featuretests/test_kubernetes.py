@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -301,10 +302,34 @@ def test_a_source_is_named_once(capsys: pytest.CaptureFixture[str], arguments: l
     assert expected in capsys.readouterr().err
 
 
+def descriptors(pid: int) -> int:
+    return len([*Path(f"/proc/{pid}/fd").iterdir()])
+
+
 async def test_serve_follows_a_cluster_and_ends_in_order(kube: KubeApi, tmp_path: Path) -> None:
-    """The command itself: a proxy gets what the API server has, SIGTERM is a clean end."""
+    """The command itself: a proxy gets what the API server has, SIGTERM is a clean end.
+
+    It has as many descriptors as it may have, and one author's thousand references to nothing need few of them.
+    """
+    references = [{"name": f"none{number}"} for number in range(64)]
+    listeners = [
+        {"name": f"l{port}", "port": port, "protocol": "HTTPS", "tls": {"certificateRefs": references}}
+        for port in range(8001, 8005)
+    ]
+    for number in range(5):
+        kube.apply(
+            {
+                "apiVersion": "gateway.networking.k8s.io/v1",
+                "kind": "Gateway",
+                "metadata": {"name": f"greedy{number}", "namespace": f"tenant{number}"},
+                "spec": {"gatewayClassName": "tidegate", "listeners": listeners},
+            }
+        )
     flags = ("--kubeconfig", str(kube.kubeconfig(tmp_path / "kubeconfig")), "--state", str(tmp_path / "state"))
     server = await asyncio.create_subprocess_exec(
+        "sh",
+        "-c",
+        'ulimit -Sn 100; ulimit -Hn 250; exec "$0" "$@"',
         "tidegate",
         "serve",
         *flags,
@@ -321,6 +346,10 @@ async def test_serve_follows_a_cluster_and_ends_in_order(kube: KubeApi, tmp_path
             assert line, "it ended"
         async with connected(f"unix:{tmp_path / 'state' / 'xds.sock'}", lambda _: ()) as proxy:
             await proxy.until(lambda: sum(key.type_url == LISTENER for key in proxy.held) == 3)
+        limits, used = resource.prlimit(server.pid, resource.RLIMIT_NOFILE), descriptors(server.pid)
+        asked = {(each.path, each.query.get("fieldSelector")) for each in kube.requests if each.resource == "secrets"}
         server.terminate()
         rest = await server.stdout.read()
         assert (0, False) == (await server.wait(), b"Traceback" in rest)
+    assert ((250, 250), True) == (limits, used < 200)
+    assert 5 * 64 < len(asked)

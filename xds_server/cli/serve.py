@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import resource
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -49,6 +50,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace) -> int:
     settings = config(flags)
     log.configure(settings.log_level, settings.log_format)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each stream and each watch takes one
     signs, given = issuer.options(flags, settings), vars(flags)
     until_signalled(lambda: _serve(settings, issuer.issuer(signs, given.get("kubeconfig"), given.get("context"))))
     return 0

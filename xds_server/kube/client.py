@@ -23,6 +23,9 @@ APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
 
+MOST_CONNECTIONS: Final = 512
+"""Twice what is watched at most: each watch keeps one, and a Lease must never wait for it."""
+
 _CONNECT_S: Final = 10.0
 _LONGEST_MESSAGE: Final = 1024
 
@@ -171,7 +174,7 @@ async def credentials(kubeconfig: Path | None = None, context: str | None = None
     :raises CredentialsError: none can be used.
     """
     configuration = client.Configuration()
-    configuration.connection_pool_maxsize = 0  # each kind that is watched keeps a connection
+    configuration.connection_pool_maxsize = MOST_CONNECTIONS
     try:
         if kubeconfig is None:
             with suppress(ConfigException):

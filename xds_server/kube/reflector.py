@@ -40,12 +40,14 @@ class Timing(NamedTuple):
 
     That is no failure, for nobody promises bookmarks; if the server is dead, the next attempt tells within `open_s`.
     A watch that lasted for `steady_s`, or brought anything, is no failure when it ends.
+    What is polled and not watched is read again one by one, each `poll_s` an object.
     """
 
     watch_s: float = 300.0
     silence_s: float = 75.0
     open_s: float = 15.0
     steady_s: float = 5.0
+    poll_s: float = 0.02
 
 
 class _Status(msgspec.Struct):
@@ -118,6 +120,15 @@ class Reflector:
             if error.status != GONE or attempt:
                 await self._contact.pause(attempt, error)
             attempt += 1
+
+    async def read(self, version: str, attempt: int) -> ApiError | None:
+        """List once; gives what went wrong, of which the follower knows."""
+        try:
+            await self._list(version)
+        except ApiError as error:
+            self._fail(error, attempt)
+            return error
+        return None
 
     async def _list(self, version: str) -> None:
         listing, first = self._held.listing(version), True

@@ -76,7 +76,7 @@ class KubernetesSource:
             log.info("source is synced", objects=sum(self.sizes().values()))
 
     async def _refer_to_all(self) -> None:
-        """Commit until that refers to nothing that was not answered for: an answer may bring references, an edit too."""
+        """Commit until all that is referred to was answered for: answers bring references, and so do edits."""
         before: frozenset[ObjectRef] | None = None
         for _ in range(MOST_ROUNDS):
             self._controller.commit()

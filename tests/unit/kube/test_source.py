@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.kube_api import DEFAULT, Fault, KubeApi, Object, Refusal, Served, Stale
-from tests.unit.kube.following import QUICK, World, following
+from tests.unit.kube.following import PATIENT, QUICK, World, following
+from xds_server.kube import referenced
 from xds_server.kube.kinds import KINDS
+from xds_server.kube.referenced import PATIENCE, WATCHED_IN_NAMESPACE
 from xds_server.kube.source import KubernetesSource
 from xds_server.model.refs import ObjectRef
 
@@ -383,6 +385,111 @@ async def test_a_refusal_that_will_not_change_holds_up_nothing(kube: KubeApi, wo
         await source.synced.wait()
 
     assert "cannot be read: the API server answers 400" == world.missing[SECRET]
+
+
+async def test_a_secret_that_can_never_be_read_holds_up_nothing_else(kube: KubeApi, world: World) -> None:
+    """S18: after some attempts there is an answer for it, and when it can be read after all, it arrives."""
+    kube.apply(secret())
+    kube.script("secrets", "list", *[Refusal(500, "InternalError")] * 12)
+    world.wanted = {SECRET}
+    async with following(kube, world) as source:
+        await source.synced.wait()
+        assert {SECRET: "cannot be read: the API server answers 500"} == world.missing
+        assert PATIENCE <= world.stats.errors["Secret", "server_error"] < 12
+        await world.until(lambda: world.names("Secret") == ["pair"])
+
+    assert {} == world.missing
+
+
+async def test_a_server_that_is_away_never_answers_for_a_secret(kube: KubeApi, world: World) -> None:
+    """X15: however often it cannot be reached, nothing is loaded without what only it knows."""
+    cuts: list[Fault] = ["cut"] * 12
+    kube.apply(secret())
+    kube.script("secrets", "list", *cuts)
+    world.wanted = {SECRET}
+    async with following(kube, world) as source:
+        await source.synced.wait()
+
+    assert (["pair"], []) == (world.names("Secret"), [ref for ref, value in world.told if value is None])
+    assert {} == world.missing
+
+
+FEW_TURNS = PATIENT._replace(poll_s=0.0)
+
+
+def watched(kube: KubeApi) -> set[str]:
+    """The selectors of Secrets that were ever watched."""
+    asked = [asked.query for asked in kube.requests if asked.plain == "GET secrets" and "watch" in asked.query]
+    return {query["fieldSelector"] for query in asked}
+
+
+async def test_watches_of_one_namespace_are_bounded_and_the_rest_is_read_in_turn(kube: KubeApi, world: World) -> None:
+    """However much an author refers to, few connections are kept; all is answered for, and changes arrive."""
+    kube.apply(*(secret(f"s{number:03}") for number in range(40)))
+    world.wanted = {ref(f"s{number:03}", "Secret") for number in range(300)}
+    async with following(kube, world, FEW_TURNS) as source:
+        await source.synced.wait()
+        assert (40, 260) == (len(world.names("Secret")), len(world.missing))
+        kube.apply(secret("s299"))
+        kube.delete("Secret", "default", "s039")
+        await world.until(lambda: ref("s299", "Secret") in world.objects and ref("s039", "Secret") in world.missing)
+        assert WATCHED_IN_NAMESPACE == len(watched(kube))
+
+        elsewhere = ObjectRef("Secret", "other", "pair")
+        kube.apply({**secret(), "metadata": {"name": "pair", "namespace": "other"}})
+        world.wanted = world.wanted | {elsewhere}
+        source.refer()
+        await world.until(lambda: elsewhere in world.objects)
+        await kube.until(lambda: "metadata.name=pair" in watched(kube))
+
+
+async def test_a_polled_secret_is_watched_once_there_is_room(kube: KubeApi, world: World) -> None:
+    """When references of its namespace go, and it is forgotten as any other when the last one goes."""
+    kube.apply(*(secret(f"s{number:03}") for number in range(20)))
+    world.wanted = {ref(f"s{number:03}", "Secret") for number in range(20)}
+    async with following(kube, world, FEW_TURNS) as source:
+        await source.synced.wait()
+        world.wanted = {ref(f"s{number:03}", "Secret") for number in range(10, 20)}
+        source.refer()
+        await kube.until(lambda: {f"metadata.name=s{number:03}" for number in range(10, 20)} <= watched(kube))
+        world.wanted = set()
+        source.refer()
+        assert [] == world.names("Secret")
+
+
+async def test_what_is_forgotten_while_it_is_read_stays_forgotten(kube: KubeApi, world: World) -> None:
+    """An answer that comes late to a poll puts no Secret back that nothing refers to."""
+    kube.apply(*(secret(f"s{number:03}") for number in range(40)))
+    world.wanted = {ref(f"s{number:03}", "Secret") for number in range(40)}
+    async with following(kube, world, FEW_TURNS) as source:
+        await source.synced.wait()
+        before = len(kube.requests)
+        await kube.until(lambda: len(kube.requests) > before)
+        world.wanted = set()
+        source.refer()
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        assert [] == world.names("Secret")
+
+
+async def test_more_than_can_be_read_is_answered_for(
+    kube: KubeApi, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The excess of a namespace is told, what was read before stays, and room that others leave is used."""
+    monkeypatch.setattr(referenced, "READ_IN_NAMESPACE", 3)
+    kube.apply(*map(secret, "abcd"))
+    world.wanted = {ref(name, "Secret") for name in "bcd"}
+    async with following(kube, world) as source:
+        await source.synced.wait()
+        world.wanted = world.wanted | {ref("a", "Secret")}
+        source.refer()
+        assert ["b", "c", "d"] == world.names("Secret")
+        assert (
+            "is not read: more than 3 Secrets and ConfigMaps of namespace default" in world.missing[ref("a", "Secret")]
+        )
+        world.wanted = {ref(name, "Secret") for name in "acd"}
+        source.refer()
+        await world.until(lambda: world.names("Secret") == ["a", "c", "d"] and not world.missing)
 
 
 # --- everything at once -----------------------------------------------------------------------------------------------
