@@ -27,13 +27,15 @@ Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Probes:
     """What the pages show; each is called for each request.
 
-    `ready` names what is still awaited, or is empty; `remark` is said whether or not anything is.
+    `ready` says what is still awaited, by kinds and numbers, or is empty; `remark` is said whether or not anything is.
+    `objects` names what is awaited: objects of tenants, for this machine alone.
     `replica` is for whoever may see metrics, too.
     `collections` gives names and sizes, `collection` the keys of one (never values, which may be secret).
     """
 
     ready: Callable[[], str]
     remark: Callable[[], str]
+    objects: Callable[[], list[str]]
     replica: Callable[[], Replica]
     collections: Callable[[], dict[str, int]]
     collection: Callable[[str], list[str] | None]
@@ -52,7 +54,9 @@ async def serve(listen: str, metrics: Metrics, probes: Probes) -> AsyncIterator[
             f"--admin {listen}: only loopback addresses may be used, such as 127.0.0.1:{port}; "
             "for metrics and probes from elsewhere, serve has --metrics"
         )
-    async with _listening("--admin", host, port, application(pages(metrics, probes) | dumps(probes))) as bound:
+    async with _listening(
+        "--admin", host, port, application(pages(metrics, probes, probes.objects) | dumps(probes))
+    ) as bound:
         yield bound
 
 
@@ -94,15 +98,15 @@ def address(flag: str, listen: str, example: str) -> tuple[str, int]:
         raise ConfigError(f"{flag} {listen}: give it as HOST:PORT, such as {example}") from None
 
 
-def pages(metrics: Metrics, probes: Probes) -> dict[str, Page]:
-    """What those may see who can reach a port of this process."""
+def pages(metrics: Metrics, probes: Probes, objects: Callable[[], list[str]] = list) -> dict[str, Page]:
+    """What those may see who can reach a port of this process; `objects` are named when they are awaited."""
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
         awaited = probes.ready()
-        text = "\n".join(filter(None, (awaited or "ok", probes.remark())))
+        text = "\n".join(filter(None, (awaited or "ok", *objects(), probes.remark())))
         return web.Response(text=f"{text}\n", status=503 if awaited else 200)
 
     async def scrape(_: web.Request) -> web.Response:

@@ -57,7 +57,10 @@ class Source(Protocol):
         """Put all that there is, call `loaded`, and follow, until cancelled."""
 
     def awaited(self) -> str:
-        """What keeps it from having loaded; "" once it has."""
+        """What keeps it from having loaded, for anybody to read; "" once it has."""
+
+    def objects(self) -> list[str]:
+        """The objects that keep it from having loaded, some of them, for this machine alone."""
 
     def remark(self) -> str:
         """What readiness says although it is no reason not to be ready."""
@@ -185,6 +188,7 @@ class ControlPlane:
         return admin.Probes(
             ready=self._awaited,
             remark=self.source.remark,
+            objects=self.source.objects,
             replica=self.told.replica,
             collections=self._sizes,
             collection=self._keys,
@@ -219,6 +223,9 @@ class Manifests:
 
     def awaited(self) -> str:
         return "" if self._loaded else "waiting for the manifests"
+
+    def objects(self) -> list[str]:
+        return []
 
     def remark(self) -> str:
         return ""

@@ -27,6 +27,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.awaited, self.aged, self.metrics = "", False, Metrics()
+        self.objects: list[str] = []
         self.metrics.watch(collection_sizes(lambda: SIZES))
         self.address = ""
 
@@ -35,6 +36,7 @@ class Stage:
         return admin.Probes(
             ready=lambda: self.awaited,
             remark=lambda: "Gateway: last heard of 3 s ago" if self.aged else "",
+            objects=lambda: self.objects,
             replica=lambda: Replica(tidegate="1.0", streams=(Stream(node="n1", types={CLUSTER: Type(wanted=2)}),)),
             collections=lambda: SIZES,
             collection={"http_routes": ["HTTPRoute/default/a"]}.get,
@@ -120,6 +122,18 @@ async def test_metrics_and_probes_may_be_asked_from_elsewhere_but_nothing_else()
     assert (200, "/healthz\n/metrics\n/readyz\n/status\n") == index
     pages = dict.fromkeys(("/healthz", "/metrics", "/readyz", "/status"), 200)
     assert pages | {"/debug": 404, "/debug/streams": 404} == found
+
+
+async def test_objects_that_are_awaited_are_named_on_this_machine_alone(stage: Stage) -> None:
+    """S9: the page that may be asked from elsewhere names no object of a tenant."""
+    stage.awaited, stage.objects = "waiting for 1 of Secret", ["Secret/default/pair"]
+    here = await stage.get("/readyz")
+    async with admin.serve_metrics("127.0.0.1:0", stage.metrics, stage.probes) as address:
+        stage.address = address
+        elsewhere = await stage.get("/readyz")
+
+    assert (503, "waiting for 1 of Secret\nSecret/default/pair\n") == here
+    assert (503, "waiting for 1 of Secret\n") == elsewhere
 
 
 @pytest.mark.parametrize("listen", ["::1:0", "[::1]:0"])

@@ -10,6 +10,7 @@ a route that moved to a Service of the time of the outage must not come before t
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
@@ -93,12 +94,18 @@ class KubernetesSource:
             self._referenced.want(self._wanted())
 
     def awaited(self) -> str:
-        """What keeps this from being loaded; "" once it is, for good."""
+        """What keeps this from being loaded, by kinds; "" once it is, for good."""
         if self.synced.is_set():
             return ""
         awaited = sorted(kind for kind, followed in self._followed.items() if not followed.synced)
-        awaited = awaited or [str(ref) for ref in self._referenced.unanswered()]
-        return f"waiting for the API server: {', '.join(awaited[:20]) or 'the first commit'}"
+        if not awaited:
+            numbers = Counter(ref.kind for ref in self._referenced.unanswered())
+            awaited = [f"{number} of {kind}" for kind, number in sorted(numbers.items())]
+        return f"waiting for the API server: {', '.join(awaited) or 'the first commit'}"
+
+    def objects(self) -> list[str]:
+        """Some of the objects that keep this from being loaded."""
+        return [] if self.synced.is_set() else [str(ref) for ref in self._referenced.unanswered()[:20]]
 
     def ages(self) -> dict[str, float]:
         """By kind, how long ago the server last said something; of kinds that it has."""

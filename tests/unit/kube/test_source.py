@@ -401,6 +401,17 @@ async def test_a_secret_that_can_never_be_read_holds_up_nothing_else(kube: KubeA
     assert {} == world.missing
 
 
+async def test_what_is_awaited_is_said_by_kinds_and_named_apart(kube: KubeApi, world: World) -> None:
+    """S9: what anybody may read has numbers, as names of Secrets are their tenants' own."""
+    kube.script("secrets", "list", "silent")
+    world.wanted = {SECRET}
+    async with following(kube, world) as source:
+        await kube.until(lambda: any(asked.resource == "secrets" for asked in kube.requests))
+
+        assert "waiting for the API server: 1 of Secret" == source.awaited()
+        assert ["Secret/default/pair"] == source.objects()
+
+
 async def test_a_server_that_is_away_never_answers_for_a_secret(kube: KubeApi, world: World) -> None:
     """X15: however often it cannot be reached, nothing is loaded without what only it knows."""
     cuts: list[Fault] = ["cut"] * 12
