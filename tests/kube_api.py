@@ -103,6 +103,7 @@ class Asked(NamedTuple):
     path: str
     query: dict[str, str]
     body: Any
+    authorization: str = ""
 
     @property
     def plain(self) -> str:
@@ -334,7 +335,8 @@ class KubeApi:
         body = await request.read()
         decoded = yaml.safe_load(body) if request.content_type == APPLY else msgspec.json.decode(body or b"null")
         resource = target.resource if isinstance(target, Target) else ""
-        asked = Asked(request.method, resource, request.path, dict(request.query), decoded)
+        authorization = request.headers.get("Authorization", "")
+        asked = Asked(request.method, resource, request.path, dict(request.query), decoded, authorization)
         self.requests.append(asked)
         self._wake()
         try:

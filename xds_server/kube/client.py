@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -17,6 +17,8 @@ import msgspec
 from kubernetes_asyncio import client
 from kubernetes_asyncio import config as kube_config
 from kubernetes_asyncio.config.config_exception import ConfigException
+
+from xds_server.kube.renewal import Renewal
 
 JSON: Final = "application/json"
 APPLY: Final = "application/apply-patch+yaml"
@@ -27,6 +29,8 @@ MOST_CONNECTIONS: Final = 512
 """Twice what is watched at most: each watch keeps one, and a Lease must never wait for it."""
 
 _CONNECT_S: Final = 10.0
+_UNUSABLE: Final = (ConfigException, OSError, ValueError, KeyError, TypeError, AssertionError, RuntimeError)
+"""What kubernetes-asyncio, plugins and files of credentials raise."""
 _LONGEST_MESSAGE: Final = 1024
 
 Configuration = Any
@@ -61,7 +65,7 @@ class Api:
     """One API server, with the connections to it."""
 
     def __init__(self, configuration: Configuration) -> None:
-        self._client = client.ApiClient(configuration)
+        self._client, self._configuration = client.ApiClient(configuration), configuration
         self.host = str(configuration.host).rstrip("/")
 
     async def close(self) -> None:
@@ -112,24 +116,51 @@ class Api:
             headers["Content-Type"] = content_type
         rest = self._client.rest_client
         try:
-            await self._client.update_params_for_auth(headers, [], ["BearerToken"])
-            asked = rest.pool_manager.request(
-                method,
-                self.host + path,
-                params=params,
-                data=body,
-                headers=headers,
-                timeout=timeout,
-                proxy=rest.proxy,
-                server_hostname=rest.server_hostname,
-                allow_redirects=False,
-            )
-            async with asked as response:
+            async with AsyncExitStack() as stack:
+                for renewed in (False, True):
+                    await self._believed(headers)
+                    asked = rest.pool_manager.request(
+                        method,
+                        self.host + path,
+                        params=params,
+                        data=body,
+                        headers=headers,
+                        timeout=timeout,
+                        proxy=rest.proxy,
+                        server_hostname=rest.server_hostname,
+                        allow_redirects=False,
+                    )
+                    response = await stack.enter_async_context(asked)
+                    if response.status != 401 or renewed or not await self._renewed(headers):
+                        break
+                    response.release()
                 if not 200 <= response.status < 300:
                     raise _refusal(response, await response.content.read(1 << 16))
                 yield response
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
             raise ApiError(0, type(error).__name__, str(error)[:_LONGEST_MESSAGE] or "no answer in time") from error
+
+    async def _believed(self, headers: dict[str, str]) -> None:
+        """Set the token as it is now."""
+        try:
+            await self._client.update_params_for_auth(headers, [], ["BearerToken"])
+        except _UNUSABLE as error:
+            raise _no_credentials(error) from error
+
+    async def _renewed(self, headers: Mapping[str, str]) -> bool:
+        """Whether there is another token than the one that was refused."""
+        renewal = self._configuration.refresh_api_key_hook
+        if not isinstance(renewal, Renewal):
+            return False
+        try:
+            return await renewal.renew(self._configuration, headers.get("authorization", ""))
+        except _UNUSABLE as error:
+            raise _no_credentials(error) from error
+
+
+def _no_credentials(error: Exception) -> ApiError:
+    text = str(error)[:_LONGEST_MESSAGE] or "no answer in time"
+    return ApiError(0, type(error).__name__, f"the credentials cannot be renewed: {text}")
 
 
 def decoded(body: bytes, type_: type[T]) -> T:
@@ -181,8 +212,10 @@ async def credentials(kubeconfig: Path | None = None, context: str | None = None
                 kube_config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
                 return configuration
         named = None if kubeconfig is None else str(kubeconfig)
-        await kube_config.load_kube_config(named, context=context, client_configuration=configuration)
-    except (ConfigException, OSError, ValueError, KeyError, TypeError) as error:
+        renewal = Renewal(named, context)
+        await renewal.load(configuration)
+        configuration.refresh_api_key_hook = renewal
+    except _UNUSABLE as error:
         where = kubeconfig or "the service account of a pod, or the kubeconfig of this user,"
         raise CredentialsError(f"{where} cannot be used: {str(error)[:512]}; name one by --kubeconfig") from None
     return configuration

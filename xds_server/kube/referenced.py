@@ -37,7 +37,7 @@ An object that fails for longer is most likely broken for good, as one that cann
 everything else waits for its answer.
 """
 
-_PASSING: Final = frozenset({408, 410, 429})
+_PASSING: Final = frozenset({401, 408, 410, 429})  # 401: a token is renewed
 
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 

@@ -401,6 +401,16 @@ async def test_a_secret_that_can_never_be_read_holds_up_nothing_else(kube: KubeA
     assert {} == world.missing
 
 
+async def test_a_token_that_is_refused_says_nothing_of_a_secret(kube: KubeApi, world: World) -> None:
+    """401 is no word on the object: tokens expire, and the next one may read it."""
+    kube.apply(secret())
+    kube.script("secrets", "list", *[Refusal(401, "Unauthorized")] * 3)
+    world.wanted = {SECRET}
+    async with following(kube, world) as source:
+        await source.synced.wait()
+        assert (["pair"], {}) == (world.names("Secret"), world.missing)
+
+
 async def test_what_is_awaited_is_said_by_kinds_and_named_apart(kube: KubeApi, world: World) -> None:
     """S9: what anybody may read has numbers, as names of Secrets are their tenants' own."""
     kube.script("secrets", "list", "silent")
