@@ -163,9 +163,14 @@ def remote_signer(address: str, server_name: str, authority: Path, token: Path, 
 
     def read() -> tuple[bytes, str]:
         try:
-            return authority.read_bytes(), token.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
+            trusted, bearer = authority.read_bytes(), token.read_text().strip()
+        except OSError as error:
             raise SignError(f"{authority} or {token} cannot be read: {error}") from None
+        except UnicodeDecodeError:
+            bearer = ""
+        if not bearer or not bearer.isascii() or not bearer.isprintable() or " " in bearer:
+            raise SignError(f"{token} holds no token: mount one of a service account there")
+        return trusted, bearer
 
     async def signed(request: bytes) -> bytes:
         trusted, bearer = read()

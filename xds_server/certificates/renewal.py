@@ -48,10 +48,24 @@ def read(directory: Path) -> Pair | None:
 
 
 def write(directory: Path, pair: Pair) -> None:
-    """Put a pair in the place of the one before."""
+    """Put a pair in the place of the one before, or leave that one as it is.
+
+    :raises OSError: it cannot be written; nothing of it is left.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     before = (directory / _DATA).readlink().name if (directory / _DATA).is_symlink() else ""
     new = directory / f"..{loaded(pair.certificate).serial_number:x}"
+    try:
+        _place(directory, new, pair)
+    except OSError:
+        if before != new.name:
+            shutil.rmtree(new, ignore_errors=True)
+        raise
+    if before and before != new.name:
+        shutil.rmtree(directory / before, ignore_errors=True)
+
+
+def _place(directory: Path, new: Path, pair: Pair) -> None:
     new.mkdir(mode=0o700, exist_ok=True)
     replace(new / CERTIFICATE, pair.certificate)
     replace(new / KEY, pair.key)
@@ -63,8 +77,6 @@ def write(directory: Path, pair: Pair) -> None:
             (directory / name).unlink(missing_ok=True)
             (directory / name).symlink_to(f"{_DATA}/{name}")
     link.replace(directory / _DATA)
-    if before and before != new.name:
-        shutil.rmtree(directory / before, ignore_errors=True)
 
 
 def is_usable(pair: Pair | None, uri: str, now: datetime) -> bool:
@@ -82,6 +94,7 @@ async def renew(directory: Path, uri: str, sign: Signer) -> None:
 
     :raises SignError: it is refused, or nobody answers.
     :raises CertificateError: what came is not what was asked for.
+    :raises OSError: it cannot be written.
     """
     key = new_key()
     pair = Pair(await sign(new_request(key)), key)
@@ -104,7 +117,10 @@ async def obtain(directory: Path, uri: str, sign: Signer, chance: Callable[[], f
 async def keep(
     directory: Path, uri: str, sign: Signer, every_s: float = 60.0, chance: Callable[[], float] = random.random
 ) -> NoReturn:
-    """Renew in time, for ever: a refusal is told and tried again, while the certificate that works stays."""
+    """Renew in time, for ever: a failure is told and tried again, while the certificate that works stays.
+
+    It ends by nothing but cancellation: it runs beside Envoy, which is not to stop for it.
+    """
     attempt = 0
     while True:
         due = is_renewed(read(directory), uri, datetime.now(UTC))
@@ -116,9 +132,15 @@ async def _tried(directory: Path, uri: str, sign: Signer) -> bool:
     try:
         await renew(directory, uri, sign)
     except (SignError, CertificateError) as error:
-        log.warning("no certificate", uri=uri, reason=str(error))
-        return False
-    return True
+        reason = str(error)
+    except OSError as error:
+        reason = f"{directory} cannot be written: {error.strerror or type(error).__name__}: free its disk, or change it"
+    except Exception as error:  # noqa: BLE001  # its text may hold the token
+        reason = f"a defect of Tidegate, {type(error).__name__}: report it"
+    else:
+        return True
+    log.warning("no certificate", uri=uri, reason=reason)
+    return False
 
 
 def _is_ours(pair: Pair, uri: str) -> bool:
