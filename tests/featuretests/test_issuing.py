@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +47,17 @@ class Issuer:
                 timeout=20,
             )
             return identity_pb2.SignNodeResponse.FromString(answered).certificate
+
+    async def mute(self, stack: AsyncExitStack, calls: int = 1) -> list[Any]:
+        """Calls of a connection that say no more than who calls, and that in the form of a proxy."""
+        trust = grpc.ssl_channel_credentials(self.authority.certificate)
+        options = [("grpc.ssl_target_name_override", "localhost"), ("grpc.use_local_subchannel_pool", 1)]
+        channel = await stack.enter_async_context(
+            grpc.aio.secure_channel(f"127.0.0.1:{self.port}", trust, options=options)
+        )
+        await channel.channel_ready()
+        method: Any = channel.stream_stream(METHOD)
+        return [method(metadata=(("authorization", f"Bearer {GOOD}"),)) for _ in range(calls)]
 
     async def refused(self, **fields: Any) -> tuple[grpc.StatusCode, str]:
         with pytest.raises(grpc.aio.AioRpcError) as error:
@@ -216,6 +228,62 @@ async def test_the_service_is_all_that_there_is_on_its_port(tmp_path: Path) -> N
 
     assert [grpc.StatusCode.UNIMPLEMENTED] * 3 == codes
     assert grpc.StatusCode.RESOURCE_EXHAUSTED == too_long
+
+
+async def test_who_says_nothing_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 strangers with a connection each, and one with 40 calls: a proxy gets its certificate, and all of them end."""
+    monkeypatch.setattr(service, "_MESSAGE_S", 2.0)
+    async with running(tmp_path) as issuer, AsyncExitStack() as stack:
+        mute = [call for _ in range(40) for call in await issuer.mute(stack)]
+        mute += await issuer.mute(stack, calls=40)
+        certificate = await issuer.sign()
+        [asked] = issuer.reviews.asked
+        codes = [await call.code() for call in mute[:40]]
+        details = {await call.details() for call in mute[:40]}
+
+    assert Node("node-a") == identity(certificate, "tidegate.local")
+    assert GOOD == asked["spec"]["token"]
+    assert ([grpc.StatusCode.DEADLINE_EXCEEDED] * 40, {"no message came in 2 s: send a request"}) == (codes, details)
+
+
+async def test_of_many_mute_calls_the_oldest_makes_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory for those who say nothing is bounded, and who comes last is not shut out by it."""
+    monkeypatch.setattr(service, "_MUTE_CALLS", 3)
+    monkeypatch.setattr(service, "_MESSAGE_S", 3600.0)
+    async with running(tmp_path) as issuer, AsyncExitStack() as stack:
+        mute = [call for _ in range(8) for call in await issuer.mute(stack)]
+        ended = [asyncio.ensure_future(call.code()) for call in mute]
+        async with asyncio.timeout(20):
+            while sum(each.done() for each in ended) < 5:
+                await asyncio.wait({each for each in ended if not each.done()}, return_when=asyncio.FIRST_COMPLETED)
+        codes = {each.result() for each in ended if each.done()}
+
+        assert Node("node-a") == identity(await issuer.sign(), "tidegate.local")
+    assert {grpc.StatusCode.DEADLINE_EXCEEDED} == codes
+    await asyncio.gather(*ended)
+
+
+async def test_a_connection_ends_by_its_age_whatever_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that says nothing does not keep its connection past the grace."""
+    monkeypatch.setattr(service, "_MESSAGE_S", 3600.0)
+    monkeypatch.setattr(service, "_AGE_MS", 100)
+    monkeypatch.setattr(service, "_GRACE_MS", 100)
+    async with running(tmp_path) as issuer, AsyncExitStack() as stack, asyncio.timeout(20):
+        [call] = await issuer.mute(stack)
+
+        assert grpc.StatusCode.UNAVAILABLE == await call.code()
+
+
+@pytest.mark.parametrize("message", [None, b"\xff junk"])
+async def test_a_call_without_a_request_is_said(tmp_path: Path, message: bytes | None) -> None:
+    """None at all, or something else."""
+    async with running(tmp_path) as issuer, AsyncExitStack() as stack:
+        [call] = await issuer.mute(stack)
+        if message is not None:
+            await call.write(message)
+        await call.done_writing()
+
+        assert grpc.StatusCode.INVALID_ARGUMENT == await call.code()
 
 
 async def test_neither_token_nor_key_is_logged(tmp_path: Path) -> None:

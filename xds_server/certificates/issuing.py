@@ -2,10 +2,12 @@
 
 A caller proves by a token of its pod on which node it runs, and gets a certificate for that node and no other.
 Whatever cannot be verified is refused: also when the API server, which knows tokens, does not answer.
+Anybody may dial, and keeps nobody out who says nothing: a place is for a call whose token and message are there.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError
 
 from xds_server.certificates.authority import CertificateError, Pair, fits, sign_request
 from xds_server.certificates.token_review import PATH, RefusedError, bound, review
@@ -32,6 +35,11 @@ _LONGEST_MESSAGE: Final = 16_384
 _LONGEST_TOKEN: Final = 16_384
 _LONGEST_NAME: Final = 256
 _CALLS: Final = 32
+_CALLS_OF_A_CONNECTION: Final = 4
+_MUTE_CALLS: Final = 512  # with one more, the one that has been mute for the longest is ended
+_MESSAGE_S: Final = 5.0
+_AGE_MS: Final = 60_000
+_GRACE_MS: Final = 15_000  # longer than a review
 _REVIEW_S: Final = 10.0
 _STOP_S: Final = 1.0
 
@@ -63,15 +71,14 @@ async def issuing(api: Api, options: IssuerOptions) -> AsyncIterator[int]:
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", _LONGEST_MESSAGE),
             ("grpc.max_metadata_size", 2 * _LONGEST_TOKEN),
-            ("grpc.max_connection_age_ms", 60_000),
+            ("grpc.max_concurrent_streams", _CALLS_OF_A_CONNECTION),
+            ("grpc.max_connection_age_ms", _AGE_MS),
+            ("grpc.max_connection_age_grace_ms", _GRACE_MS),
             ("grpc.max_connection_idle_ms", 10_000),
         ],
-        maximum_concurrent_rpcs=_CALLS,
     )
-    signer = _Issuer(api, options)
-    method = grpc.unary_unary_rpc_method_handler(
-        signer.sign, identity_pb2.SignNodeRequest.FromString, identity_pb2.SignNodeResponse.SerializeToString
-    )
+    # On the wire a stream of one message is a unary call; it is one that has a time to say something.
+    method: Any = grpc.stream_stream_rpc_method_handler(_Issuer(api, options).sign)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"SignNode": method}),))
     port = add_port(server, options.host, options.port, server_credentials(options.certificate, options.key))
     await server.start()
@@ -90,18 +97,54 @@ class _Refusal(Exception):
 class _Issuer:
     def __init__(self, api: Api, options: IssuerOptions) -> None:
         self._api, self._options = api, options
+        self._mute: dict[asyncio.Future[Any], None] = {}
+        self._calls = 0
 
-    async def sign(self, request: Any, context: Any) -> Any:
+    async def sign(self, _: Any, context: Any) -> None:
         try:
-            return await self._signed(request, context.invocation_metadata() or ())
+            token = _bearer(context.invocation_metadata() or ())
+            request = await self._received(context)
+            answer = await self._placed(request, token)
         except _Refusal as refusal:
             log.warning("certificate refused", peer=context.peer(), reason=str(refusal))
             await context.abort(refusal.code, str(refusal))
+        else:
+            await context.write(answer.SerializeToString())
 
-    async def _signed(self, request: Any, metadata: Any) -> Any:
+    async def _received(self, context: Any) -> Any:
+        """The message; who sends none is not waited for."""
+        reading = asyncio.ensure_future(context.read())
+        self._mute[reading] = None
+        try:
+            if len(self._mute) > _MUTE_CALLS:
+                next(iter(self._mute)).cancel()
+            await asyncio.wait({reading}, timeout=_MESSAGE_S)
+        finally:
+            del self._mute[reading]
+            answered = not reading.cancel() and not reading.cancelled()
+        if not answered:
+            raise _Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, f"no message came in {_MESSAGE_S:g} s: send a request")
+        message = reading.result()
+        if message is grpc.aio.EOF:
+            raise _Refusal(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message: send a request")
+        try:
+            return identity_pb2.SignNodeRequest.FromString(message)
+        except DecodeError:
+            raise _Refusal(grpc.StatusCode.INVALID_ARGUMENT, "the message is not a request for a node") from None
+
+    async def _placed(self, request: Any, token: str) -> Any:
+        if self._calls >= _CALLS:
+            raise _Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_CALLS} requests are looked at: try again")
+        self._calls += 1
+        try:
+            return await self._signed(request, token)
+        finally:
+            self._calls -= 1
+
+    async def _signed(self, request: Any, token: str) -> Any:
         options = self._options
         try:
-            answer = await self._reviewed(_token(metadata))
+            answer = await self._reviewed(token)
             who = bound(answer, options.namespace, options.account)
         except RefusedError as error:
             raise _Refusal(grpc.StatusCode.UNAUTHENTICATED, str(error)) from None
@@ -138,6 +181,13 @@ class _Issuer:
         if not fits(pair):
             raise CertificateError("tls.key is not that of tls.crt")
         return pair
+
+
+def _bearer(metadata: Any) -> str:
+    try:
+        return _token(metadata)
+    except RefusedError as error:
+        raise _Refusal(grpc.StatusCode.UNAUTHENTICATED, str(error)) from None
 
 
 def _token(metadata: Any) -> str:
