@@ -454,9 +454,10 @@ class KubeApi:
         if target.subresource == "status":
             kept = dict(found or {})
             if "." not in target.served.group or target.served.group == "networking.k8s.io":
-                # Of what is built in, and no custom resource, a status brings labels and annotations along.
-                named = {k: v for k, v in kept["metadata"].items() if k not in {"labels", "annotations"}}
-                brought = {k: v for k, v in merged["metadata"].items() if k in {"labels", "annotations"}}
+                # Of what is built in, and no custom resource, a status brings all of the metadata that is the users'.
+                users = {"labels", "annotations", "finalizers", "ownerReferences"}
+                named = {k: v for k, v in kept["metadata"].items() if k not in users}
+                brought = {k: v for k, v in merged.get("metadata", {}).items() if k in users}
                 kept["metadata"] = named | brought
             merged = {**kept, "status": merged.get("status")}
         elif found is not None and "status" in found:

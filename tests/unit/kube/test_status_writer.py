@@ -320,9 +320,10 @@ spec: {ingressClassName: tidegate, defaultBackend: {service: {name: app, port: {
     assert {"loadBalancer": {}} == (kube.object("Ingress", "default", "app") or {})["status"]
 
 
-async def test_labels_and_annotations_are_the_users(kube: KubeApi) -> None:
+async def test_labels_annotations_and_finalizers_are_the_users(kube: KubeApi) -> None:
     """Of an Ingress the API server takes them from whoever puts a status: what is written is the status alone."""
-    metadata = "{name: app, namespace: default, labels: {team: a}, annotations: {ingress.tidegate.dev/b: c}}"
+    metadata = "{name: app, namespace: default, labels: {team: a}, annotations: {ingress.tidegate.dev/b: c}"
+    metadata += ", finalizers: [example.com/f]}"
     spec = "{ingressClassName: tidegate, defaultBackend: {service: {name: app, port: {number: 80}}}}"
     kube.apply(
         f"{{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {metadata}, spec: {spec}}}",
@@ -334,7 +335,8 @@ async def test_labels_and_annotations_are_the_users(kube: KubeApi) -> None:
     found = kube.object("Ingress", "default", "app") or {}
 
     assert found["status"]["loadBalancer"]["ingress"]
-    assert ({"team": "a"}, {"ingress.tidegate.dev/b": "c"}) == (
+    assert ({"team": "a"}, {"ingress.tidegate.dev/b": "c"}, ["example.com/f"]) == (
         found["metadata"]["labels"],
         found["metadata"]["annotations"],
+        found["metadata"]["finalizers"],
     )
