@@ -126,12 +126,32 @@ def test_the_walk_through_sees_what_it_expects(installation: Installation) -> No
     assert (0, ", 0 different") == (done.returncode, done.stdout.strip()[-13:]), done.stdout + done.stderr
 
 
-def test_labels_and_annotations_are_the_users(installation: Installation) -> None:
-    """An Ingress whose status was written is otherwise as its author has made it."""
-    found = installation.cluster.get("/apis/networking.k8s.io/v1/namespaces/default/ingresses/basic-ingress")
+def test_labels_annotations_and_finalizers_are_the_users(installation: Installation) -> None:
+    """An Ingress whose status was written is otherwise as its author has made it; a cleared status is cleared."""
+    cluster = installation.cluster
+    path = "/apis/networking.k8s.io/v1/namespaces/default/ingresses/kept"
+    theirs = {"labels": {"team": "a"}, "annotations": {"example.com/b": "c"}, "finalizers": ["example.com/f"]}
+    backend = {"service": {"name": "echo", "port": {"number": 80}}}
+    ingress = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": "kept", "namespace": "default", **theirs},
+        "spec": {"ingressClassName": "tidegate", "defaultBackend": backend},
+    }
 
-    assert {"ingress.tidegate.dev/loadbalancer-mode": "shared"} == found["metadata"]["annotations"]
-    assert found["status"]["loadBalancer"]["ingress"]
+    def addressed() -> list[Any]:
+        return list(cluster.get(path)["status"].get("loadBalancer", {}).get("ingress", ()))
+
+    cluster.apply(ingress)
+    cluster.wait(addressed, "an address of the Ingress")
+    written = cluster.get(path)["metadata"]
+    cluster.patch(path, {"spec": {"ingressClassName": "other"}})
+    cluster.wait(lambda: not addressed(), "no address of the Ingress")
+    cleared = cluster.get(path)["metadata"]
+    cluster.patch(path, {"metadata": {"finalizers": None}})
+    cluster.delete(path)
+
+    assert [theirs] * 2 == [{name: found[name] for name in theirs} for found in (written, cleared)]
 
 
 def test_status_finds_nothing_wrong(installation: Installation) -> None:
