@@ -24,6 +24,7 @@ from xds_server.ingestion.sources import Settings
 from xds_server.kube.client import Api, CredentialsError, credentials
 from xds_server.kube.contact import Contact
 from xds_server.kube.generated_writer import GeneratedWriter
+from xds_server.kube.kinds import read_kinds
 from xds_server.kube.lease import Elector, identity
 from xds_server.kube.reflector import Link
 from xds_server.kube.source import KubernetesSource
@@ -274,7 +275,7 @@ async def reading(plane: ControlPlane, cluster: Cluster) -> AsyncIterator[Status
 def attached(plane: ControlPlane, link: Link, cluster: Cluster) -> Statuses:
     """Let an API server be the source of a control plane, and hear what became of its objects."""
     wanted = plane.pipeline.ingested.wanted_objects
-    source = KubernetesSource(link, plane.controller, lambda: wanted)
+    source = KubernetesSource(link, plane.controller, lambda: wanted, read_kinds(cilium_pools=cluster.cilium_pools))
 
     def committed(changes: Changes) -> None:
         if wanted.name in changes:

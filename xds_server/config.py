@@ -39,6 +39,7 @@ class Cluster:
 
     `namespace` is where the Lease of the replicas is, `pod` the name under which this one may hold it, and `ip` the
     address at which the others reach it.
+    `cilium_pools`: Cilium's pools are read, since Cilium does not give their addresses away.
     """
 
     kubeconfig: Path | None = None
@@ -46,6 +47,7 @@ class Cluster:
     namespace: str = DEFAULT_NAMESPACE
     pod: str = ""
     ip: str = ""
+    cilium_pools: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Config:
     port_offset: int = 0
     ingress_mode: LoadBalancerMode = "dedicated"
     exposure: ExposureType = "Address"
+    host_ports: tuple[range, ...] = ()
     default_tls_secret: str = ""
     xds_listen: str = ""
     xds_tls: TlsFiles | None = None
@@ -126,6 +129,17 @@ def add_manifests(parser: argparse.ArgumentParser, *, required: bool = True) -> 
         help="how Gateways and Ingresses are reached where neither parameters nor annotations say it (default Address)",
     )
     parser.add_argument(
+        "--cilium-pools",
+        action="store_true",
+        help="give the addresses of CiliumLoadBalancerIPPools of a cluster away, where Cilium itself does not",
+    )
+    parser.add_argument(
+        "--host-ports",
+        default=None,
+        metavar="PORT[-PORT],...",
+        help="the nodes' ports that everybody may be exposed by (default: none, and with -f all)",
+    )
+    parser.add_argument(
         "--default-tls-secret",
         default="",
         metavar="NAMESPACE/NAME",
@@ -177,6 +191,7 @@ def config(flags: argparse.Namespace) -> Config:
         port_offset=_offset(flags.port_offset),
         ingress_mode=flags.ingress_mode,
         exposure=flags.exposure,
+        host_ports=_host_ports(("" if cluster else "1-65535") if flags.host_ports is None else flags.host_ports),
         default_tls_secret=_secret(flags.default_tls_secret),
         xds_listen=given.get("xds_listen") or "",
         xds_tls=_tls(given),
@@ -204,6 +219,7 @@ def _cluster(given: dict[str, object]) -> Cluster | None:
         os.environ.get("POD_NAMESPACE") or DEFAULT_NAMESPACE,
         os.environ.get("POD_NAME", ""),
         os.environ.get("POD_IP", ""),
+        bool(given.get("cilium_pools")),
     )
 
 
@@ -244,6 +260,17 @@ def _offset(offset: int) -> int:
     if not 0 <= offset < 65535:
         raise ConfigError(f"--port-offset {offset}: must be between 0 and 65534")
     return offset
+
+
+def _host_ports(text: str) -> tuple[range, ...]:
+    found = []
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        numbers = [int(each) if each.isascii() and each.isdecimal() else 0 for each in (first, last or first)]
+        if not 1 <= numbers[0] <= numbers[1] <= 65535:
+            raise ConfigError(f"--host-ports {text}: {part!r} is no port and no range; give 80,443,8000-8999")
+        found.append(range(numbers[0], numbers[1] + 1))
+    return tuple(found)
 
 
 def _secret(text: str) -> str:

@@ -25,6 +25,7 @@ def embedded_pipeline(config: Config) -> Pipeline:
             highest_port=65535 - config.port_offset,
             loadbalancer_mode=config.ingress_mode,
             exposure=Exposure(type=config.exposure),
+            host_ports=config.host_ports,
             default_tls_secret=ObjectRef("Secret", namespace, name) if name else None,
         ),
         TranslationSettings(port_offset=config.port_offset),

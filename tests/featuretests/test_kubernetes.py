@@ -115,8 +115,8 @@ class Mesh:
 
 
 @asynccontextmanager
-async def mesh(kube: KubeApi, directory: Path) -> AsyncIterator[Mesh]:
-    cluster = Cluster(kube.kubeconfig(directory / "kubeconfig"))
+async def mesh(kube: KubeApi, directory: Path, *, cilium_pools: bool = False) -> AsyncIterator[Mesh]:
+    cluster = Cluster(kube.kubeconfig(directory / "kubeconfig"), cilium_pools=cilium_pools)
     plane = ControlPlane(Config(cluster=cluster, state=directory, admin=""))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(reading(plane, cluster))
@@ -129,6 +129,22 @@ async def mesh(kube: KubeApi, directory: Path) -> AsyncIterator[Mesh]:
             for task in running:
                 task.cancel()
             await asyncio.wait(running)
+
+
+@pytest.mark.parametrize("reads", [False, True])
+async def test_pools_of_cilium_are_listed_only_when_told_to(kube: KubeApi, tmp_path: Path, *, reads: bool) -> None:
+    """Without the right to list them the control plane is ready, for it does not ask; with the flag they are pools."""
+    pool = POOL.replace("tidegate.dev/v1alpha1", "cilium.io/v2").replace(
+        "LoadBalancerIPPool", "CiliumLoadBalancerIPPool"
+    )
+    kube.apply(pool.replace("name: all", "name: theirs").replace("192.0.2.0", "198.51.100.0"))
+    if not reads:
+        kube.script("ciliumloadbalancerippools", "list", *[Refusal(403, "Forbidden")] * 100)
+    async with mesh(kube, tmp_path, cilium_pools=reads) as made:
+        await made.plane.loaded.wait()
+        asked = any(request.resource == "ciliumloadbalancerippools" for request in kube.requests)
+
+    assert reads == asked
 
 
 async def test_the_api_server_and_a_directory_are_served_alike(kube: KubeApi, tmp_path: Path) -> None:

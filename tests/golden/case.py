@@ -16,6 +16,7 @@ from google.protobuf.json_format import MessageToDict
 
 from tests.envoy_validate import decoded
 from xds_server.files.directory import Directory
+from xds_server.ingestion.frontend_ports import ALL
 from xds_server.ingestion.sources import Settings
 from xds_server.model.resource import LISTENER, Resource, ResourceKey
 from xds_server.pipeline import Pipeline
@@ -58,7 +59,12 @@ def outputs(name: str) -> tuple[Path, Path]:
 def outcome(path: Path) -> Outcome:
     scan = Directory([path]).load()
     pipeline = Pipeline.declare(
-        Settings(undeclared_classes=("tidegate", "cilium"), allow_local_endpoints=True, pool=("127.80.0.0/16",)),
+        Settings(
+            undeclared_classes=("tidegate", "cilium"),
+            allow_local_endpoints=True,
+            pool=("127.80.0.0/16",),
+            host_ports=ALL,
+        ),
         TranslationSettings(vhds_threshold=20),
     )
     pipeline.apply(scan.changes.items())

@@ -12,6 +12,7 @@ from xds_server.embedded import embedded_pipeline
 from xds_server.files.directory import Directory
 from xds_server.files.problems import Notice, Problem
 from xds_server.kube.client import Api, CredentialsError, credentials
+from xds_server.kube.kinds import read_kinds
 from xds_server.kube.once import NotReadableError, everything, referenced
 from xds_server.model.refs import ObjectRef
 from xds_server.pipeline import Pipeline
@@ -51,7 +52,7 @@ async def _of_cluster(config: Config, cluster: Cluster) -> Offline:
         raise ConfigError(str(error)) from None
     pipeline = cluster_pipeline(config)
     try:
-        changes = await everything(api)
+        changes = await everything(api, read_kinds(cilium_pools=cluster.cilium_pools))
         pipeline.apply(changes.models.items())
         for ref, found in (await referenced(api, pipeline.ingested.wanted_objects)).items():
             pipeline.put(ref, found.model)

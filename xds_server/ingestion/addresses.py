@@ -47,6 +47,7 @@ class WantedFrontend:
 
     `held` are those that it has, as its status says; `labels` are what pools select by.
     One that is exposed otherwise than by an address of its own is given ports, of the nodes those of `host_ports`.
+    Those of the nodes must be `allowed_host_ports`.
     What is `passed` is put on the objects that are generated for it.
     One that is `undecided` is given nothing, since what it asks for cannot be told now; what it holds stays its own.
     """
@@ -60,6 +61,7 @@ class WantedFrontend:
     sharing: Sharing | None = None
     exposure: Exposure = field(default_factory=Exposure)
     host_ports: Mapping[int, int] = field(default_factory=dict)
+    allowed_host_ports: tuple[range, ...] = ()
     passed_labels: Labels = field(default_factory=dict)
     passed_annotations: Labels = field(default_factory=dict)
     undecided: bool = False
@@ -103,7 +105,8 @@ def assigned(
 
 def _ports(wanted: WantedFrontend) -> WantedPorts:
     host = {port: wanted.host_ports.get(port, port) for port in wanted.ports}
-    return WantedPorts(wanted.ref, wanted.ports, host if wanted.exposure.type == "HostPort" else None)
+    at_host = wanted.exposure.type == "HostPort"
+    return WantedPorts(wanted.ref, wanted.ports, host if at_host else None, wanted.allowed_host_ports)
 
 
 def assignments(pools: Iterable[Pool], wanted: Iterable[WantedFrontend]) -> Iterator[Frontend]:

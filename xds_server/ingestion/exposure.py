@@ -11,6 +11,7 @@ from typing import Any
 from msgspec.structs import fields, replace
 
 from xds_server.graph import Fetch
+from xds_server.ingestion.frontend_ports import USUAL
 from xds_server.ingestion.sources import Sources
 from xds_server.ingestion.values import shown
 from xds_server.model.refs import ObjectRef
@@ -48,6 +49,11 @@ def gateway_exposure(
         field = "spec.infrastructure.parametersRef"
         own = _exposure(fetch, sources, field, infrastructure.parameters_ref, gateway.metadata.namespace)
     return merged(of_class, own) or usual
+
+
+def allowed_host_ports(operators: Exposure, of_everybody: tuple[range, ...]) -> tuple[range, ...]:
+    """The nodes' ports that a frontend may have; `operators` is how it would be exposed if its author said nothing."""
+    return (*of_everybody, *USUAL) if operators.type == "HostPort" else of_everybody
 
 
 def merged(of_class: Exposure | None, own: Exposure | None) -> Exposure | None:

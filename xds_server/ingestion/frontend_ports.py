@@ -5,7 +5,7 @@ It must not know what is served there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -15,15 +15,24 @@ from xds_server.model.refs import ObjectRef
 FIRST: Final = 20_000
 COUNT: Final = 10_000
 """Below the node ports of Kubernetes, and below the ports that Linux gives to connections."""
+OWN: Final = frozenset({15010, 15011, 15080, 15081, 15090})
+"""Where the control plane and the proxies listen themselves."""
+USUAL: Final = (range(80, 81), range(443, 444), range(8080, 8081), range(8443, 8444))
+"""The nodes' ports that may be used where it is the operator who exposes by them."""
+ALL: Final = (range(1, 65536),)
 
 
 @dataclass(frozen=True, slots=True)
 class WantedPorts:
-    """The ports of one frontend's listeners; `host` are the nodes' ports that they are to be, None behind a Service."""
+    """The ports of one frontend's listeners; `host` are the nodes' ports that they are to be, None behind a Service.
+
+    Of the nodes' ports it may have those `allowed`.
+    """
 
     ref: ObjectRef
     ports: frozenset[int]
     host: Mapping[int, int] | None = None
+    allowed: Sequence[range] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,7 @@ def given_ports(wanted: Iterable[WantedPorts]) -> dict[ObjectRef, GivenPorts]:
     holders: dict[int, ObjectRef] = {}
     found: dict[ObjectRef, GivenPorts] = {}
     for each in wanted:
-        given = _behind_service(holders, each) if each.host is None else _of_host(holders, each.ref, each.host)
+        given = _behind_service(holders, each) if each.host is None else _of_host(holders, each, each.host)
         found[each.ref] = given
         holders.update(dict.fromkeys(given.bound.values(), each.ref))
     return found
@@ -64,9 +73,18 @@ def _behind_service(holders: Mapping[int, ObjectRef], wanted: WantedPorts) -> Gi
     return GivenPorts(bound)
 
 
-def _of_host(holders: Mapping[int, ObjectRef], ref: ObjectRef, host: Mapping[int, int]) -> GivenPorts:
+def _of_host(holders: Mapping[int, ObjectRef], wanted: WantedPorts, host: Mapping[int, int]) -> GivenPorts:
     """All that are asked for, or none."""
+    ref = wanted.ref
     for port, number in sorted(host.items()):
+        if number in OWN:
+            return GivenPorts({}, f"port {number} of the nodes is one of Tidegate's own: use another")
+        if not any(number in allowed for allowed in wanted.allowed):
+            return GivenPorts(
+                {},
+                f"port {number} of the nodes is not for everybody: use another exposure, "
+                "or let the operator add it to --host-ports (exposure.hostPorts of the chart)",
+            )
         if FIRST <= number < FIRST + COUNT:
             return GivenPorts(
                 {}, f"port {number} of the nodes is one of those behind Services ({FIRST} and up): use another"

@@ -9,13 +9,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from xds_server.graph import Fetch
 from xds_server.ingestion.address_annotations import requested, sharing
 from xds_server.ingestion.addresses import WantedFrontend
 from xds_server.ingestion.attachment import Parent
 from xds_server.ingestion.certificates import Checked, usable_certificate
-from xds_server.ingestion.exposure import InvalidParametersError, class_exposure, gateway_exposure
+from xds_server.ingestion.exposure import (
+    InvalidParametersError,
+    allowed_host_ports,
+    class_exposure,
+    gateway_exposure,
+)
 from xds_server.ingestion.features import SUPPORTED_FEATURES
 from xds_server.ingestion.grants import Grants
 from xds_server.ingestion.listeners import (
@@ -36,6 +42,14 @@ from xds_server.model.verdict import Warning as Remark
 from xds_server.objects import gateway as api
 from xds_server.objects.gateway import Gateway, GatewayClass, SecretObjectReference
 from xds_server.objects.tidegate import Exposure
+
+
+class Exposed(NamedTuple):
+    """How a Gateway is exposed, by which of the nodes' ports it may be, and what is wrong with what says so."""
+
+    exposure: Exposure
+    allowed_host_ports: tuple[range, ...]
+    invalid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +98,7 @@ def gateway_result(
         for spec in distinct(gateway.spec.listeners)
     ]
     findings = with_conflicts(findings)
-    exposure, invalid = exposed(fetch, sources, settings, gateway)
+    exposure, allowed, invalid = exposed(fetch, sources, settings, gateway)
     accepted = gateway_accepted(gateway, findings, invalid)
     resolved = gateway_resolved(fetch, grants, checked, ref, gateway, findings)
     is_accepted = accepted.status == "True"
@@ -92,7 +106,7 @@ def gateway_result(
     # One that only lacks its certificate keeps its port: whoever balances load to it is not to lose it meanwhile.
     ports = frozenset(finding.spec.port for finding in findings if finding.accepted)
     return GatewayResult(
-        replace(wanted_frontend(ref, gateway, settings, ports, exposure), undecided=not is_accepted),
+        replace(wanted_frontend(ref, gateway, settings, ports, exposure, allowed), undecided=not is_accepted),
         tuple(listener(ref, finding, findings) for finding in served),
         Parent(ref, tuple(parent_listener(ref, finding, findings, served) for finding in findings)),
         (
@@ -103,22 +117,28 @@ def gateway_result(
     )
 
 
-def exposed(fetch: Fetch, sources: Sources, settings: Settings, gateway: Gateway) -> tuple[Exposure, str]:
+def exposed(fetch: Fetch, sources: Sources, settings: Settings, gateway: Gateway) -> Exposed:
     """How a Gateway is exposed, and what is wrong with its parameters or those of its class."""
     name = gateway.spec.gateway_class_name
     declared = fetch.get(sources.gateway_classes, ObjectRef("GatewayClass", "", name))
     try:
         of_class = class_exposure(fetch, sources, declared)
     except InvalidParametersError as problem:
-        return settings.exposure, f"GatewayClass {name} is not accepted: {problem}"
+        return Exposed(settings.exposure, (), f"GatewayClass {name} is not accepted: {problem}")
+    allowed = allowed_host_ports(of_class or settings.exposure, settings.host_ports)
     try:
-        return gateway_exposure(fetch, sources, gateway, of_class, settings.exposure), ""
+        return Exposed(gateway_exposure(fetch, sources, gateway, of_class, settings.exposure), allowed)
     except InvalidParametersError as problem:
-        return settings.exposure, str(problem)
+        return Exposed(settings.exposure, (), str(problem))
 
 
 def wanted_frontend(
-    ref: ObjectRef, gateway: Gateway, settings: Settings, ports: frozenset[int], exposure: Exposure
+    ref: ObjectRef,
+    gateway: Gateway,
+    settings: Settings,
+    ports: frozenset[int],
+    exposure: Exposure,
+    allowed: tuple[range, ...],
 ) -> WantedFrontend:
     """What a Gateway says of its addresses; those of its spec come before an annotation's."""
     infrastructure = gateway.spec.infrastructure or api.GatewayInfrastructure()
@@ -132,6 +152,7 @@ def wanted_frontend(
         ports,
         sharing(infrastructure.annotations),
         exposure,
+        allowed_host_ports=allowed,
         passed_labels=infrastructure.labels,
         passed_annotations=infrastructure.annotations,
     )

@@ -11,6 +11,7 @@ from typing import Final
 from xds_server.ingestion.address_annotations import requested, sharing
 from xds_server.ingestion.addresses import WantedFrontend
 from xds_server.ingestion.annotations import Annotations
+from xds_server.ingestion.exposure import allowed_host_ports
 from xds_server.ingestion.ingress_tls import HTTP_PORT, HTTPS_PORT
 from xds_server.ingestion.service_names import selected_by
 from xds_server.ingestion.sources import Settings
@@ -53,7 +54,8 @@ def ingress_exposure(asked: Annotations, usual: Exposure) -> Exposure:
 def shared_ingress(ref: ObjectRef, settings: Settings, ports: frozenset[int]) -> WantedFrontend:
     """What all shared Ingresses have in common is the operator's to decide."""
     labels = selected_by(ref, {}, settings)
-    return WantedFrontend(ref, "", labels=labels, ports=ports, exposure=settings.exposure)
+    allowed = allowed_host_ports(settings.exposure, settings.host_ports)
+    return WantedFrontend(ref, "", labels=labels, ports=ports, exposure=settings.exposure, allowed_host_ports=allowed)
 
 
 def dedicated_ingress(
@@ -71,6 +73,7 @@ def dedicated_ingress(
         sharing(meta.annotations),
         ingress_exposure(asked, settings.exposure),
         host,
+        allowed_host_ports(settings.exposure, settings.host_ports),
         passed_annotations=passed(meta.annotations),
     )
 

@@ -78,6 +78,8 @@ class Settings:
     `namespace` is where the installation itself is: `proxy_service` is the Service there that selects the proxies, and
     `ingress_service` the one that all shared Ingresses have; `node_addresses` are the nodes' where there is no such.
     `exposure` is how Gateways are exposed whose parameters say nothing, and all Ingresses without an annotation.
+    `host_ports` are the nodes' ports that everybody may be exposed by; where the operator exposes by them, by a class
+    or by `exposure`, the usual ones of HTTP and HTTPS may be used too.
     `highest_port` is the last one that a listener may name: a port offset leaves fewer.
     `reads_on_demand` says that Secrets and ConfigMaps are read once something refers to them (`wanted_objects`), so
     that one is not known to be missing before it is in `absent`.
@@ -98,3 +100,4 @@ class Settings:
     proxy_service: str = "tidegate-proxy"
     node_addresses: tuple[str, ...] = ()
     exposure: Exposure = field(default_factory=Exposure)
+    host_ports: tuple[range, ...] = ()

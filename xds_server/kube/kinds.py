@@ -79,6 +79,15 @@ KINDS: Final = (
     ),
 )
 
+CILIUM_POOL: Final = "CiliumLoadBalancerIPPool"
+"""Where Cilium's operator runs, it gives the same addresses away: read only by who says that it does not."""
+
+
+def read_kinds(*, cilium_pools: bool) -> tuple[Kind, ...]:
+    """What is listed and watched."""
+    return tuple(kind for kind in KINDS if cilium_pools or kind.kind != CILIUM_POOL)
+
+
 # Read one by one, when something of ours refers to them.
 REFERENCED: Final = (
     Kind("Secret", "", ("v1",), "secrets", core.Secret),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -27,13 +27,13 @@ class Found(NamedTuple):
     why: str = ""
 
 
-async def everything(api: Api) -> Changes:
-    """All objects of all kinds that are installed; not what they refer to.
+async def everything(api: Api, kinds: Sequence[Kind] = KINDS) -> Changes:
+    """All objects of the kinds that are installed; not what they refer to.
 
     :raises NotReadableError: a list is refused, or the server cannot be reached.
     """
     found = Changes.none()
-    for kind, version in await _versions(api):
+    for kind, version in await _versions(api, kinds):
         held = Held(kind)
         listing, last = held.listing(version), ""
         try:
@@ -73,8 +73,8 @@ async def _referenced(api: Api, ref: ObjectRef) -> Found:
         return Found(None, "cannot be read: a field is of another type than the API says")
 
 
-async def _versions(api: Api) -> list[tuple[Kind, str]]:
-    groups = {kind.group: [other for other in KINDS if other.group == kind.group] for kind in KINDS}
+async def _versions(api: Api, wanted: Sequence[Kind]) -> list[tuple[Kind, str]]:
+    groups = {kind.group: [other for other in wanted if other.group == kind.group] for kind in wanted}
     found = []
     for group, kinds in groups.items():
         try:

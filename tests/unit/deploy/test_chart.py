@@ -17,10 +17,10 @@ EVERYTHING: dict[str, Any] = {
     "controller": {"affinity": {"nodeAffinity": {}}, "nodeSelector": {"a": "b"}, "extraArgs": ["--log-level=debug"]},
     "proxy": {"podAnnotations": {"a": "b"}, "podLabels": {"c": "d"}, "priorityClassName": ""},
     "secrets": {"namespaces": ["shop", "bank"]},
-    "exposure": {"namespaces": ["shop"]},
+    "exposure": {"namespaces": ["shop"], "hostPorts": ["80", "8000-8999"]},
     "gatewayClass": {"parametersRef": {"namespace": NAMESPACE, "name": "cloud"}},
     "ingressClass": {"default": True},
-    "cilium": {"gatewayClass": True, "ingressClass": True},
+    "cilium": {"gatewayClass": True, "ingressClass": True, "addressPools": True},
     "networkPolicy": {"metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
     "monitoring": {
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
@@ -41,7 +41,6 @@ WORLDS: dict[str, dict[str, Any]] = {
         "networkPolicy": {"enabled": False},
         "gatewayClass": {"create": False},
         "ingressClass": {"create": False},
-        "cilium": {"addressPools": False},
         "secrets": {"namespaces": ["shop"]},
     },
 }

@@ -70,14 +70,31 @@ def of_kinds() -> set[Right]:
 
 def test_the_controller_may_read_its_kinds_and_write_their_status_and_no_more() -> None:
     """The ClusterRole is what KINDS says, and the table above."""
-    assert of_kinds() | EVERYWHERE == given(objects(rendered()), "ClusterRole", "tidegate-controller")
+    found = given(objects(rendered({"cilium": {"addressPools": True}})), "ClusterRole", "tidegate-controller")
+
+    assert of_kinds() | EVERYWHERE == found
 
 
-def test_without_cilium_its_pools_are_not_read() -> None:
-    """A value that turns a reader off takes its right away."""
-    found = given(objects(rendered({"cilium": {"addressPools": False}})), "ClusterRole", "tidegate-controller")
+@pytest.mark.parametrize("reads", [False, True])
+def test_pools_of_cilium_are_read_by_who_may(reads: bool) -> None:
+    """By default not: what the controller is told to list is what it has the right to."""
+    found = objects(rendered({"cilium": {"addressPools": True}} if reads else {}))
+    role = given(found, "ClusterRole", "tidegate-controller")
+    [container] = named(found, "Deployment", "tidegate-controller")["spec"]["template"]["spec"]["containers"]
 
-    assert {"cilium.io"} == {group for group, *_ in (of_kinds() | EVERYWHERE) - found}
+    assert (set() if reads else {"cilium.io"}) == {group for group, *_ in (of_kinds() | EVERYWHERE) - role}
+    assert reads == ("--cilium-pools" in container["args"])
+
+
+def test_ports_of_the_nodes_are_given_away_by_a_flag() -> None:
+    """None by default."""
+    told = []
+    for values in ({}, {"exposure": {"hostPorts": ["80", "8000-8999"]}}):
+        deployment = named(objects(rendered(values)), "Deployment", "tidegate-controller")
+        [container] = deployment["spec"]["template"]["spec"]["containers"]
+        told.append([argument for argument in container["args"] if argument.startswith("--host-ports")])
+
+    assert [[], ["--host-ports=80,8000-8999"]] == told
 
 
 def test_the_lease_is_written_at_home() -> None:

@@ -20,7 +20,7 @@ from xds_server.pipeline import Pipeline
 from xds_server.translation.settings import TranslationSettings
 
 NAMESPACES = ("east", "west")
-SETTINGS = Settings(undeclared_classes=("tidegate",), pool=("127.64.0.0/28",))
+SETTINGS = Settings(undeclared_classes=("tidegate",), pool=("127.64.0.0/28",), host_ports=(range(80, 81),))
 
 CERTIFICATE = "tls: {certificateRefs: [{name: pair, namespace: east}]}"
 LISTENERS = (

@@ -9,6 +9,7 @@ import msgspec
 import yaml
 
 from xds_server.graph import Graph
+from xds_server.ingestion.frontend_ports import ALL
 from xds_server.ingestion.ingress import ingest_ingresses
 from xds_server.ingestion.sources import Settings, Sources
 from xds_server.model.refs import HostRef, ObjectRef, TableRef
@@ -24,7 +25,7 @@ STRUCTS = {
     "ConfigMap": core.ConfigMap,
 }
 SHOP = ObjectRef("Ingress", "default", "shop")
-DIRECTORY = Settings(undeclared_classes=("tidegate", "cilium"))
+DIRECTORY = Settings(undeclared_classes=("tidegate", "cilium"), host_ports=ALL)
 
 
 class World:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.ingestion.world import DIRECTORY, World, service
 from xds_server.ingestion.exposure import merged
 from xds_server.ingestion.frontend_ports import COUNT, FIRST, WantedPorts, given_ports
+from xds_server.ingestion.sources import Settings
 from xds_server.model.listener import Frontend
 from xds_server.model.refs import ObjectRef
 from xds_server.objects.tidegate import ExposedService, Exposure
@@ -185,6 +186,54 @@ def test_ports_of_envoy_behind_services_are_none_of_the_nodes() -> None:
     found = frontend(World(gateway(port=FIRST + 7), parameters("{type: HostPort}"), PROXIES))
 
     assert ((), True) == (found.bound, "is one of those behind Services" in found.unusable)
+
+
+NOT_FOR_EVERYBODY = (
+    "of the nodes is not for everybody: use another exposure, or let the operator add it to --host-ports"
+)
+
+
+@pytest.mark.parametrize("port", [80, 179, 8080, 9100, 10256])
+def test_a_tenant_has_no_port_of_the_nodes_that_the_operator_does_not_give_away(port: int) -> None:
+    """By default that is none; what is given away may be used, and nothing beside it."""
+    objects = (CLASS.format(reference="null"), gateway(port=port), parameters("{type: HostPort}"), PROXIES)
+    refused = frontend(World(*objects, settings=Settings(host_ports=(range(8000, 8080),))))
+    allowed = frontend(World(*objects, settings=Settings(host_ports=(range(8000, 8080), range(port, port + 1)))))
+
+    assert ((), True) == (refused.bound, f"port {port} {NOT_FOR_EVERYBODY}" in refused.unusable)
+    assert (("0.0.0.0", "::"), "") == (allowed.bound, allowed.unusable)
+
+
+@pytest.mark.parametrize("port", [15010, 15011, 15080, 15081, 15090])
+def test_our_own_ports_of_the_nodes_are_nobodys(port: int) -> None:
+    """Also where all are given away."""
+    found = frontend(World(gateway(port=port), parameters("{type: HostPort}"), PROXIES))
+
+    assert ((), f"port {port} of the nodes is one of Tidegate's own: use another") == (found.bound, found.unusable)
+
+
+@pytest.mark.parametrize("by", ["class", "flag"])
+def test_where_the_operator_exposes_by_the_nodes_the_usual_ports_are_there(by: str) -> None:
+    """80, 443, 8080 and 8443, and no other: what a Gateway listens at is still its author's to write."""
+    reference = "{group: tidegate.dev, kind: GatewayParameters, name: p, namespace: default}"
+    class_ = CLASS.format(reference=reference if by == "class" else "null")
+    settings = Settings() if by == "class" else Settings(exposure=Exposure(type="HostPort"))
+
+    def unusable(port: int) -> str:
+        plain = gateway(port=port).replace("  infrastructure:", "  x-infrastructure:")
+        return frontend(World(class_, plain, parameters("{type: HostPort}"), PROXIES, settings=settings)).unusable
+
+    assert [""] * 4 == [unusable(port) for port in (80, 443, 8080, 8443)]
+    assert [True] * 2 == [f"port {port} {NOT_FOR_EVERYBODY}" in unusable(port) for port in (179, 9100)]
+
+
+def test_parameters_of_a_tenant_that_say_what_its_class_says_change_nothing() -> None:
+    """Who may have the usual ports by the class has them by parameters of its own, and no more."""
+    reference = "{group: tidegate.dev, kind: GatewayParameters, name: p, namespace: default}"
+    objects = (CLASS.format(reference=reference), parameters("{type: HostPort}"), PROXIES)
+
+    assert "" == frontend(World(*objects, gateway(), settings=Settings())).unusable
+    assert NOT_FOR_EVERYBODY in frontend(World(*objects, gateway(port=179), settings=Settings())).unusable
 
 
 # --- parameters -------------------------------------------------------------------------------------------------------

@@ -129,6 +129,15 @@ def test_a_host_listener_port_is_one_of_the_nodes() -> None:
     assert (("10.0.0.1", "10.0.0.2"), 8080, 8080) == (found.addresses, found.bound_port(80), found.client_port(80))
 
 
+def test_a_host_listener_port_must_be_given_away() -> None:
+    """The author of an Ingress has no port of the nodes by itself."""
+    settings = replace(DIRECTORY, host_ports=())
+    found = frontend(World(ingress("a", host_listener_port="10256"), PROXIES, settings=settings), "a")
+
+    assert found is not None
+    assert ((), True) == (found.bound, "port 10256 of the nodes is not for everybody" in found.unusable)
+
+
 def test_the_shared_ingresses_have_one_service_in_the_installation() -> None:
     """Where the operator exposes by Services: without an owner, since it is nobody's alone."""
     settings = replace(DIRECTORY, exposure=Exposure(type="Service"))

@@ -10,6 +10,7 @@ import yaml
 
 from xds_server.graph import Graph
 from xds_server.ingestion.collections import ingest
+from xds_server.ingestion.frontend_ports import ALL
 from xds_server.ingestion.hostnames import covers, specificity
 from xds_server.ingestion.sources import SOURCE_BY_KIND, Settings, Sources
 from xds_server.model.refs import HostRef, ObjectRef, TableRef
@@ -26,7 +27,7 @@ STRUCTS: dict[str, Any] = {
 CLUSTER_SCOPED = frozenset(
     {"CiliumLoadBalancerIPPool", "GatewayClass", "IngressClass", "LoadBalancerIPPool", "Namespace"}
 )
-DIRECTORY = Settings(undeclared_classes=("tidegate", "cilium"), allow_local_endpoints=True)
+DIRECTORY = Settings(undeclared_classes=("tidegate", "cilium"), allow_local_endpoints=True, host_ports=ALL)
 
 
 class World:
