@@ -358,7 +358,7 @@ class Controller:
                 edited[key] = resource.version
                 for ref in tuple(feedback.delayed.by_resource.keys(key)):
                     self._caught_up(ref)
-        if edited:
+        if edited and self._envoys:
             self._later(LATE_S, lambda: self._late(edited))
 
     def _late(self, edited: dict[ResourceKey, str]) -> None:
