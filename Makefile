@@ -86,10 +86,10 @@ check: venv  ## format, lint, strict types, import contract
 
 test: venv envoy prometheus cluster-binary conformance-binary check  ## everything: sets up what it needs, checks, runs every test with a real Envoy
 	cd tests/cluster && PATH="$$PATH:$(CURDIR)/.cluster/go/go/bin" GOFLAGS="-trimpath -buildvcs=false" go test ./internal/plan ./internal/images ./internal/faults
-	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 soak: venv envoy cluster-binary  ## high availability for an hour: the tests of faults and outages with larger numbers
-	TIDEGATE_SOAK=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup tests/simulation \
+	TIDEGATE_SOAK=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/simulation \
 	  tests/kubernetes/test_continuity.py tests/kubernetes/test_replicas.py
 
 demo: venv envoy  ## control plane and Envoy on examples/bookinfo, and a walk-through: asked, expected, seen

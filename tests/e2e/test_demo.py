@@ -7,7 +7,6 @@ import subprocess
 import pytest
 
 
-@pytest.mark.xdist_group("bookinfo")
 @pytest.mark.parametrize("ports", [[], ["--port-offset", "12000"]], ids=["low ports if they may be bound", "offset"])
 def test_the_demo_sees_what_it_expects(ports: list[str]) -> None:
     """`tidegate demo` serves the example, asks every row of its table, and answers 0."""

@@ -46,7 +46,6 @@ ports: [{port: PORT}]
 endpoints: [{addresses: [127.91.8.1]}]
 """
 Report = dict[str, Any]
-pytestmark = pytest.mark.xdist_group("up")  # they bind the same addresses
 
 
 class Up:

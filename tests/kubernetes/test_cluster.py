@@ -12,8 +12,6 @@ import pytest
 
 from tests.kubernetes.cluster import BUILT, Cluster, ClusterError, started
 
-pytestmark = pytest.mark.xdist_group("test_cluster")
-
 WEB = """
 apiVersion: v1
 kind: ConfigMap

@@ -12,8 +12,6 @@ from tests.kubernetes.cluster import Cluster, ClusterError, started
 from tests.kubernetes.installation import CRDS, install
 from xds_server.ingestion.features import SUPPORTED_FEATURES
 
-pytestmark = pytest.mark.xdist_group("conformance")
-
 UNSERVED = {
     "apiVersion": "gateway.networking.k8s.io/v1",
     "kind": "GatewayClass",

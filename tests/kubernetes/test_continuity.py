@@ -24,8 +24,6 @@ AWAY_S = 300 if SOAK else 60
 
 Recorder = Callable[[str, object], None]
 
-pytestmark = pytest.mark.xdist_group("continuity")
-
 
 @pytest.fixture(scope="module")
 def own(cluster_binary: Path) -> Iterator[Cluster]:

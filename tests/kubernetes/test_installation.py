@@ -20,8 +20,6 @@ from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.foreground import standing, walked
 from tests.kubernetes.installation import Installation
 
-pytestmark = pytest.mark.xdist_group("test_installation")
-
 GATEWAYS = "/apis/gateway.networking.k8s.io/v1/namespaces/default/gateways"
 ROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/default/httproutes"
 CLUSTER_ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/tidegate-controller"

@@ -19,8 +19,6 @@ WORLDS = 3
 ROUTES = 40
 NAMES = ("one", "two")
 
-pytestmark = pytest.mark.xdist_group("continuity")
-
 
 @pytest.fixture(scope="module")
 def rich(cluster_binary: Path) -> Iterator[Cluster]:
