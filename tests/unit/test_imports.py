@@ -53,7 +53,7 @@ BORDERS: dict[str, frozenset[str]] = {
     "prometheus_client": frozenset({"metrics", "admin"}),
     "watchfiles": frozenset({"files"}),
     "ryaml": frozenset({"files"}),
-    "yaml": frozenset({"files", "cli"}),
+    "yaml": frozenset({"files", "cli", "kube.client"}),
     "uvloop": frozenset({"cli", "app"}),
 }
 

@@ -17,6 +17,7 @@ import msgspec
 from kubernetes_asyncio import client
 from kubernetes_asyncio import config as kube_config
 from kubernetes_asyncio.config.config_exception import ConfigException
+from yaml import YAMLError
 
 from xds_server.kube.renewal import Renewal
 
@@ -29,7 +30,7 @@ MOST_CONNECTIONS: Final = 512
 """Twice what is watched at most: each watch keeps one, and a Lease must never wait for it."""
 
 _CONNECT_S: Final = 10.0
-_UNUSABLE: Final = (ConfigException, OSError, ValueError, KeyError, TypeError, AssertionError, RuntimeError)
+_UNUSABLE: Final = (ConfigException, OSError, ValueError, KeyError, TypeError, AssertionError, RuntimeError, YAMLError)
 """What kubernetes-asyncio, plugins and files of credentials raise."""
 _LONGEST_MESSAGE: Final = 1024
 

@@ -10,7 +10,7 @@ import yaml
 from kubernetes_asyncio.config.config_exception import ConfigException
 
 from tests.kube_api import KubeApi, Refusal
-from xds_server.kube.client import Api, ApiError, Configuration, credentials
+from xds_server.kube.client import Api, ApiError, Configuration, CredentialsError, credentials
 
 PATH = "/api/v1/services"
 LIVE = "2999-01-01T00:00:00Z"
@@ -97,3 +97,13 @@ async def test_a_token_file_that_cannot_be_read_is_an_error_of_the_request(kube:
     await api.close()
 
     assert (0, type(error).__name__) == (failed.value.status, failed.value.reason)
+
+
+@pytest.mark.parametrize("content", ["a: [", "text", "clusters: 3", ""])
+async def test_what_is_no_kubeconfig_is_told_by_its_path(tmp_path: Path, content: str) -> None:
+    """Whatever the file holds, the message names it and the flag."""
+    path = tmp_path / "kubeconfig"
+    path.write_text(content)
+
+    with pytest.raises(CredentialsError, match=rf"(?s){path} cannot be used: .*; name one by --kubeconfig"):
+        await credentials(path)
