@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from xds_server.graph import Changes
+from xds_server.graph import Changes, Source
 from xds_server.metrics import Metrics
 from xds_server.model.delivery import Acceptance, Delay, DeliveryRef, Node, NodeRef, Rejection
 from xds_server.model.refs import ObjectRef
@@ -100,21 +100,11 @@ class Controller:
 
     def absent(self, ref: ObjectRef, why: str) -> None:
         """Take that an object which was asked for is not to be had; "" takes that back."""
-        absent = self.pipeline.sources.absent
-        if why:
-            absent.put(ref, why)
-        else:
-            absent.delete(ref)
-        self._changed.set()
+        self._say(self.pipeline.sources.absent, ref, why)
 
     def refused(self, ref: ObjectRef, why: str) -> None:
         """Take that a generated object is not as it should be; "" takes that back."""
-        refused = self.pipeline.sources.refused
-        if why:
-            refused.put(ref, why)
-        else:
-            refused.delete(ref)
-        self._changed.set()
+        self._say(self.pipeline.sources.refused, ref, why)
 
     def connected(self, client: Client, *, resumed: bool, remote: bool = False) -> None:
         """A stream began, here or at another replica: of an Envoy that was here a moment ago, or of a new one.
@@ -300,6 +290,13 @@ class Controller:
             self._publish(published)
         self._committed(changes)
         log.debug("committed", resources=len(published), seconds=round(duration_s, 6))
+
+    def _say(self, of: Source[ObjectRef, str], ref: ObjectRef, why: str) -> None:
+        if why:
+            of.put(ref, why)
+        else:
+            of.delete(ref)
+        self._changed.set()
 
     def _words(self, envoy: _Envoy) -> Words:
         feedback = self.pipeline.feedback
