@@ -25,7 +25,7 @@ venv: .venv/stamp  ## the Python environment: .venv, at the versions of constrai
 	  { echo "Tidegate needs Python 3.11 or newer with the venv module; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[dev,node]'
 	@touch $@
 
 envoy: .envoy/stamp  ## the upstream Envoy binary: .envoy

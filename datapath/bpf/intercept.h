@@ -1,0 +1,102 @@
+/* The contract of the BPF programs and the daemon: keys, values, marks, and names of what is counted.
+ *
+ * Addresses are 16 bytes everywhere, IPv4 as ::ffff:a.b.c.d: one map and one program serve both families.
+ * Ports and addresses are in network order, all else in the host's.
+ * A change to a key or a value is a new LAYOUT: maps are pinned below a folder of that name.
+ */
+#ifndef TIDEGATE_INTERCEPT_H
+#define TIDEGATE_INTERCEPT_H
+
+#include <linux/types.h>
+
+#define LAYOUT 1
+
+/* Of packets and sockets, within MARK_MASK. Bits of kube-proxy (0x4000, 0x8000) and of CNIs stay free. */
+#define MARK_MASK 0x0f00
+#define MARK_TO_PROXY 0x0200      /* deliver on this node: Envoy has it */
+#define MARK_FROM_PROXY 0x0a00    /* Envoy's own, from the node's address: never steered */
+#define MARK_FROM_PROXY_AS 0x0b00 /* Envoy's own, from its client's address: replies are steered back */
+
+#define CAPTURE_PORT 15001
+#define ROUTE_TABLE 2004
+#define RULE_PREFERENCE 9
+
+struct address {
+	__be32 word[4];
+};
+
+/* svc: HASH. Address zero: every address of the node. */
+struct service_key {
+	struct address address;
+	__be16 port;
+	__u8 protocol; /* IPPROTO_TCP, IPPROTO_UDP */
+	__u8 pad;
+};
+
+enum service_flag {
+	SERVICE_PROXY = 1,     /* Envoy serves it */
+	SERVICE_EXTERNAL = 2,  /* from outside the node too */
+	SERVICE_FAIL_OPEN = 4, /* without Envoy: as if not PROXY */
+	SERVICE_PRESERVE = 8,  /* Envoy keeps the client's address */
+	SERVICE_AFFINITY = 16,
+};
+
+struct service {
+	__u32 flags;
+	__u32 id;
+	__u32 generation; /* of its backends: the next one is written whole, then this is set */
+	__u32 backends;   /* slots 0 .. backends - 1; a backend of weight n has n slots, in turns */
+	__u32 affinity_s;
+	__u32 pad;
+};
+
+/* backends: HASH */
+struct backend_key {
+	__u32 service;
+	__u32 generation;
+	__u32 slot;
+};
+
+struct backend {
+	struct address address;
+	__be16 port;
+	__u8 pad[2];
+};
+
+/* workloads: HASH by address. Pods of this node. */
+struct workload {
+	__u32 ifindex; /* the node's end of its link */
+	__u32 flags;
+	__u8 mac[6];
+	__u8 pad[2];
+};
+
+/* proxied_as: LRU_HASH. Connections of Envoy from a client's address, as the replies have it. */
+struct flow {
+	struct address source;
+	struct address destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+/* answers: HASH by address. What this node says on its links that it has. */
+struct answer {
+	__u8 mac[6];
+	__u8 pad[2];
+};
+
+/* settings: ARRAY[1] */
+struct settings {
+	struct address node4; /* zero if there is none */
+	struct address node6;
+	__u64 envoy_cgroup;
+	__u64 host_netns; /* cookie; cgroup programs take what is in it for the node's own processes */
+	__u32 stopped;    /* Envoy is being stopped on purpose: as if it had no listener */
+	__u32 pad;
+};
+
+/* listeners: SOCKMAP, written by `listen` alone: IPv4 first, then IPv6. */
+#define LISTENERS_PER_FAMILY 16
+#endif
