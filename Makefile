@@ -7,12 +7,14 @@ PROMETHEUS := .prometheus/usr/bin
 PROTO := $(shell find proto -name '*.proto' | sort)
 HELM ?= $(CURDIR)/.cluster/helm
 export HELM
+BUILD := datapath/bpf/build
+OBJECTS := $(sort $(patsubst datapath/bpf/%.bpf.c,%,$(wildcard datapath/bpf/*.bpf.c)))
 CODE := xds_server datapath tests
 export TIDEGATE_ENVOY ?= $(CURDIR)/$(ENVOY)
 export PATH := $(PATH):$(CURDIR)/$(PROMETHEUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv envoy prometheus go cluster-binary nft conformance-binary conformance manifests format proto check test soak demo cluster demo-kubernetes bench bench-kubernetes clean
+.PHONY: help venv envoy prometheus go cluster-binary nft clang bpf conformance-binary conformance manifests format proto check test soak demo cluster demo-kubernetes bench bench-kubernetes clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -68,6 +70,22 @@ nft:
 	  { apt-get install -qq -y nftables >/dev/null 2>&1 || { apt-get update -qq && apt-get install -qq -y nftables >/dev/null; }; }; } || \
 	  { echo "Install nftables (nft on PATH): kube-proxy of the test cluster needs it." >&2; exit 1; }
 
+# The compiler of BPF programs, and libbpf's headers; `make bpf` needs both.
+clang:
+	@{ command -v clang && test -e /usr/include/bpf/bpf_helpers.h; } >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  { apt-get install -qq -y clang libbpf-dev >/dev/null 2>&1 || { apt-get update -qq && apt-get install -qq -y clang libbpf-dev >/dev/null; }; }; } || \
+	  { echo "Install clang and libbpf's headers (bpf/bpf_helpers.h): the BPF programs are built with them." >&2; exit 1; }
+
+bpf: clang $(OBJECTS:%=$(BUILD)/%.bpf.o) $(BUILD)/manifest.json  ## the BPF programs: datapath/bpf/build
+
+$(BUILD)/%.bpf.o: datapath/bpf/%.bpf.c $(wildcard datapath/bpf/*.h)
+	@mkdir -p $(BUILD)
+	clang -O2 -g -target bpf -mcpu=v3 -Wall -Werror -I/usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
+
+# The daemon refuses objects that are not these.
+$(BUILD)/manifest.json: $(OBJECTS:%=$(BUILD)/%.bpf.o)
+	@cd $(BUILD) && sha256sum $(OBJECTS:%=%.bpf.o) | sed 's/\(.*\)  \(.*\)/"\2": "\1"/' | paste -sd , | sed 's/.*/{&}/' > manifest.json
+
 manifests: venv cluster-binary  ## render deploy/manifests, and what docs/ says of the chart and the CRDs
 	$(BIN)/python -m pytest --quiet tests/unit/deploy --update-docs
 
@@ -84,7 +102,7 @@ check: venv  ## format, lint, strict types, import contract
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/unit/test_imports.py tests/unit/test_proto.py
 
-test: venv envoy prometheus cluster-binary conformance-binary check  ## everything: sets up what it needs, checks, runs every test with a real Envoy
+test: venv envoy prometheus cluster-binary conformance-binary bpf check  ## everything: sets up what it needs, checks, runs every test with a real Envoy
 	cd tests/cluster && PATH="$$PATH:$(CURDIR)/.cluster/go/go/bin" GOFLAGS="-trimpath -buildvcs=false" go test ./internal/plan ./internal/images ./internal/faults
 	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
@@ -108,4 +126,4 @@ bench-kubernetes: venv envoy cluster-binary  ## the figures of docs/benchmarks.m
 	$(BIN)/python -m tests.bench.kubernetes $(BENCH)
 
 clean:  ## remove all that make has installed
-	rm -rf .venv .envoy .prometheus .cluster .state build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .envoy .prometheus .cluster .state build $(BUILD) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

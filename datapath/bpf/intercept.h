@@ -71,6 +71,11 @@ struct workload {
 	__u8 pad[2];
 };
 
+/* node_addresses: HASH by address, of the link that has it. What a frontend of address zero is reached at. */
+struct node_address {
+	__u32 ifindex;
+};
+
 /* proxied_as: LRU_HASH. Connections of Envoy from a client's address, as the replies have it. */
 struct flow {
 	struct address source;
@@ -79,6 +84,10 @@ struct flow {
 	__be16 destination_port;
 	__u8 protocol;
 	__u8 pad[3];
+};
+
+struct proxied {
+	__u64 since_ns;
 };
 
 /* answers: HASH by address. What this node says on its links that it has. */
@@ -99,4 +108,84 @@ struct settings {
 
 /* listeners: SOCKMAP, written by `listen` alone: IPv4 first, then IPv6. */
 #define LISTENERS_PER_FAMILY 16
+
+/* absence: ARRAY[1]. When a connection first found no listener of Envoy; zero while it has one. */
+struct absence {
+	__u64 since_ns;
+};
+
+/* For how long connections of a service that fails closed are dropped: a restart takes less. Then they are refused. */
+#define PATIENCE_NS 3000000000ULL
+
+/* Where a verdict was reached. */
+enum direction {
+	FROM_WORKLOAD,
+	TO_WORKLOAD,
+	FROM_NETWORK,
+	TO_NETWORK,
+	FROM_HOST,
+	DELIVERY, /* the choice of a socket */
+	LISTEN,
+	SOCKET, /* connect, send, receive and ask of a process */
+	DIRECTIONS,
+};
+
+/* Every verdict, with what becomes of the packet. New ones come last: what was counted keeps its name. */
+enum reason {
+	PASS_NOT_IP,
+	PASS_NO_PORTS, /* ICMP and what else has none */
+	PASS_FRAGMENT, /* its first one was not seen */
+	PASS_EXTENSIONS, /* more IPv6 extension headers than are looked into */
+	PASS_MALFORMED,  /* the kernel drops it */
+	PASS_NO_SERVICE,
+	PASS_NOT_EXTERNAL, /* a service, but not for who is outside */
+	PASS_FROM_PROXY,
+	PASS_STEERED, /* a process of the node has steered itself */
+	STEERED,
+	STEERED_REPLY,  /* to a connection of Envoy from its client's address */
+	STEERED_ERROR,  /* ICMP about a connection of Envoy */
+	STEERED_REFUSE, /* Envoy is away for longer than a restart takes */
+	RECORDED,       /* a new connection of Envoy from its client's address */
+	BALANCED,       /* a backend was chosen in the kernel */
+	PASS_NO_BACKEND,
+	DROP_SPOOFED, /* not an address of the pod */
+	DROP_MALFORMED,
+	DROP_DOUBLE_TAGGED,
+	DROP_AWAIT, /* Envoy is away: the client tries again */
+	DROP_LOOP,  /* Envoy would reach itself */
+	SELECTED,   /* a listener of Envoy */
+	REFUSED_NO_LISTENER,
+	REFUSED_CAPTURE_PORT, /* which is reached by steering only */
+	REFUSED_NOT_EXTERNAL,
+	LISTENER_PUBLISHED,
+	LISTENERS_FULL,
+	REASONS,
+};
+
+/* verdicts: PERCPU_ARRAY, at reason * DIRECTIONS + direction */
+struct tally {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* events: RINGBUF. Drops, refusals, and connections that begin to be steered. */
+struct event {
+	__u64 time_ns; /* of CLOCK_MONOTONIC */
+	struct flow flow;
+	__u32 ifindex;
+	__u32 suppressed; /* on the same CPU before this one, by the limit below */
+	__u8 reason;
+	__u8 direction;
+	__u8 pad[6];
+};
+
+/* pace: PERCPU_ARRAY[1] */
+struct pace {
+	__u64 window_ns; /* its begin */
+	__u32 events;
+	__u32 suppressed;
+};
+
+#define EVENT_WINDOW_NS 100000000ULL
+#define EVENTS_PER_WINDOW 100
 #endif

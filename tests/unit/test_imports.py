@@ -36,6 +36,10 @@ CONTRACT: dict[str, frozenset[str]] = {
     "cluster": frozenset({"config", "ingestion.sources", "model", "objects", "pipeline", "translation.settings"}),
     "embedded": frozenset({"config", "ingestion.sources", "model", "objects", "pipeline", "translation.settings"}),
 }
+# Package or module of datapath -> what else of datapath it may import.
+DATAPATH: dict[str, frozenset[str]] = {
+    "kernel": frozenset(),
+}
 # The composition root and its shells may import any of ours, except the command line.
 SHELLS = frozenset({"app", "controller", "admin", "told", "cli"})
 
@@ -64,6 +68,7 @@ PURE |= {f"certificates.{module}" for module in ("authority", "keeping", "token_
 PURE |= {f"xds.{module}" for module in ("identity", "secrets", "stream", "subscription", "wire")}
 PURE |= {f"relay.{module}" for module in ("address", "inbox", "message", "words")}
 PURE |= {"kube.election", "kube.held", "kube.kinds", "kube.observed", "kube.pending"}
+DATAPATH_PURE = frozenset({"kernel.layout"})
 IMPURE = frozenset(
     {"asyncio", "random", "secrets", "selectors", "socket", "subprocess", "threading", "time", "structlog"}
 )
@@ -170,6 +175,29 @@ def test_control_plane_and_datapath_share_nothing() -> None:
             for module, name in imported("xds_server")
             if below(name, {"datapath"})
         ),
+    ]
+
+    assert "" == "\n".join(breaches)
+
+
+def test_the_kernel_knows_nothing_above_it() -> None:
+    """Maps, programs and links do not know what they are for."""
+    breaches = [
+        f"datapath.{module} imports {name}"
+        for module, name in imported("datapath")
+        if (own := module.partition(".")[0]) in DATAPATH and below(name, {"datapath"})
+        if not below(name, {"datapath." + each for each in {own, *DATAPATH[own]}})
+    ]
+
+    assert "" == "\n".join(breaches)
+
+
+def test_the_core_of_the_datapath_is_pure() -> None:
+    """What is decided of the kernel's entries is decided without asking anybody."""
+    breaches = [
+        f"datapath.{module} imports {name}"
+        for module, name in imported("datapath")
+        if below(module, DATAPATH_PURE) and below(name, IMPURE)
     ]
 
     assert "" == "\n".join(breaches)

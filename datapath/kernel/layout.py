@@ -1,0 +1,304 @@
+"""Keys and values of the maps, as datapath/bpf/intercept.h has them: one table of fields, and typed entries.
+
+An address is either family's own object; in the kernel it is 16 bytes, IPv4 mapped. None is address zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum, IntFlag
+from ipaddress import IPv4Address, IPv6Address
+from struct import Struct
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+LAYOUT: Final = 1
+"""Of all the structures here: maps are pinned below a folder of that name."""
+
+MARK_MASK: Final = 0x0F00
+MARK_TO_PROXY: Final = 0x0200
+MARK_FROM_PROXY: Final = 0x0A00
+MARK_FROM_PROXY_AS: Final = 0x0B00
+CAPTURE_PORT: Final = 15001
+ROUTE_TABLE: Final = 2004
+RULE_PREFERENCE: Final = 9
+LISTENERS_PER_FAMILY: Final = 16
+
+Address = IPv4Address | IPv6Address
+
+
+class ServiceFlag(IntFlag):
+    PROXY = 1
+    EXTERNAL = 2
+    FAIL_OPEN = 4
+    PRESERVE = 8
+    AFFINITY = 16
+
+
+class Direction(IntEnum):
+    """Where a verdict was reached."""
+
+    FROM_WORKLOAD = 0
+    TO_WORKLOAD = 1
+    FROM_NETWORK = 2
+    TO_NETWORK = 3
+    FROM_HOST = 4
+    DELIVERY = 5
+    LISTEN = 6
+    SOCKET = 7
+
+
+class Reason(IntEnum):
+    """Every verdict of the programs, with what becomes of the packet; `enum reason` has a word on each."""
+
+    PASS_NOT_IP = 0
+    PASS_NO_PORTS = 1
+    PASS_FRAGMENT = 2
+    PASS_EXTENSIONS = 3
+    PASS_MALFORMED = 4
+    PASS_NO_SERVICE = 5
+    PASS_NOT_EXTERNAL = 6
+    PASS_FROM_PROXY = 7
+    PASS_STEERED = 8
+    STEERED = 9
+    STEERED_REPLY = 10
+    STEERED_ERROR = 11
+    STEERED_REFUSE = 12
+    RECORDED = 13
+    BALANCED = 14
+    PASS_NO_BACKEND = 15
+    DROP_SPOOFED = 16
+    DROP_MALFORMED = 17
+    DROP_DOUBLE_TAGGED = 18
+    DROP_AWAIT = 19
+    DROP_LOOP = 20
+    SELECTED = 21
+    REFUSED_NO_LISTENER = 22
+    REFUSED_CAPTURE_PORT = 23
+    REFUSED_NOT_EXTERNAL = 24
+    LISTENER_PUBLISHED = 25
+    LISTENERS_FULL = 26
+
+
+class ServiceKey(NamedTuple):
+    address: Address | None
+    port: int
+    protocol: int
+
+
+class Service(NamedTuple):
+    flags: int
+    id: int
+    generation: int = 0
+    backends: int = 0
+    affinity_s: int = 0
+
+
+class BackendKey(NamedTuple):
+    service: int
+    generation: int
+    slot: int
+
+
+class Backend(NamedTuple):
+    address: Address
+    port: int
+
+
+class AddressKey(NamedTuple):
+    address: Address
+
+
+class Workload(NamedTuple):
+    ifindex: int
+    flags: int = 0
+    mac: bytes = bytes(6)
+
+
+class NodeAddress(NamedTuple):
+    ifindex: int
+
+
+class Flow(NamedTuple):
+    source: Address | None
+    destination: Address | None
+    source_port: int
+    destination_port: int
+    protocol: int
+
+
+class Proxied(NamedTuple):
+    since_ns: int
+
+
+class Answer(NamedTuple):
+    mac: bytes
+
+
+class Index(NamedTuple):
+    """The key of an array."""
+
+    slot: int
+
+
+class Settings(NamedTuple):
+    node4: Address | None = None
+    node6: Address | None = None
+    envoy_cgroup: int = 0
+    host_netns: int = 0
+    stopped: int = 0
+
+
+class Absence(NamedTuple):
+    since_ns: int = 0
+
+
+class Tally(NamedTuple):
+    packets: int
+    bytes: int
+
+
+class Pace(NamedTuple):
+    window_ns: int
+    events: int
+    suppressed: int
+
+
+class Event(NamedTuple):
+    time_ns: int
+    source: Address | None
+    destination: Address | None
+    source_port: int
+    destination_port: int
+    protocol: int
+    ifindex: int
+    suppressed: int
+    reason: int
+    direction: int
+
+
+class Kind(NamedTuple):
+    """How a field of C is told to `struct`, and what it is in Python."""
+
+    code: str
+    packed: Callable[[Any], Any]
+    unpacked: Callable[[Any], Any]
+
+
+def packed_address(address: Address | None) -> bytes:
+    if address is None:
+        return bytes(16)
+    return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
+
+
+def unpacked_address(octets: bytes) -> Address | None:
+    if octets == bytes(16):
+        return None
+    address = IPv6Address(octets)
+    return address.ipv4_mapped or address
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+KINDS: Final = {
+    "u8": Kind("B", _same, _same),
+    "u32": Kind("I", _same, _same),
+    "u64": Kind("Q", _same, _same),
+    "port": Kind("2s", lambda port: port.to_bytes(2, "big"), lambda octets: int.from_bytes(octets, "big")),
+    "address": Kind("16s", packed_address, unpacked_address),
+    "mac": Kind("6s", _same, _same),
+    "1x": Kind("x", _same, _same),
+    "2x": Kind("2x", _same, _same),
+    "3x": Kind("3x", _same, _same),
+    "4x": Kind("4x", _same, _same),
+    "6x": Kind("6x", _same, _same),
+}
+
+_FLOW: Final = "source:address destination:address source_port:port destination_port:port protocol:u8 pad:3x"
+
+STRUCTS: Final[dict[str, str]] = {
+    "address": "word:address",
+    "service_key": "address:address port:port protocol:u8 pad:1x",
+    "service": "flags:u32 id:u32 generation:u32 backends:u32 affinity_s:u32 pad:4x",
+    "backend_key": "service:u32 generation:u32 slot:u32",
+    "backend": "address:address port:port pad:2x",
+    "workload": "ifindex:u32 flags:u32 mac:mac pad:2x",
+    "node_address": "ifindex:u32",
+    "flow": _FLOW,
+    "proxied": "since_ns:u64",
+    "answer": "mac:mac pad:2x",
+    "settings": "node4:address node6:address envoy_cgroup:u64 host_netns:u64 stopped:u32 pad:4x",
+    "absence": "since_ns:u64",
+    "tally": "packets:u64 bytes:u64",
+    "pace": "window_ns:u64 events:u32 suppressed:u32",
+    "event": "time_ns:u64 "
+    + _FLOW.replace("pad:", "flow_pad:")
+    + " ifindex:u32 suppressed:u32 reason:u8 direction:u8 pad:6x",
+}
+"""C structure -> its fields and their kinds, in order. An event's flow is spread out."""
+
+T = TypeVar("T", bound=tuple[Any, ...])
+
+
+class Codec(Generic[T]):
+    """Entries of one structure <-> bytes."""
+
+    def __init__(self, struct: str, entry: Callable[..., T]) -> None:
+        self.struct = struct
+        fields = [field.split(":") for field in STRUCTS[struct].split()] if struct != "u32" else [["slot", "u32"]]
+        self._struct = Struct("=" + "".join(KINDS[kind].code for _, kind in fields))
+        self._kinds = [KINDS[kind] for _, kind in fields if not kind.endswith("x")]
+        self._entry = entry
+
+    @property
+    def size(self) -> int:
+        return self._struct.size
+
+    def pack(self, entry: T) -> bytes:
+        return self._struct.pack(*(kind.packed(value) for kind, value in zip(self._kinds, entry, strict=True)))
+
+    def unpack(self, octets: bytes) -> T:
+        values = self._struct.unpack_from(octets)
+        return self._entry(*(kind.unpacked(value) for kind, value in zip(self._kinds, values, strict=True)))
+
+
+EVENT: Final = Codec("event", Event)
+TALLY: Final = Codec("tally", Tally)
+
+
+class MapType(IntEnum):
+    HASH = 1
+    ARRAY = 2
+    PERCPU_ARRAY = 6
+    LRU_HASH = 9
+    LPM_TRIE = 11
+    SOCKMAP = 15
+    RINGBUF = 27
+
+
+K = TypeVar("K", bound=tuple[Any, ...])
+V = TypeVar("V", bound=tuple[Any, ...])
+
+
+class MapSpec(NamedTuple, Generic[K, V]):
+    """A map of datapath/bpf/maps.h: under its name it is pinned."""
+
+    name: str
+    key: Codec[K]
+    value: Codec[V]
+
+
+_ADDRESS: Final = Codec("address", AddressKey)
+_INDEX: Final = Codec("u32", Index)
+ONLY: Final = Index(0)
+"""The key of an array that has one entry."""
+
+SERVICES: Final = MapSpec("svc", Codec("service_key", ServiceKey), Codec("service", Service))
+BACKENDS: Final = MapSpec("backends", Codec("backend_key", BackendKey), Codec("backend", Backend))
+WORKLOADS: Final = MapSpec("workloads", _ADDRESS, Codec("workload", Workload))
+NODE_ADDRESSES: Final = MapSpec("node_addresses", _ADDRESS, Codec("node_address", NodeAddress))
+PROXIED_AS: Final = MapSpec("proxied_as", Codec("flow", Flow), Codec("proxied", Proxied))
+ANSWERS: Final = MapSpec("answers", _ADDRESS, Codec("answer", Answer))
+SETTINGS: Final = MapSpec("settings", _INDEX, Codec("settings", Settings))
+ABSENCE: Final = MapSpec("absence", _INDEX, Codec("absence", Absence))

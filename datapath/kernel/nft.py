@@ -1,0 +1,140 @@
+"""The few static rules of nftables: what is steered, and what Envoy sends, is not connection tracked.
+
+So no NAT of others (kube-proxy's, a CNI's) changes it. One table, written whole in one transaction, by the netlink
+protocol itself: a node needs no nft binary.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from datapath.kernel.layout import MARK_FROM_PROXY, MARK_MASK, MARK_TO_PROXY
+from datapath.kernel.libbpf import BpfError
+
+TABLE: Final = "tidegate"
+FROM_PROXY_MASK: Final = 0x0E00
+"""Both marks of Envoy's packets are one under it."""
+
+_NETLINK_NETFILTER: Final = 12
+_BATCH_BEGIN: Final = 0x10
+_BATCH_END: Final = 0x11
+_SUBSYSTEM: Final = 10
+_NEWTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE = ((_SUBSYSTEM << 8) | message for message in (0, 2, 3, 6))
+_REQUEST, _ACK, _CREATE, _APPEND = 0x1, 0x4, 0x400, 0x800
+_ERROR: Final = 2
+_INET: Final = 1
+_NESTED: Final = 0x8000
+_RAW_PRIORITY: Final = -300
+_REGISTER: Final = 1
+_META_MARK: Final = 3
+_EQUAL: Final = 0
+
+
+class Chain(NamedTuple):
+    name: str
+    hook: int
+    untracked: tuple[tuple[int, int], ...]
+    """Marks and their masks."""
+
+
+CHAINS: Final = (
+    Chain("prerouting", 0, ((MARK_TO_PROXY, MARK_MASK),)),
+    # What a process of the node sends to a service has the mark from its socket.
+    Chain("output", 3, ((MARK_FROM_PROXY, FROM_PROXY_MASK), (MARK_TO_PROXY, MARK_MASK))),
+)
+
+
+def install() -> None:
+    """The table as it is here, whatever it was."""
+    table = _text(1, TABLE)
+    messages = [(_NEWTABLE, _CREATE, table), (_DELTABLE, 0, table), (_NEWTABLE, _CREATE, table)]
+    for chain in CHAINS:
+        messages.append((_NEWCHAIN, _CREATE, _chain(chain)))
+        messages += [(_NEWRULE, _CREATE | _APPEND, _rule(chain.name, *each)) for each in chain.untracked]
+    _commit(messages)
+
+
+def remove() -> None:
+    try:
+        _commit([(_DELTABLE, 0, _text(1, TABLE))])
+    except BpfError as error:
+        if error.errno != errno.ENOENT:
+            raise
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", len(value) + 4, kind) + value + bytes(-len(value) % 4)
+
+
+def _text(kind: int, value: str) -> bytes:
+    return _attribute(kind, value.encode() + b"\0")
+
+
+def _number(kind: int, value: int) -> bytes:
+    return _attribute(kind, struct.pack(">i", value))
+
+
+def _nested(kind: int, *attributes: bytes) -> bytes:
+    return _attribute(kind | _NESTED, b"".join(attributes))
+
+
+def _value(kind: int, mark: int) -> bytes:
+    """A mark is compared as the kernel has it in a register: in the host's order."""
+    return _nested(kind, _attribute(1, struct.pack("=I", mark)))
+
+
+def _chain(chain: Chain) -> bytes:
+    hook = _nested(4, _number(1, chain.hook), _number(2, _RAW_PRIORITY))
+    return _text(1, TABLE) + _text(3, chain.name) + hook + _text(7, "filter")
+
+
+def _expression(name: str, *attributes: bytes) -> bytes:
+    return _nested(1, _text(1, name), *([_nested(2, *attributes)] if attributes else []))
+
+
+def _rule(chain: str, mark: int, mask: int) -> bytes:
+    register = _number(1, _REGISTER)
+    expressions = (
+        _expression("meta", register, _number(2, _META_MARK)),
+        _expression("bitwise", register, _number(2, _REGISTER), _number(3, 4), _value(4, mask), _value(5, 0)),
+        _expression("cmp", register, _number(2, _EQUAL), _value(3, mark)),
+        _expression("notrack"),
+    )
+    return _text(1, TABLE) + _text(2, chain) + _nested(4, *expressions)
+
+
+def _message(kind: int, flags: int, sequence: int, family: int, resource: int, attributes: bytes) -> bytes:
+    length = 16 + 4 + len(attributes)
+    header = struct.pack("=IHHII", length, kind, flags | _REQUEST, sequence, 0)
+    return header + struct.pack(">BBH", family, 0, resource) + attributes
+
+
+def _commit(messages: Iterable[tuple[int, int, bytes]]) -> None:
+    """All or none; the first refusal is raised."""
+    batch, last = [_message(_BATCH_BEGIN, 0, 0, 0, _SUBSYSTEM, b"")], 0
+    for last, (kind, flags, attributes) in enumerate(messages, 1):
+        batch.append(_message(kind, flags | _ACK, last, _INET, 0, attributes))
+    batch.append(_message(_BATCH_END, 0, last + 1, 0, _SUBSYSTEM, b""))
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as netlink:
+        netlink.bind((0, 0))
+        netlink.settimeout(10)
+        netlink.send(b"".join(batch))
+        _acknowledged(netlink, last)
+
+
+def _acknowledged(netlink: socket.socket, last: int) -> None:
+    while True:
+        octets = netlink.recv(1 << 16)
+        while octets:
+            length, kind, _, sequence = struct.unpack_from("=IHHI", octets)
+            if kind == _ERROR:
+                (code,) = struct.unpack_from("=i", octets, 16)
+                if code:
+                    raise BpfError("nftables", f"table inet {TABLE}", -code)
+                if sequence == last:
+                    return
+            octets = octets[(length + 3) & ~3 :]

@@ -1,0 +1,319 @@
+"""BPF programs: opened as they were shipped, loaded with the maps that are pinned, attached by links that are pinned.
+
+A link outlives the process. Who starts finds it, and puts his own program into it in one step: no packet meets none.
+Before Linux 6.6 there are no links for TC: the program is a filter of the link's clsact qdisc, replaced in place.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, NamedTuple, Self
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from datapath.kernel.layout import LAYOUT
+from datapath.kernel.libbpf import (
+    BpfError,
+    OpenOptions,
+    call,
+    library,
+    link_info,
+    pointer,
+    program_info,
+)
+
+MANIFEST: Final = "manifest.json"
+"""Beside the objects: the name of each, and its SHA-256."""
+
+Hook = Literal["ingress", "egress"]
+_TCX: Final[Mapping[Hook, int]] = {"ingress": 46, "egress": 47}
+_CLSACT: Final = 0xFFFFFFF1
+_CLSACT_PARENT: Final[Mapping[Hook, int]] = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
+_PRIORITY: Final = 1
+_HANDLE: Final = 1
+_ETH_P_ALL: Final = 3
+_SK_LOOKUP: Final = 36
+
+CGROUP_HOOKS: Final[Mapping[str, int]] = {
+    "sockops": 3,
+    "connect4": 10,
+    "connect6": 11,
+    "sendmsg4": 14,
+    "sendmsg6": 15,
+    "recvmsg4": 19,
+    "recvmsg6": 20,
+    "getsockopt": 21,
+    "getpeername4": 29,
+    "getpeername6": 30,
+}
+
+
+class NotShipped(RuntimeError):
+    """An object is not what was built together with this code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """Where maps and links are pinned: below BPFFS/tidegate/LAYOUT, which only root may enter."""
+
+    bpffs: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.bpffs / "tidegate" / str(LAYOUT)
+
+    @property
+    def maps(self) -> Path:
+        return self.folder / "maps"
+
+    @property
+    def links(self) -> Path:
+        return self.folder / "links"
+
+    def create(self) -> None:
+        for folder in (self.bpffs / "tidegate", self.folder, self.maps, self.links):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.chmod(0o700)
+
+    def remove(self) -> None:
+        """All that is pinned, of this layout; `detach_all` comes first where the programs shall stop now."""
+        for folder in (self.links, self.maps):
+            for pin in sorted(folder.glob("*")):
+                pin.unlink()
+            with suppress(FileNotFoundError):
+                folder.rmdir()
+        for folder in (self.folder, self.bpffs / "tidegate"):
+            with suppress(OSError):  # another layout is still there
+                folder.rmdir()
+
+
+class Program(NamedTuple):
+    name: str
+    fd: int
+    tag: str
+    """Of its instructions, by the kernel: equal for equal programs."""
+    verified_instructions: int
+    """How many the verifier has looked at; 0 where the kernel does not say (before 5.16)."""
+
+
+class Loaded:
+    """An object's programs in the kernel; they stay there while a link holds them, when this is closed."""
+
+    def __init__(self, handle: int, programs: Mapping[str, Program], maps: Mapping[str, int]) -> None:
+        self._handle, self.programs, self.maps = handle, programs, maps
+
+    def close(self) -> None:
+        library().bpf_object__close(self._handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def shipped(file: Path) -> None:
+    """`NotShipped` where an object is not the one that the manifest beside it names."""
+    manifest = file.parent / MANIFEST
+    try:
+        digests = json.loads(manifest.read_bytes())
+        octets = file.read_bytes()
+    except (OSError, ValueError) as error:
+        raise NotShipped(f"BPF object {file}: {error}; build it with `make bpf`") from error
+    if not isinstance(digests, dict) or digests.get(file.name) != hashlib.sha256(octets).hexdigest():
+        raise NotShipped(f"BPF object {file} is not the one in {manifest}: build both anew with `make bpf`")
+
+
+def load(file: Path, pins: Pins, max_entries: Mapping[str, int] | None = None) -> Loaded:
+    """The object's programs, with the maps that are pinned, or new ones that are pinned now.
+
+    `max_entries` is for maps that are not there yet, by name.
+    """
+    shipped(file)
+    options = OpenOptions(ctypes.sizeof(OpenOptions), None, False, os.fsencode(pins.maps))
+    handle = pointer("bpf_object__open_file", str(file), os.fsencode(file), ctypes.byref(options))
+    try:
+        for name, each in _each("map", handle):
+            if max_entries and name in max_entries:
+                call("bpf_map__set_max_entries", name, each, max_entries[name])
+        call("bpf_object__load", str(file), handle)
+        programs = {name: _program(name, library().bpf_program__fd(each)) for name, each in _each("program", handle)}
+        maps: dict[str, int] = {name: library().bpf_map__fd(each) for name, each in _each("map", handle)}
+    except BaseException:
+        library().bpf_object__close(handle)
+        raise
+    return Loaded(handle, programs, maps)
+
+
+def _each(what: Literal["map", "program"], handle: int) -> Iterator[tuple[str, int]]:
+    following, name = getattr(library(), f"bpf_object__next_{what}"), getattr(library(), f"bpf_{what}__name")
+    each = following(handle, None)
+    while each:
+        yield name(each).decode(), each
+        each = following(handle, each)
+
+
+def _program(name: str, fd: int) -> Program:
+    info = program_info(fd, name)
+    return Program(name, fd, bytes(info.tag).hex(), info.verified_insns)
+
+
+class Attached(NamedTuple):
+    """Where a program is attached; `link` is its pin, none for a filter of clsact."""
+
+    program: str
+    target: str
+    link: Path | None
+    adopted: bool
+    """A link was there, and has this program now."""
+
+
+def attach_tc(program: Program, ifindex: int, hook: Hook, pins: Pins) -> Attached:
+    """To a link of this network namespace."""
+    pin = pins.links / f"{program.name}@{ifindex}"
+    try:
+        adopted = _attach(program, pin, ifindex, _TCX[hook], lambda info: info.first == ifindex)
+    except BpfError as error:
+        if error.errno != errno.EINVAL or error.operation != "bpf_link_create":
+            raise
+        _attach_clsact(program, ifindex, hook)
+        return Attached(program.name, str(ifindex), None, False)
+    return Attached(program.name, str(ifindex), pin, adopted)
+
+
+def attach_netns(program: Program, pins: Pins, netns: str = "/proc/self/ns/net") -> Attached:
+    """To the choice of sockets of a network namespace, by its file."""
+    pin = pins.links / program.name
+    fd = os.open(netns, os.O_RDONLY)
+    try:
+        inode = os.fstat(fd).st_ino & 0xFFFFFFFF
+        adopted = _attach(program, pin, fd, _SK_LOOKUP, lambda info: info.first == inode)
+    finally:
+        os.close(fd)
+    return Attached(program.name, netns, pin, adopted)
+
+
+def attach_cgroup(program: Program, cgroup: Path, hook: str, pins: Pins) -> Attached:
+    """To a cgroup (version 2) and all below it; `hook` is one of CGROUP_HOOKS."""
+    fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        number = cgroup_id(cgroup)
+        pin = pins.links / f"{program.name}@{number}"
+        same = (number & 0xFFFFFFFF, number >> 32)
+        adopted = _attach(program, pin, fd, CGROUP_HOOKS[hook], lambda info: (info.first, info.second) == same)
+    finally:
+        os.close(fd)
+    return Attached(program.name, str(cgroup), pin, adopted)
+
+
+def cgroup_id(cgroup: Path) -> int:
+    """As the kernel's programs have it; on cgroup2 it is the folder's inode."""
+    return cgroup.stat().st_ino
+
+
+def _attach(program: Program, pin: Path, target: int, kind: int, is_there: Any) -> bool:
+    """Whether a pinned link was adopted. One whose target has gone is replaced."""
+    with suppress(FileNotFoundError):
+        link = _open(pin)
+        try:
+            if is_there(link_info(link, str(pin))):
+                call("bpf_link_update", f"{program.name} in {pin}", link, program.fd, None)
+                return True
+        finally:
+            os.close(link)
+        pin.unlink()
+    link = call("bpf_link_create", f"{program.name} at {pin.name}", program.fd, target, kind, None)
+    try:
+        call("bpf_obj_pin", str(pin), link, os.fsencode(pin))
+    finally:
+        os.close(link)
+    return False
+
+
+def _open(pin: Path) -> int:
+    try:
+        return call("bpf_obj_get", str(pin), os.fsencode(pin))
+    except BpfError as error:
+        if error.errno == errno.ENOENT:
+            raise FileNotFoundError(pin) from error
+        raise
+
+
+def running(pin: Path) -> str | None:
+    """The tag of the program in a pinned link; None where the link or what it was attached to has gone."""
+    try:
+        link = _open(pin)
+    except FileNotFoundError:
+        return None
+    try:
+        info = link_info(link, str(pin))
+    finally:
+        os.close(link)
+    if not info.first and not info.second:
+        return None
+    fd = call("bpf_prog_get_fd_by_id", str(pin), info.prog_id)
+    try:
+        return bytes(program_info(fd, str(pin)).tag).hex()
+    finally:
+        os.close(fd)
+
+
+def detach(pin: Path) -> None:
+    """At once, whoever else has the link open."""
+    with suppress(FileNotFoundError):
+        link = _open(pin)
+        try:
+            call("bpf_link_detach", str(pin), link)
+        except BpfError as error:
+            if error.errno != errno.ENOLINK:  # what it was attached to has gone
+                raise
+        finally:
+            os.close(link)
+        pin.unlink()
+
+
+def detach_all(pins: Pins) -> None:
+    """Every pinned link; filters of clsact, which have none, are `detach_clsact`'s."""
+    for pin in sorted(pins.links.glob("*")):
+        detach(pin)
+
+
+def _attach_clsact(program: Program, ifindex: int, hook: Hook) -> None:
+    with IPRoute() as netlink:
+        try:
+            netlink.tc("add", "clsact", ifindex)
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise
+        netlink.tc(
+            "replace-filter",
+            "bpf",
+            ifindex,
+            _HANDLE,
+            fd=program.fd,
+            name=program.name,
+            parent=_CLSACT_PARENT[hook],
+            prio=_PRIORITY,
+            protocol=_ETH_P_ALL,
+            direct_action=True,
+        )
+
+
+def detach_clsact(ifindex: int) -> None:
+    """Both our filters; the qdisc stays, since others may have filters there."""
+    with IPRoute() as netlink:
+        for parent in _CLSACT_PARENT.values():
+            with suppress(NetlinkError):
+                netlink.tc("del-filter", "bpf", ifindex, _HANDLE, parent=parent, prio=_PRIORITY, protocol=_ETH_P_ALL)
