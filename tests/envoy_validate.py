@@ -158,9 +158,9 @@ class Running:
 
 
 @contextmanager
-def running(envoy: Path, resources: Resources, directory: Path) -> Iterator[Running]:
+def running(envoy: Path, resources: Resources, directory: Path, admin: Path | None = None) -> Iterator[Running]:
     """Envoy from its log's "starting main dispatch loop" to the end of the block."""
-    config = _written(resources, directory)
+    config = _written(resources, directory, admin)
     log = directory / "envoy.log"
     command = [str(envoy), "--config-path", str(config), "--disable-hot-restart", "--concurrency", "1"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
@@ -207,14 +207,18 @@ def _layer(message: Bootstrap) -> Any:
     return message.layered_runtime.layers.add(name="tidegate").static_layer
 
 
-def _written(resources: Resources, directory: Path) -> Path:
+def _written(resources: Resources, directory: Path, admin: Path | None = None) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
-    config = directory / "bootstrap.pb"
-    config.write_bytes(bootstrap(resources).SerializeToString(deterministic=True))
+    config, message = directory / "bootstrap.pb", bootstrap(resources)
+    if admin is not None:
+        message.admin.address.pipe.path = str(admin)
+    config.write_bytes(message.SerializeToString(deterministic=True))
     return config
 
 
 def _with_endpoints(cluster: Any, resources: Resources) -> Any:
+    if cluster.type != EnvoyCluster.EDS:
+        return cluster
     assignment = resources[ResourceKey(CLUSTER_LOAD_ASSIGNMENT, cluster.eds_cluster_config.service_name)]
     cluster.ClearField("eds_cluster_config")
     cluster.type = EnvoyCluster.STATIC

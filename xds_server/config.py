@@ -55,6 +55,7 @@ class Config:
     """`admin` and `metrics` are HOST:PORT, or "" for none; `xds_listen` is "unix:PATH" or HOST:PORT.
 
     `cluster` is the source in the place of `manifests`.
+    `datapath`: every node has the daemon, which leads connections to its Envoy.
     """
 
     manifests: tuple[Path, ...] = ()
@@ -64,6 +65,7 @@ class Config:
     ingress_mode: LoadBalancerMode = "dedicated"
     exposure: ExposureType = "Address"
     host_ports: tuple[range, ...] = ()
+    datapath: bool = False
     default_tls_secret: str = ""
     xds_listen: str = ""
     xds_tls: TlsFiles | None = None
@@ -192,6 +194,7 @@ def config(flags: argparse.Namespace) -> Config:
         ingress_mode=flags.ingress_mode,
         exposure=flags.exposure,
         host_ports=_host_ports(("" if cluster else "1-65535") if flags.host_ports is None else flags.host_ports),
+        datapath=bool(given.get("datapath")),
         default_tls_secret=_secret(flags.default_tls_secret),
         xds_listen=given.get("xds_listen") or "",
         xds_tls=_tls(given),

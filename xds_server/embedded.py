@@ -28,5 +28,5 @@ def embedded_pipeline(config: Config) -> Pipeline:
             host_ports=config.host_ports,
             default_tls_secret=ObjectRef("Secret", namespace, name) if name else None,
         ),
-        TranslationSettings(port_offset=config.port_offset),
+        TranslationSettings(port_offset=config.port_offset, datapath=config.datapath),
     )

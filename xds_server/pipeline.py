@@ -21,7 +21,7 @@ from xds_server.translation.settings import TranslationSettings
 def owner(key: ResourceKey) -> ObjectRef | None:
     """The frontend that a listener, route configuration or virtual host belongs to."""
     match key.type_url:
-        case resource.LISTENER:
+        case resource.LISTENER if key.name not in names.CAPTURE:
             return names.parse_listener(key.name).frontend
         case resource.ROUTE_CONFIGURATION:
             return names.parse_route_configuration(key.name)[0].frontend

@@ -41,8 +41,11 @@ class Backend(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, name: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, name: str, listening: socket.socket | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler, bind_and_activate=listening is None)
+        if listening is not None:
+            self.socket.close()
+            self.socket, self.server_port = listening, listening.getsockname()[1]
         self.name, self.seen = name, list[tuple[str, str]]()
         self.failures: dict[str, int] = {}
         self.release = threading.Event()

@@ -37,6 +37,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     ):
         parser.add_argument(f"--xds-tls-{name}", type=Path, metavar="FILE", help=f"{text} (PEM)")
     add_trust_domain(parser)
+    parser.add_argument(
+        "--datapath",
+        action="store_true",
+        help="every node has the daemon (`tidegate node`), which leads connections to its Envoy: for the mesh, and for "
+        "Gateways without a port that Envoy binds",
+    )
     parser.add_argument("--insecure-loopback", action="store_true", help="allow TCP without TLS, on a loopback address")
     parser.add_argument(
         "--max-connection-age",

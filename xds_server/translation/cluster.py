@@ -8,6 +8,7 @@ from xds_server.model.backend import Cluster
 from xds_server.model.refs import Protocol
 from xds_server.model.resource import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, Resource, ResourceKey, resource
 from xds_server.translation import envoy, names
+from xds_server.translation.socket_options import FROM_PROXY
 
 _BUFFER_BYTES: Final = 32 * 1024
 _UPSTREAM_IDLE_MS: Final = 60_000
@@ -36,7 +37,7 @@ _KEEPALIVE: Final = envoy.UpstreamConnectionOptions(
 )
 
 
-def cluster(cluster: Cluster) -> Resource:
+def cluster(cluster: Cluster, *, datapath: bool = False) -> Resource:
     """Round robin: a backend that refuses at once looks idle, and by least requests would draw all requests to itself.
 
     Nothing is ejected: which endpoints are fit to serve is what Kubernetes' readiness says.
@@ -54,6 +55,8 @@ def cluster(cluster: Cluster) -> Resource:
         circuit_breakers=_CIRCUIT_BREAKERS,
         upstream_connection_options=_KEEPALIVE,
     )
+    if datapath:
+        message.upstream_bind_config.socket_options.append(FROM_PROXY)
     protocol = cluster.ref.protocol
     if protocol != "tcp":
         message.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(_http_options(protocol))

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
-from xds_server.graph import Collection, Fetch, Graph, Group, Index
+from xds_server.graph import Collection, Fetch, Graph, Group, Index, Source
 from xds_server.model.backend import Certificate, Cluster, Endpoints
 from xds_server.model.listener import Frontend, Listener
 from xds_server.model.refs import ClusterRef, HostRef, ListenerRef, ObjectRef, PortRef, RouteRef, TableRef
 from xds_server.model.resource import Resource, ResourceKey
 from xds_server.model.route import Route, TlsRoute, VirtualHost
-from xds_server.translation import cluster, endpoint, listener, names, route_configuration, secret
+from xds_server.translation import capture, cluster, endpoint, listener, names, route_configuration, secret
 from xds_server.translation.redirect import Place
 from xds_server.translation.route import EncodedRoute, encoded_route, is_placed, refused
 from xds_server.translation.route_budget import Allowance, Form, allowance, size
@@ -83,7 +83,11 @@ def translate(graph: Graph, model: Model, settings: TranslationSettings) -> Tran
         model.clusters,
         lambda fetch, ref, _: _keyed(endpoint.cluster_load_assignment(ref, fetch.get(model.endpoints, ref))),
     )
-    clusters = graph.derive("envoy_clusters", model.clusters, _cluster)
+    clusters = graph.derive(
+        "envoy_clusters",
+        model.clusters,
+        lambda _, __, value: _keyed(cluster.cluster(value, datapath=settings.datapath)),
+    )
     listeners = graph.derive(
         "envoy_listeners",
         indexes.listeners_by_port,
@@ -97,7 +101,17 @@ def translate(graph: Graph, model: Model, settings: TranslationSettings) -> Tran
         tables.configurations,
         listeners,
     )
+    if settings.datapath:
+        parts += (_capture(graph),)
     return Translated(graph.union("resources", *parts), tables.over_budget)
+
+
+def _capture(graph: Graph) -> Collection[ResourceKey, Resource]:
+    """What is there whatever the objects say."""
+    found: Source[ResourceKey, Resource] = graph.source("envoy_capture")
+    for each in capture.capture():
+        found.put(each.key, each)
+    return found
 
 
 class Tables(NamedTuple):
@@ -252,12 +266,8 @@ def _listener(
         if each.protocol != "TLS"
     }
     tls_routes = fetch.by(indexes.tls_routes_by_port, port)
-    made = listener.listeners_of(port, frontend, members, tables, tls_routes, settings.port_offset)
+    made = listener.listeners_of(port, frontend, members, tables, tls_routes, settings)
     return ((each.key, each) for each in made)
-
-
-def _cluster(fetch: Fetch, ref: ClusterRef, value: Cluster) -> Iterable[Output]:
-    return _keyed(cluster.cluster(value))
 
 
 def _secret(fetch: Fetch, ref: ObjectRef, certificate: Certificate) -> Iterable[Output]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster, UpstreamConnectionOptions
-from envoy.config.core.v3.address_pb2 import Address, CidrRange, SocketAddress, TcpKeepalive
+from envoy.config.core.v3.address_pb2 import Address, BindConfig, CidrRange, SocketAddress, TcpKeepalive
 from envoy.config.core.v3.base_pb2 import (
     DataSource,
     HeaderValue,
@@ -61,6 +61,7 @@ from envoy.extensions.filters.http.stateful_session.v3.stateful_session_pb2 impo
     StatefulSession,
     StatefulSessionPerRoute,
 )
+from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -93,6 +94,7 @@ __all__ = [
     "AdditionalAddress",
     "Address",
     "Any",
+    "BindConfig",
     "Buffer",
     "BufferPerRoute",
     "CidrRange",
@@ -131,6 +133,7 @@ __all__ = [
     "LocalRateLimitDescriptor",
     "Locality",
     "LocalityLbEndpoints",
+    "OriginalDst",
     "Permission",
     "Policy",
     "PreviousHostsPredicate",

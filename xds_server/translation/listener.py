@@ -15,24 +15,12 @@ from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, SE
 from xds_server.model.route import TlsRoute
 from xds_server.translation import envoy, names
 from xds_server.translation.http_connection_manager import http_connection_manager
+from xds_server.translation.settings import TranslationSettings
+from xds_server.translation.socket_options import KEEPALIVE
 
 _BUFFER_BYTES: Final = 32 * 1024
 _BACKLOG: Final = 4096
 _LAST_PORT: Final = 65_535
-_Socket: Final = envoy.SocketOption
-_SOL_SOCKET, _SO_KEEPALIVE = 1, 9
-_IPPROTO_TCP, _KEEPIDLE, _KEEPINTVL, _KEEPCNT = 6, 4, 5, 6
-
-# A peer that is gone is noticed within a minute: a NAT or firewall that forgot the connection says nothing.
-_KEEPALIVE: Final = [
-    _Socket(description=text, level=level, name=name, int_value=value, state=_Socket.STATE_PREBIND)
-    for text, level, name, value in (
-        ("keep-alive", _SOL_SOCKET, _SO_KEEPALIVE, 1),
-        ("first probe after 10 s", _IPPROTO_TCP, _KEEPIDLE, 10),
-        ("a probe every 5 s", _IPPROTO_TCP, _KEEPINTVL, 5),
-        ("10 probes", _IPPROTO_TCP, _KEEPCNT, 10),
-    )
-]
 _TLS_INSPECTOR: Final = envoy.ListenerFilter(
     name="envoy.filters.listener.tls_inspector", typed_config=envoy.any_of(envoy.TlsInspector())
 )
@@ -45,12 +33,13 @@ def listeners_of(
     listeners: Sequence[Listener],
     tables: Mapping[TableRef, str],
     tls_routes: Iterable[TlsRoute] = (),
-    port_offset: int = 0,
+    settings: TranslationSettings | None = None,
 ) -> tuple[Resource, ...]:
     """`tables` names the route configuration of each table; none while the frontend has nowhere to be bound.
 
     There is no default filter chain: a connection whose SNI nobody serves is closed.
     """
+    settings = settings or TranslationSettings()
     chains: dict[str, envoy.FilterChain] = {}
     references: set[ResourceKey] = set()
     by_table: dict[TableRef, list[TlsRoute]] = {}
@@ -65,7 +54,7 @@ def listeners_of(
     protocols = {"HTTP" if each.protocol == "HTTP" else "TLS" for each in listeners}
     if len(protocols) > 1:
         raise ValueError(f"{port.frontend} port {port.port}: HTTP and TLS cannot share a port")
-    number = frontend.bound_port(port.port, port_offset)
+    number = frontend.bound_port(port.port, settings.port_offset)
     if not 0 < number <= _LAST_PORT:
         raise ValueError(f"{port.frontend} port {port.port}: {number} is no port; choose a smaller port offset")
     message = envoy.Listener(
@@ -76,10 +65,13 @@ def listeners_of(
         traffic_direction=envoy.TrafficDirection.INBOUND,
         enable_reuse_port={"value": True},
         tcp_backlog_size={"value": _BACKLOG},
-        socket_options=_KEEPALIVE,
     )
-    if not frontend.bind:
-        message.freebind.value = True  # an address of its own may come to the node later, or leave it for a while
+    if settings.datapath:
+        message.bind_to_port.value = False  # connections come by the capture listener, whose socket options they have
+    else:
+        message.socket_options.extend(KEEPALIVE)
+        if not frontend.bind:
+            message.freebind.value = True  # an address of its own may come to the node later, or leave it for a while
     return tuple(_bound(message, port, address, number, tuple(sorted(references))) for address in frontend.bound)
 
 

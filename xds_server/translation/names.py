@@ -25,6 +25,12 @@ FORCE_HTTPS: Final = "force-https"
 MISDIRECTED: Final = "misdirected"
 OWN_ANSWERS: Final = frozenset({FALLBACK, FORCE_HTTPS, MISDIRECTED})
 
+CAPTURE_IPV4: Final = "capture/ipv4"
+CAPTURE_IPV6: Final = "capture/ipv6"
+CAPTURE_CLUSTER: Final = "capture/original_dst"
+CAPTURE: Final = frozenset({CAPTURE_IPV4, CAPTURE_IPV6})
+"""The listeners that nobody's frontend is; no name of one has two parts."""
+
 NOWHERE: Final = "nowhere"
 """A cluster that never exists (the name of a real one has four parts): connections to it are closed."""
 

@@ -20,6 +20,7 @@ from xds_server.translation.envoy import (
 )
 from xds_server.translation.envoy import Listener as EnvoyListener
 from xds_server.translation.listener import listeners_of
+from xds_server.translation.settings import TranslationSettings
 
 FRONTEND = Frontend(GATEWAY, ("192.0.2.1", "2001:db8::1"))
 CERTIFICATES = TlsTermination((ObjectRef("Secret", "default", "b"), ObjectRef("Secret", "default", "a")))
@@ -32,7 +33,8 @@ def on(port: int, protocol: ListenerProtocol, hostname: str = "*", tls: TlsTermi
 
 def resources(*members: Listener, tls_routes: tuple[TlsRoute, ...] = (), port_offset: int = 0) -> tuple[Resource, ...]:
     tables = {each.table: names.route_configuration(each.table) for each in members}
-    return listeners_of(PortRef(GATEWAY, members[0].port), FRONTEND, members, tables, tls_routes, port_offset)
+    settings = TranslationSettings(port_offset=port_offset)
+    return listeners_of(PortRef(GATEWAY, members[0].port), FRONTEND, members, tables, tls_routes, settings)
 
 
 def resource(*members: Listener, **more: Any) -> Resource:
@@ -208,3 +210,18 @@ def test_an_address_of_its_own_is_bound_before_the_node_has_it() -> None:
         (each.address.socket_address.address, each.address.socket_address.port_value) for each in behind
     ]
     assert {False} == {listener.HasField("freebind") for listener in behind}
+
+
+def test_where_a_daemon_leads_connections_no_address_is_bound() -> None:
+    """Not even freely; the socket options are those of the capture listener, and all else is as without a daemon."""
+    served = on(80, "HTTP")
+    bound = message(served)
+    settings = TranslationSettings(datapath=True)
+    [led, _] = (
+        EnvoyListener.FromString(each.body)
+        for each in listeners_of(PortRef(GATEWAY, 80), FRONTEND, [served], {served.table: "any"}, (), settings)
+    )
+
+    assert (False, False, []) == (led.bind_to_port.value, led.HasField("freebind"), list(led.socket_options))
+    assert bound.address == led.address
+    assert bound.listener_filters == led.listener_filters
