@@ -165,7 +165,11 @@ def stream_counters(streams: Streams) -> Callable[[], Iterator[Metric]]:
         ("tidegate_xds_refused_streams", "Streams ended because a request made no sense.", "refused"),
         ("tidegate_xds_unauthenticated_calls", "Calls of peers that are nobody here.", "unauthenticated"),
         ("tidegate_xds_forbidden_calls", "Calls to what is not for the peer, other nodes' ids too.", "forbidden"),
-        ("tidegate_xds_unserved_secrets", "Secrets named by nodes that do not serve them.", "unserved"),
+        (
+            "tidegate_xds_unserved_secrets",
+            "Secrets named by nodes that do not serve them, and what is another node's.",
+            "unserved",
+        ),
         (
             "tidegate_xds_gates_opened",
             "Resources sent although what they need was not accepted in time.",

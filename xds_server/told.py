@@ -47,7 +47,7 @@ class Told:
             undecodable={kind: number for kind, number in self.undecodable().items() if number},
             waiting_statuses=self.waiting_statuses(),
             certificates=dict(_certificates(self.tls)) if self.tls else {},
-            streams=tuple(self._stream(connection) for connection in self.streams.connections()),
+            streams=tuple(self._stream(each) for each in self.streams.connections() if each.of_proxy),
         )
 
     def _digest(self) -> str:

@@ -66,10 +66,10 @@ class Mesh:
 
 
 @asynccontextmanager
-async def mesh(directory: Path) -> AsyncIterator[Mesh]:
+async def mesh(directory: Path, *, datapath: bool = False) -> AsyncIterator[Mesh]:
     manifests = directory / "manifests"
     manifests.mkdir()
-    plane = ControlPlane(Config(manifests=(manifests,), state=directory, admin=""))
+    plane = ControlPlane(Config(manifests=(manifests,), state=directory, admin="", datapath=datapath))
     plane.load()
 
     def references(key: ResourceKey) -> tuple[ResourceKey, ...]:

@@ -18,6 +18,7 @@ from xds_server.explain.result import Result
 from xds_server.model.resource import (
     CLUSTER,
     CLUSTER_LOAD_ASSIGNMENT,
+    DATAPATH,
     LISTENER,
     ROUTE_CONFIGURATION,
     SECRET,
@@ -39,8 +40,14 @@ class Proxy:
     A second `run` is another stream, to which it brings along what it holds.
     """
 
-    def __init__(self, dial: Dial, references: Callable[[ResourceKey], tuple[ResourceKey, ...]], node: str) -> None:
-        self.dial, self._references, self._node = dial, references, node
+    def __init__(
+        self,
+        dial: Dial,
+        references: Callable[[ResourceKey], tuple[ResourceKey, ...]],
+        node: str,
+        types: tuple[str, ...] = WILDCARD,
+    ) -> None:
+        self.dial, self._references, self._node, self._types = dial, references, node, types
         self.held: dict[ResourceKey, Resource] = {}
         self.refuses: Callable[[ResourceKey], str] = lambda _: ""
         self.refused: list[ResourceKey] = []
@@ -64,8 +71,10 @@ class Proxy:
                 request_serializer=DeltaDiscoveryRequest.SerializeToString,
                 response_deserializer=DeltaDiscoveryResponse.FromString,
             )(self._outgoing())
-            for type_url in WILDCARD:
+            for type_url in self._types:
                 request = DeltaDiscoveryRequest(node=Node(id=self._node), type_url=type_url)
+                if type_url in DATAPATH:
+                    request.resource_names_subscribe.append("*")
                 request.initial_resource_versions.update(self._versions(type_url))
                 self._requests.put_nowait(request)
             if self.held:
@@ -134,11 +143,14 @@ class Proxy:
 
 @asynccontextmanager
 async def connected(
-    socket: str, references: Callable[[ResourceKey], tuple[ResourceKey, ...]], node: str = "n1"
+    socket: str,
+    references: Callable[[ResourceKey], tuple[ResourceKey, ...]],
+    node: str = "n1",
+    types: tuple[str, ...] = WILDCARD,
 ) -> AsyncIterator[Proxy]:
-    """A proxy whose stream lasts as long as the context."""
+    """A proxy whose stream lasts as long as the context; with types of the datapath, a node's daemon."""
     options = [("grpc.default_authority", "localhost")]
-    proxy = Proxy(lambda: grpc.aio.insecure_channel(socket, options=options), references, node)
+    proxy = Proxy(lambda: grpc.aio.insecure_channel(socket, options=options), references, node, types)
     task = asyncio.ensure_future(proxy.run())
     try:
         yield proxy

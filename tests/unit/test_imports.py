@@ -17,7 +17,7 @@ CONTRACT: dict[str, frozenset[str]] = {
     "model": frozenset(),
     "objects": frozenset(),
     "ingestion": frozenset({"graph", "model", "objects"}),
-    "translation": frozenset({"graph", "model"}),
+    "translation": frozenset({"graph", "model", "proto"}),
     "status": frozenset({"graph", "model"}),
     "explain": frozenset({"translation.envoy", "translation.names", "model"}),
     "xds": frozenset({"model.resource"}),

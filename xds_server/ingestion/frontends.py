@@ -68,15 +68,17 @@ def _behind_service(
     ref = service_ref(wanted.ref, settings)
     addresses: tuple[str, ...] = ()
     client = dict.fromkeys(found.bound, 0)
+    node: dict[int, int] = {}
     problem = f"{ref} is not there yet, by which this is exposed" + (f": {refused}" if refused else "")
     if service is not None and service.metadata.labels.get(MANAGED_BY) != TIDEGATE:
         problem = f"{ref} is somebody else's, and this would be exposed by it: delete or rename it"
     elif service is not None:
         addresses = service_addresses(service)
+        node = {port.port: port.node_port for port in service.spec.ports}
         problem = f"{ref} has no address yet: see its events, and whether its load balancer is installed"
         if service.spec.type == "NodePort":
             addresses = nodes(families)
-            client = {port.port: port.node_port for port in service.spec.ports}
+            client = node
             problem = f"no proxy of {settings.namespace}/{settings.proxy_service} is ready, whose node would be reached"
     return Frontend(
         wanted.ref,
@@ -84,7 +86,7 @@ def _behind_service(
         "" if addresses else problem,
         NOT_ASSIGNED,
         bind=tuple(WILDCARDS[family] for family in families),
-        ports=_ports(found.bound, client),
+        ports=_ports(found.bound, client, node),
     )
 
 
@@ -111,8 +113,13 @@ def _at_nodes(settings: Settings, nodes: Nodes, found: Given) -> Frontend:
     )
 
 
-def _ports(bound: Mapping[int, int], client: Mapping[int, int]) -> tuple[FrontendPort, ...]:
-    return tuple(FrontendPort(port, bound[port], client.get(port) or port) for port in sorted(bound))
+def _ports(
+    bound: Mapping[int, int], client: Mapping[int, int], node: Mapping[int, int] | None = None
+) -> tuple[FrontendPort, ...]:
+    nodes = node or {}
+    return tuple(
+        FrontendPort(port, bound[port], client.get(port) or port, nodes.get(port, 0)) for port in sorted(bound)
+    )
 
 
 def node_addresses(fetch: Fetch, settings: Settings, by_service: Slices, families: tuple[str, ...]) -> tuple[str, ...]:

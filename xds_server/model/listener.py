@@ -9,11 +9,12 @@ from xds_server.model.refs import ListenerRef, ObjectRef, PortRef, TableRef
 
 
 class FrontendPort(NamedTuple):
-    """A listener's port, the one that Envoy binds for it, and the one that clients use."""
+    """A listener's port, the one that Envoy binds for it, the one that clients use, and that of every node, if any."""
 
     port: int
     bound: int
     client: int
+    node: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,10 @@ class Frontend:
     def bound_port(self, port: int, offset: int = 0) -> int:
         """The port that Envoy binds for a listener's; `offset` shifts those that have none of their own."""
         return next((each.bound for each in self.ports if each.port == port), port + offset)
+
+    def node_port(self, port: int) -> int:
+        """The port of every node by which a listener's is reached; 0 for none."""
+        return next((each.node for each in self.ports if each.port == port), 0)
 
     def client_port(self, port: int, offset: int = 0) -> int:
         """The port that clients use for a listener's."""

@@ -1,4 +1,4 @@
-"""What is served: one named, serialised, versioned Envoy resource."""
+"""What is served: one named, serialised, versioned resource of Envoy, or of a node's daemon."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ CLUSTER: Final = _PREFIX + "envoy.config.cluster.v3.Cluster"
 CLUSTER_LOAD_ASSIGNMENT: Final = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 SECRET: Final = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 
+# Of the daemon of a node: see proto/tidegate/datapath/v1.
+INTERCEPTED: Final = _PREFIX + "tidegate.datapath.v1.Service"
+WORKLOADS: Final = _PREFIX + "tidegate.datapath.v1.Workloads"
+ANNOUNCEMENTS: Final = _PREFIX + "tidegate.datapath.v1.Announcements"
+DATAPATH: Final = frozenset({INTERCEPTED, WORKLOADS, ANNOUNCEMENTS})
+OF_A_NODE: Final = frozenset({WORKLOADS, ANNOUNCEMENTS})
+"""Types whose resources are named as the only node that may have them."""
+
 
 class ResourceKey(NamedTuple):
     type_url: str
@@ -23,10 +31,10 @@ class ResourceKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A serialised Envoy message and what it makes Envoy look up. Its bytes, which may be a key, never show in a repr.
+    """A serialised message and what it makes Envoy look up. Its bytes, which may be a key, never show in a repr.
 
     `references` names the clusters of a route configuration, the route configurations, secrets and clusters of a
-    listener, and the endpoints and secrets of a cluster.
+    listener, the endpoints and secrets of a cluster, and the listeners that connections are led to.
     A route configuration that is served by VHDS carries a `stem`: the same message without its `vhds` field.
     Appending each of its virtual hosts to the stem gives the message for clients that cannot use VHDS.
     """

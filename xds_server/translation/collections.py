@@ -19,7 +19,16 @@ from xds_server.model.listener import Frontend, Listener
 from xds_server.model.refs import ClusterRef, HostRef, ListenerRef, ObjectRef, PortRef, RouteRef, TableRef
 from xds_server.model.resource import Resource, ResourceKey
 from xds_server.model.route import Route, TlsRoute, VirtualHost
-from xds_server.translation import capture, cluster, endpoint, listener, names, route_configuration, secret
+from xds_server.translation import (
+    capture,
+    cluster,
+    endpoint,
+    interception,
+    listener,
+    names,
+    route_configuration,
+    secret,
+)
 from xds_server.translation.redirect import Place
 from xds_server.translation.route import EncodedRoute, encoded_route, is_placed, refused
 from xds_server.translation.route_budget import Allowance, Form, allowance, size
@@ -102,7 +111,7 @@ def translate(graph: Graph, model: Model, settings: TranslationSettings) -> Tran
         listeners,
     )
     if settings.datapath:
-        parts += (_capture(graph),)
+        parts += (_capture(graph), _exposed(graph, model, indexes, settings))
     return Translated(graph.union("resources", *parts), tables.over_budget)
 
 
@@ -112,6 +121,17 @@ def _capture(graph: Graph) -> Collection[ResourceKey, Resource]:
     for each in capture.capture():
         found.put(each.key, each)
     return found
+
+
+def _exposed(
+    graph: Graph, model: Model, indexes: Indexes, settings: TranslationSettings
+) -> Collection[ResourceKey, Resource]:
+    def exposed(fetch: Fetch, port: PortRef, _: Group[Listener]) -> Iterable[Output]:
+        frontend = fetch.get(model.frontends, port.frontend)
+        found = interception.exposed(port, frontend, settings.port_offset) if frontend is not None else None
+        return _keyed(interception.service(found)) if found is not None else ()
+
+    return graph.derive("intercepted/exposed", indexes.listeners_by_port, exposed)
 
 
 class Tables(NamedTuple):

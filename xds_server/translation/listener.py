@@ -72,14 +72,26 @@ def listeners_of(
         message.socket_options.extend(KEEPALIVE)
         if not frontend.bind:
             message.freebind.value = True  # an address of its own may come to the node later, or leave it for a while
-    return tuple(_bound(message, port, address, number, tuple(sorted(references))) for address in frontend.bound)
+    numbers = (number, *others) if settings.datapath and (others := node_ports(port, frontend)) else (number,)
+    return tuple(_bound(message, port, address, numbers, tuple(sorted(references))) for address in frontend.bound)
+
+
+def node_ports(port: PortRef, frontend: Frontend) -> tuple[int, ...]:
+    """Where all nodes are reached besides: only a daemon leads these ports to Envoy, others are kube-proxy's."""
+    node = frontend.node_port(port.port)
+    return (node,) if node else ()
 
 
 def _bound(
-    message: envoy.Listener, port: PortRef, address: str, number: int, references: tuple[ResourceKey, ...]
+    message: envoy.Listener, port: PortRef, address: str, numbers: Sequence[int], references: tuple[ResourceKey, ...]
 ) -> Resource:
+    """At the first of the ports, and besides at the others."""
     message.name = names.listener(port, address)
-    message.address.CopyFrom(_address(address, number))
+    message.address.CopyFrom(_address(address, numbers[0]))
+    del message.additional_addresses[:]
+    message.additional_addresses.extend(
+        envoy.AdditionalAddress(address=_address(address, number)) for number in numbers[1:]
+    )
     return resource(LISTENER, message.name, envoy.serialised(message), references)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final, cast, get_args
 from urllib.parse import unquote
 
+from xds_server.model.interception import ServiceRef
 from xds_server.model.refs import ClusterRef, HostRef, ObjectRef, PortRef, Protocol, RouteRef, TableRef
 
 _KINDS: Final = {
@@ -66,6 +67,12 @@ def cluster(ref: ClusterRef) -> str:
 
 def secret(ref: ObjectRef) -> str:
     return _joined("secret", ref.namespace, ref.name)
+
+
+def intercepted(ref: ServiceRef) -> str:
+    """Of the daemon's, which knows Services by namespace and name, and all else by kind too."""
+    name = _joined(ref.object.namespace, ref.object.name, str(ref.port)) if ref.object.kind == "Service" else ""
+    return f"{name or port(ref.port_ref)}/{ref.protocol}"
 
 
 def parse_port(name: str) -> PortRef:

@@ -68,7 +68,7 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class Unserved:
-    """The client names secrets that nothing uses which this stream serves; some of them, cut."""
+    """The client names secrets that nothing uses which this stream serves, or what is another node's; some, cut."""
 
     type_url: str
     number: int

@@ -12,12 +12,15 @@ from itertools import count
 from typing import Final, Protocol, TypeVar
 
 from xds_server.model.resource import (
+    ANNOUNCEMENTS,
     CLUSTER,
     CLUSTER_LOAD_ASSIGNMENT,
+    INTERCEPTED,
     LISTENER,
     ROUTE_CONFIGURATION,
     SECRET,
     VIRTUAL_HOST,
+    WORKLOADS,
     Resource,
     ResourceKey,
     resource,
@@ -25,7 +28,17 @@ from xds_server.model.resource import (
 from xds_server.xds.resource_type import LOG_SLACK, Entry, ResourceType, history_limit
 
 # A reference is sent after what it names; removals wait until nothing names them.
-PUSH_ORDER: Final = (CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION, VIRTUAL_HOST, SECRET)
+PUSH_ORDER: Final = (
+    CLUSTER,
+    CLUSTER_LOAD_ASSIGNMENT,
+    LISTENER,
+    ROUTE_CONFIGURATION,
+    VIRTUAL_HOST,
+    SECRET,
+    WORKLOADS,
+    INTERCEPTED,
+    ANNOUNCEMENTS,
+)
 
 
 T = TypeVar("T", str, ResourceKey)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from xds_server.model.resource import SECRET
 from xds_server.xds.events import Event, Unserved
 from xds_server.xds.resources import USES_SECRETS, ResourceTable
 from xds_server.xds.subscription import Subscription
@@ -46,10 +45,10 @@ def permit(secrets: Subscription, names: frozenset[str] | None) -> None:
             secrets.parked.pop(name, None)
 
 
-def unserved(secrets: Subscription, asked: Iterable[str]) -> list[Event]:
+def unserved(sub: Subscription, asked: Iterable[str]) -> list[Event]:
     """What of the names that a request asks for does not exist for the client."""
-    names = [name for name in asked if not secrets.permits(name)]
+    names = [name for name in asked if not sub.permits(name)]
     if not names:
         return []
     shown = tuple(name[:_LONGEST_SHOWN] for name in sorted(names)[:_SHOWN])
-    return [Unserved(SECRET, len(names), shown)]
+    return [Unserved(sub.type_url, len(names), shown)]

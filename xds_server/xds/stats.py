@@ -31,7 +31,7 @@ class StreamStats:
     forbidden: int = 0
     """Calls of peers to methods that are not for them, and streams of nodes that said they were another."""
     unserved: int = 0
-    """Secrets that were named on streams which serve nothing that uses them."""
+    """What was named on streams for which it does not exist: secrets that they serve nothing with, others' pods."""
     gates_opened: int = 0
     """Times that something was sent although what it refers to had not been accepted in time."""
     streams: Counts = field(default_factory=Counter)

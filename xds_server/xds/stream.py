@@ -14,6 +14,7 @@ from xds_server.model.resource import (
     CLUSTER,
     CLUSTER_LOAD_ASSIGNMENT,
     LISTENER,
+    OF_A_NODE,
     ROUTE_CONFIGURATION,
     SECRET,
     VIRTUAL_HOST,
@@ -36,6 +37,9 @@ FEW: Final = 4
 # Of these, however many go out one by one. Envoy says yes to bytes that it has refused before, when they come again:
 # to divide a refused response would end with the bad one called accepted.
 _ALONE: Final = frozenset({ROUTE_CONFIGURATION, SECRET})
+
+# Of these, not every resource exists for every client.
+_FOR_SOME: Final = OF_A_NODE | {SECRET}
 
 _ORDER: Final = {type_url: place for place, type_url in enumerate(PUSH_ORDER)}
 _LONGEST_NODE_ID: Final = 256
@@ -139,10 +143,10 @@ class AdsStream:
         if sub is None:
             sub = self._subscribe(type_url)
         self._permit()
-        asked = self._asked(sub, request) if type_url == SECRET else []
+        asked = self._asked(sub, request) if type_url in _FOR_SOME else []
         receive = self._receive_delta if self.delta else self._receive_sotw
         events = receive(sub, request, first=first)
-        if type_url == SECRET:
+        if type_url in _FOR_SOME:
             events += unserved(sub, asked)
         elif type_url in USES_SECRETS and any(isinstance(event, Subscribed) for event in events):
             self._permitted_at = -1
@@ -273,6 +277,8 @@ class AdsStream:
 
     def _subscribe(self, type_url: str) -> Subscription:
         sub = Subscription(type_url, self._table.read(type_url, delta=self.delta), self._table, self.delta)
+        if type_url in OF_A_NODE and self.bound_to is not None:
+            sub.permitted = frozenset({self.bound_to})
         self._subs[type_url] = sub
         if ROUTE_CONFIGURATION in self._subs and VIRTUAL_HOST in self._subs:
             self._subs[VIRTUAL_HOST].routes = self._subs[ROUTE_CONFIGURATION]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from xds_server.model.resource import Resource, ResourceKey
+from xds_server.model.resource import DATAPATH, Resource, ResourceKey
 from xds_server.xds.events import (
     Accepted,
     Divided,
@@ -78,7 +78,9 @@ class Connection:
     rejected_at: dict[str, float] = field(default_factory=dict)
     """When it last said yes and no, by type."""
     told_unserved: bool = False
-    """That it names secrets which it does not serve is logged once."""
+    """That it names what does not exist for it is logged once."""
+    of_proxy: bool = True
+    """Whether it is an Envoy's, or a tool's that asks for what Envoys have; else it is the daemon's of a node."""
 
     def end(self) -> None:
         """The client has no more requests."""
@@ -166,7 +168,9 @@ class Streams:
             connection.since, connection.envoy = self.clock(), _version(request.node)
             log.info("stream connected", node=client.node, peer=connection.peer, variant=_variant(stream))
             brought = request.initial_resource_versions if stream.delta else request.version_info
-            self.on_connected(client, resumed=bool(brought))
+            connection.of_proxy = request.type_url not in DATAPATH
+            if connection.of_proxy:
+                self.on_connected(client, resumed=bool(brought))
         self.stats.count(events)
         for event in events:
             self._tell(connection, client, event)
@@ -184,7 +188,8 @@ class Streams:
         client = connection.client
         if client is not None:
             log.info("stream disconnected", node=client.node, peer=connection.peer, variant=_variant(stream))
-            self.on_gone(client)
+            if connection.of_proxy:
+                self.on_gone(client)
 
     def expire(self) -> None:
         """Open gates that have been closed since the last call."""
@@ -226,12 +231,24 @@ class Streams:
         return [{**c.stream.debug(), "peer": c.peer} for c in list(self._connections.values())]
 
     def _tell(self, connection: Connection, client: Client, event: Event) -> None:
+        """What a proxy says of its own types is told to who listens; what is told of a daemon's is in the log."""
+        self._note(connection, client, event)
+        if not connection.of_proxy or event.type_url in DATAPATH:
+            return
         match event:
             case Subscribed():
                 self.on_subscribed(client, event.type_url, wildcard=event.wildcard)
             case Accepted():
-                connection.accepted_at[event.type_url] = self.clock()
                 self.on_accepted(client, event.type_url, event.versions)
+            case Rejected():
+                self.on_rejected(client, event.type_url, event.name, event.version, event.detail)
+            case _:
+                pass
+
+    def _note(self, connection: Connection, client: Client, event: Event) -> None:
+        match event:
+            case Accepted():
+                connection.accepted_at[event.type_url] = self.clock()
             case Rejected():
                 connection.rejected_at[event.type_url] = self.clock()
                 log.warning(
@@ -242,7 +259,6 @@ class Streams:
                     version=event.version,
                     detail=event.detail,
                 )
-                self.on_rejected(client, event.type_url, event.name, event.version, event.detail)
             case Divided():
                 connection.rejected_at[event.type_url] = self.clock()
                 log.warning(
@@ -256,7 +272,11 @@ class Streams:
                 if not connection.told_unserved:
                     connection.told_unserved = True
                     log.warning(
-                        "secrets that the node does not serve", node=client.node, names=event.names, number=event.number
+                        "asked for what is not for the node",
+                        node=client.node,
+                        type=event.type_url,
+                        names=event.names,
+                        number=event.number,
                     )
             case Ignored():
                 log.debug("type not served", node=client.node, type=event.type_url[:256])

@@ -225,3 +225,24 @@ def test_where_a_daemon_leads_connections_no_address_is_bound() -> None:
     assert (False, False, []) == (led.bind_to_port.value, led.HasField("freebind"), list(led.socket_options))
     assert bound.address == led.address
     assert bound.listener_filters == led.listener_filters
+
+
+def test_a_port_of_the_nodes_is_one_more_address_where_daemons_are() -> None:
+    """Elsewhere kube-proxy has it, and leads it to the port that is bound."""
+    served = on(80, "HTTP")
+    behind = Frontend(GATEWAY, ("203.0.113.7",), bind=("0.0.0.0",), ports=(FrontendPort(80, 20123, 80, 31000),))
+    made = (
+        EnvoyListener.FromString(each.body)
+        for datapath in (False, True)
+        for each in listeners_of(
+            PortRef(GATEWAY, 80), behind, [served], {served.table: "any"}, (), TranslationSettings(datapath=datapath)
+        )
+    )
+
+    assert [(20123, []), (20123, [31000])] == [
+        (
+            each.address.socket_address.port_value,
+            [more.address.socket_address.port_value for more in each.additional_addresses],
+        )
+        for each in made
+    ]

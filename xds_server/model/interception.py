@@ -1,0 +1,60 @@
+"""Services as a node's daemon sees them: where clients connect to, and who takes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from xds_server.model.refs import ObjectRef, PortRef
+
+TransportProtocol = Literal["TCP", "UDP"]
+
+
+class ServiceRef(NamedTuple):
+    """One port of a Service, a Gateway or an Ingress."""
+
+    object: ObjectRef
+    port: int
+    protocol: TransportProtocol
+
+    @property
+    def port_ref(self) -> PortRef:
+        return PortRef(self.object, self.port)
+
+
+class Frontage(NamedTuple):
+    """An address and port that clients connect to; every address of the nodes where `address` is empty.
+
+    `listener` is the Envoy listener that serves it, if one does.
+    """
+
+    address: str
+    port: int
+    listener: str = ""
+
+
+class KernelBackend(NamedTuple):
+    """One that is chosen in the kernel; `terminating` gets nothing new while there are others."""
+
+    address: str
+    port: int
+    weight: int = 1
+    terminating: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Intercepted:
+    """What the daemon is to do with what is sent to the frontages of a service.
+
+    `external`: from outside the node, too.
+    `proxied`: Envoy takes it; with `fail_open` a backend of those here does where there is no Envoy.
+    `affinity_s`: for so long a client keeps its backend.
+    """
+
+    ref: ServiceRef
+    frontages: tuple[Frontage, ...]
+    external: bool = False
+    proxied: bool = False
+    fail_open: bool = False
+    backends: tuple[KernelBackend, ...] = ()
+    affinity_s: int = 0

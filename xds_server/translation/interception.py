@@ -1,0 +1,67 @@
+"""What a node's daemon is told: which connections go to the node's Envoy, and where all others go.
+
+It must not know why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import Final
+
+from xds_server.model.interception import Frontage, Intercepted, KernelBackend, ServiceRef
+from xds_server.model.listener import Frontend
+from xds_server.model.refs import PortRef
+from xds_server.model.resource import INTERCEPTED, LISTENER, Resource, ResourceKey, resource
+from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as datapath
+from xds_server.translation import envoy, names
+from xds_server.translation.listener import node_ports
+
+_ANYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  # recognised, not bound
+
+
+def service(found: Intercepted) -> Resource:
+    """It refers to the listeners of its frontages: one that goes is to go after it."""
+    message = datapath.Service(
+        frontends=[
+            datapath.Frontend(address=_packed(each.address), port=each.port, listener=each.listener)
+            for each in sorted(found.frontages)
+        ],
+        protocol=found.ref.protocol,
+        external=found.external,
+        backends=map(_backend, sorted(found.backends)),
+        affinity_s=found.affinity_s,
+    )
+    if found.proxied:
+        message.proxy.fail_mode = datapath.Proxy.OPEN if found.fail_open else datapath.Proxy.CLOSED
+    references = sorted({ResourceKey(LISTENER, each.listener) for each in found.frontages if each.listener})
+    return resource(INTERCEPTED, names.intercepted(found.ref), envoy.serialised(message), tuple(references))
+
+
+def exposed(port: PortRef, frontend: Frontend, port_offset: int = 0) -> Intercepted | None:
+    """What serves a port of a Gateway or an Ingress; None while it has no address."""
+    frontages = tuple(_frontages(port, frontend, frontend.bound_port(port.port, port_offset)))
+    if not frontages:
+        return None
+    return Intercepted(ServiceRef(port.frontend, port.port, "TCP"), frontages, external=True, proxied=True)
+
+
+def _frontages(port: PortRef, frontend: Frontend, number: int) -> Iterable[Frontage]:
+    """Every address of a node is one frontage for both families, since it is one for the kernel."""
+    anywhere = next((address for address in frontend.bound if address in _ANYWHERE), None)
+    if anywhere is not None:
+        listener = names.listener(port, anywhere)
+        yield from (Frontage("", each, listener) for each in dict.fromkeys((number, *node_ports(port, frontend))))
+    for address in frontend.bound:
+        if address not in _ANYWHERE:
+            yield Frontage(address, number, names.listener(port, address))
+
+
+def _backend(found: KernelBackend) -> datapath.Backend:
+    return datapath.Backend(
+        address=_packed(found.address), port=found.port, weight=found.weight, terminating=found.terminating
+    )
+
+
+def _packed(address: str) -> bytes:
+    return ip_address(address).packed if address else b""
