@@ -150,6 +150,16 @@ def relay_counters(telling: Told, listening: ToldOf) -> Callable[[], Iterator[Me
     return read
 
 
+def handshake_counter(failed: Callable[[], int]) -> Callable[[], Iterator[Metric]]:
+    """Connections that came to nothing."""
+
+    def read() -> Iterator[Metric]:
+        text = "TLS handshakes that failed: of peers without a certificate that is trusted, or that do not trust ours."
+        yield CounterMetricFamily("tidegate_xds_failed_handshakes", text, value=failed())
+
+    return read
+
+
 def stream_counters(streams: Streams) -> Callable[[], Iterator[Metric]]:
     """What the ADS streams counted, by type or variant."""
     by_type = (

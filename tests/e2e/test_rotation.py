@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,23 @@ async def test_certificates_and_authority_change_under_a_stream(tmp_path: Path, 
         await until(lambda: bool(node.peers()))
         [second] = node.peers()
         assert first != second
+
+
+async def test_an_authority_made_anew_needs_no_restart(
+    tmp_path: Path, envoy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever deletes the authority and has it made anew finds the proxies connected again, by new certificates."""
+    monkeypatch.setattr(renewal, "keep", partial(renewal.keep, every_s=0.2))
+    old, new = new_authority(NOW), new_authority(NOW)
+    node = Node(tmp_path)
+    node.trust(old)
+    node.sign_by(old)
+    async with running(node, envoy):
+        await until(lambda: node.connected == ["node-a"])
+        node.sign_by(new)
+        node.trust(new)
+        await node.restart()
+        await until(lambda: node.connected == ["node-a"] * 2)
 
 
 @pytest.mark.parametrize("left", ["usable", "expired"])

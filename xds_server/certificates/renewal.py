@@ -21,6 +21,7 @@ from xds_server.certificates.authority import (
     Pair,
     fits,
     is_due,
+    is_of,
     loaded,
     new_key,
     new_request,
@@ -115,17 +116,42 @@ async def obtain(directory: Path, uri: str, sign: Signer, chance: Callable[[], f
 
 
 async def keep(
-    directory: Path, uri: str, sign: Signer, every_s: float = 60.0, chance: Callable[[], float] = random.random
+    directory: Path,
+    uri: str,
+    sign: Signer,
+    trusted: Path,
+    every_s: float = 60.0,
+    chance: Callable[[], float] = random.random,
 ) -> NoReturn:
     """Renew in time, for ever: a failure is told and tried again, while the certificate that works stays.
 
+    One that none of the trusted authorities has signed is renewed too: an authority that was made anew does not know
+    it. Where others sign than are trusted, as with a server's certificate from elsewhere, that is tried ever more
+    seldom.
     It ends by nothing but cancellation: it runs beside Envoy, which is not to stop for it.
     """
-    attempt = 0
+    attempt = foreign = 0
     while True:
-        due = is_renewed(read(directory), uri, datetime.now(UTC))
-        attempt = attempt + 1 if due and not await _tried(directory, uri, sign) else 0
+        pair = read(directory)
+        due = is_renewed(pair, uri, datetime.now(UTC))
+        foreign = foreign + 1 if not due and is_foreign(pair, trusted) else 0
+        failed = (due or _is_time(foreign)) and not await _tried(directory, uri, sign)
+        attempt = attempt + 1 if failed else 0
+        foreign -= bool(foreign and failed)
         await asyncio.sleep(delay_s(attempt, chance(), every_s) if attempt else every_s * (0.5 + chance() / 2))
+
+
+def is_foreign(pair: Pair | None, trusted: Path) -> bool:
+    """Whether none of the authorities in a file has signed it; not so while they cannot be read."""
+    try:
+        return pair is not None and not is_of(pair.certificate, trusted.read_bytes())
+    except (OSError, ValueError):
+        return False
+
+
+def _is_time(rounds: int) -> bool:
+    """In rounds 1, 2, 4, ... 64, 128, 192, ..."""
+    return rounds > 0 and (rounds & (rounds - 1) == 0 or rounds % 64 == 0)
 
 
 async def _tried(directory: Path, uri: str, sign: Signer) -> bool:

@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import Final
 
 from xds_server.config import ConfigError
+from xds_server.xds.handshakes import TRACED
 
 _COMMANDS: Final = {
     "up": "serve a directory of manifests through a local Envoy, with a live view",
@@ -25,6 +26,9 @@ _COMMANDS: Final = {
     "version": "print the versions of Tidegate and of what it is made of",
 }
 
+# What libraries read from the environment when they are loaded.
+_ENVIRONMENTS: Final = {"serve": TRACED}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 is success, 1 is what the command found, 2 is wrong usage."""
@@ -36,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, summary in _COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name == wanted:  # the others are only listed
+            for key, value in _ENVIRONMENTS.get(name, {}).items():
+                os.environ.setdefault(key, value)
             module = importlib.import_module(f"xds_server.cli.{name}")
             module.add_flags(command)
             command.set_defaults(run=module.run)

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -18,6 +19,7 @@ from xds_server.cli.bootstrap import host_port, write_sources
 from xds_server.cli.serve import until_signalled
 from xds_server.config import ConfigError, add_logs, add_trust_domain, trust_domain
 from xds_server.proxy.bootstrap import BootstrapOptions, ClientTls, XdsHost, bootstrap
+from xds_server.proxy.connection import Connected, Disconnected, diagnosis, watch
 from xds_server.proxy.process import (
     EnvoyNotFoundError,
     EnvoyOptions,
@@ -136,8 +138,10 @@ async def proxy(settings: Settings) -> None:
                 settings.issuer, settings.tls.server_name, settings.tls.trusted_ca, settings.token, settings.node
             )
             await renewal.obtain(settings.certificates, settings.identity, sign)
-            tasks.create_task(renewal.keep(settings.certificates, settings.identity, sign))
+            tasks.create_task(renewal.keep(settings.certificates, settings.identity, sign, settings.tls.trusted_ca))
         tasks.create_task(supervise(options, _tell))
+        log_file = options.directory / "envoy.log"
+        tasks.create_task(watch(options.admin, partial(diagnosis, *settings.xds, settings.tls, log_file), _tell))
 
 
 def _options(settings: Settings) -> EnvoyOptions:
@@ -165,8 +169,12 @@ def _options(settings: Settings) -> EnvoyOptions:
     )
 
 
-def _tell(event: Event) -> None:
+def _tell(event: Event | Connected | Disconnected) -> None:
     match event:
+        case Connected():
+            events.info("connected to the control plane")
+        case Disconnected(reason, way_out):
+            events.warning("no connection to the control plane", reason=reason, way_out=way_out)
         case Started(pid, restarts):
             events.info("envoy started", pid=pid, restarts=restarts)
         case Ready(pid):

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from xds_server import log
 from xds_server.app import ControlPlane, private_directory, reading
-from xds_server.cli import issuer
+from xds_server.cli import issuer, standard_error
 from xds_server.config import Config, add_objects, add_server, add_trust_domain, config
+from xds_server.metrics import handshake_counter
+from xds_server.xds.handshakes import Handshakes
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -55,18 +57,25 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace) -> int:
     settings = config(flags)
-    log.configure(settings.log_level, settings.log_format)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each stream and each watch takes one
     signs, given = issuer.options(flags, settings), vars(flags)
-    until_signalled(lambda: _serve(settings, issuer.issuer(signs, given.get("kubeconfig"), given.get("context"))))
+    handshakes = Handshakes()
+    with standard_error.read_by(handshakes) as stream:
+        log.configure(settings.log_level, settings.log_format, stream)
+        try:
+            signing = issuer.issuer(signs, given.get("kubeconfig"), given.get("context"))
+            until_signalled(lambda: _serve(settings, signing, handshakes))
+        finally:
+            log.configure(settings.log_level, settings.log_format)
     return 0
 
 
-async def _serve(settings: Config, signing: AbstractAsyncContextManager[None]) -> None:
+async def _serve(settings: Config, signing: AbstractAsyncContextManager[None], handshakes: Handshakes) -> None:
     if not settings.xds_listen:
         private_directory(settings.state)
     plane = ControlPlane(settings)
+    plane.metrics.watch(handshake_counter(lambda: handshakes.failed))
     async with AsyncExitStack() as stack:
         statuses = None
         if settings.cluster:

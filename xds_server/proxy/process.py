@@ -221,13 +221,13 @@ def opened_log(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
 
 
-def last_words(log: Path) -> str:
-    """The last line that was logged, short and printable; nothing, when the log is gone."""
+def last_words(log: Path, holding: str = "") -> str:
+    """The last line that was logged with these words, short and printable; nothing, when there is none."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    line = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    line = next((line.strip() for line in reversed(lines) if line.strip() and holding in line), "")
     return "".join(c if c.isprintable() else " " for c in line)[:LAST_WORDS]

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from xds_server.certificates.authority import issue_server, new_authority, sign_request
 from xds_server.certificates.issuing import SignError, remote_signer
-from xds_server.certificates.renewal import is_usable, keep, read, renew
+from xds_server.certificates.renewal import is_foreign, is_usable, keep, read, renew
 
 NOW = datetime.now(UTC)
 URI = "spiffe://tidegate.local/node/n1"
@@ -32,13 +32,20 @@ async def kept(directory: Path, turns: Iterator[BaseException | None]) -> None:
             raise failure
         return await sign(request)
 
-    keeping = asyncio.ensure_future(keep(directory, URI, signed, 0.001, lambda: 0.0))
+    trusted = directory.with_name("ca.crt")
+    keeping = asyncio.ensure_future(keep(directory, URI, signed, trusted, 0.001, lambda: 0.0))
     async with asyncio.timeout(20):
         while not keeping.done() and not is_usable(read(directory), URI, NOW):
             await asyncio.sleep(0)
     keeping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await keeping
+
+
+async def passed(turns: int) -> None:
+    """Let everybody else have this many turns."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
 
 
 async def test_a_disk_that_takes_nothing_is_told_and_tried_again(tmp_path: Path) -> None:
@@ -66,6 +73,33 @@ async def test_no_failure_of_a_signer_ends_the_renewal(tmp_path: Path, failure: 
 
     assert ["no certificate"] * 3 + ["certificate renewed"] == [entry["event"] for entry in logs]
     assert (failure is SignError) == ("CANARY" in str(logs))
+
+
+async def test_a_new_authority_is_followed(tmp_path: Path) -> None:
+    """A certificate that is not due is renewed when its authority is trusted no more, and the new one then stays."""
+    made_anew, trusted, requests = new_authority(NOW), tmp_path / "ca.crt", 0
+    trusted.write_bytes(AUTHORITY.certificate)
+    await renew(tmp_path / "certificate", URI, sign)
+
+    async def signed(request: bytes) -> bytes:
+        nonlocal requests
+        requests += 1
+        # A signer learns of the new authority later than we do, as each mount is refreshed on its own.
+        return sign_request(made_anew if requests > 2 else AUTHORITY, request, URI, NOW)
+
+    keeping = asyncio.ensure_future(keep(tmp_path / "certificate", URI, signed, trusted, 0.0, lambda: 0.0))
+    await passed(20)
+    assert 0 == requests
+    trusted.write_bytes(made_anew.certificate)
+    async with asyncio.timeout(20):
+        while is_foreign(read(tmp_path / "certificate"), trusted):
+            await asyncio.sleep(0)
+    await passed(20)
+    keeping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await keeping
+
+    assert 3 == requests
 
 
 async def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from tests.helm import objects, rendered
 from tests.promql import DASHBOARDS, asked, exposed, expressions, metrics
-from xds_server.metrics import Metrics, collection_sizes, stream_counters
+from xds_server.metrics import Metrics, collection_sizes, handshake_counter, stream_counters
 from xds_server.xds.streams import Streams
 
 
@@ -27,6 +27,7 @@ def test_the_control_plane_has_what_is_asked_of_it() -> None:
     found = Metrics()
     found.watch(collection_sizes(dict))
     found.watch(stream_counters(Streams()))
+    found.watch(handshake_counter(int))
 
     assert set() == asked("tidegate_") - exposed(found.exposition().decode())
 
