@@ -57,6 +57,7 @@ CORE: Final[dict[str, Definition]] = {
     "V1IngressClassParametersReference": {"required": ["kind", "name"]},
 }
 MOST: Final = 20  # findings of one object that anybody reads
+_DURATION: Final = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"  # of Gateway API
 _UNREAD: Final = frozenset({"status"})
 
 
@@ -221,12 +222,13 @@ class _Compiler:
     def text(self, definition: Definition) -> Check:
         least, most = definition.get("minLength", 0), definition.get("maxLength")
         enum = frozenset(definition["enum"]) if "enum" in definition else None
-        matches = re2.compile(definition["pattern"]).search if "pattern" in definition else None
+        pattern = definition.get("pattern", "")
+        matches = re2.compile(pattern).search if pattern else None
         spelled = " or ".join(f'"{each}"' for each in definition.get("enum", ()))
 
         def check(value: Any, found: list[Finding]) -> None:
             if type(value) is not str:
-                found.append(self.wrong(value, "text", self.quoted(value)))
+                found.append(self.wrong(value, "text", _spelled_duration(value, pattern) or self.quoted(value)))
             elif enum is not None:
                 if value not in enum:
                     found.append(Finding((), f"unknown value {self.shown(value)}", f"use {spelled}"))
@@ -235,8 +237,9 @@ class _Compiler:
             elif most is not None and len(value) > most:
                 found.append(Finding((), f"{len(value)} characters are more than {most}", "shorten it"))
             elif matches is not None and not matches(value):
-                pattern = definition["pattern"] if len(definition["pattern"]) <= 160 else "the allowed characters"
-                found.append(Finding((), f"{self.shown(value)} is not allowed", f"it must match {pattern}"))
+                allowed = pattern if len(pattern) <= 160 else "the allowed characters"
+                hint = _spelled_duration(value, pattern) or f"it must match {allowed}"
+                found.append(Finding((), f"{self.shown(value)} is not allowed", hint))
 
         return check
 
@@ -252,7 +255,7 @@ class _Compiler:
                     self.wrong(
                         value,
                         "a whole number" if whole else "a number",
-                        f"write {value} without quotes" if number else "",
+                        f"write {value} without quotes" if number else "write a number in digits",
                     )
                 )
             elif enum is not None and value not in enum:
@@ -269,6 +272,17 @@ class _Compiler:
                 found.append(self.wrong(value, "true or false", "write it without quotes"))
 
         return check
+
+
+def _spelled_duration(value: object, pattern: str) -> str:
+    """The way out of a number where a duration is wanted; it is of seconds nearly always."""
+    if pattern != _DURATION or isinstance(value, bool):
+        return ""
+    if str(value).isdecimal() and len(str(value)) <= 5:
+        return f"write {value}s, or another of the units h, m, s and ms"
+    if isinstance(value, float) and (value * 1000).is_integer() and 0 < value < 100:
+        return f"write {value * 1000:g}ms, or another of the units h, m, s and ms"
+    return "write it as 10s, 500ms or 1h30m"
 
 
 def _anything(value: Any, found: list[Finding]) -> None:

@@ -138,7 +138,7 @@ def _range(block: AddressBlock, *, edges: bool) -> Range:
         raise ValueError("give either cidr, or start and stop")
     if block.cidr:
         try:
-            network = ip_network(block.cidr, strict=False)
+            network = ip_network(block.cidr if "/" in block.cidr else "", strict=False)
         except ValueError:
             raise ValueError(f"{shown(block.cidr)} is no network; write it as 192.0.2.0/24") from None
         return Range(network.version, int(network[0]), int(network[-1]), edges)

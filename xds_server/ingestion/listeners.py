@@ -142,19 +142,27 @@ def route_kinds(spec: api.Listener) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def listener_certificates(
     fetch: Fetch, grants: Grants, checked: Checked, ref: ObjectRef, refs: Sequence[SecretObjectReference]
 ) -> tuple[Condition, tuple[ObjectRef, ...]]:
-    """The certificates that work, in order, and `ResolvedRefs` with the first that does not."""
-    resolved = Condition("ResolvedRefs", "True", "ResolvedRefs")
+    """The certificates that work, in order, and `ResolvedRefs` with those that do not, and the first one's reason."""
     if not refs:
         message = "tls.certificateRefs: at least one is needed to terminate TLS"
         return Condition("ResolvedRefs", "False", "InvalidCertificateRef", message), ()
     usable: list[ObjectRef] = []
-    for secret in refs:
+    faults: list[tuple[str, str]] = []
+    for position, secret in enumerate(refs):
         found = usable_certificate(fetch, grants, checked, ref, secret)
         if isinstance(found, ObjectRef):
             usable.append(found)
-        elif resolved.status == "True":
-            resolved = Condition("ResolvedRefs", "False", found[0] or "InvalidCertificateRef", found[1])
-    return resolved, tuple(dict.fromkeys(usable))
+        else:
+            faults.append((found[0], f"tls.certificateRefs[{position}]: {found[1]}"))
+    return _resolved(faults), tuple(dict.fromkeys(usable))
+
+
+def _resolved(faults: Sequence[tuple[str, str]]) -> Condition:
+    if not faults:
+        return Condition("ResolvedRefs", "True", "ResolvedRefs")
+    more = f"; and {len(faults) - 8} more" if len(faults) > 8 else ""
+    message = "; ".join(text for _, text in faults[:8]) + more
+    return Condition("ResolvedRefs", "False", faults[0][0] or "InvalidCertificateRef", message)
 
 
 # --- beside the others ----------------------------------------------------------------------------------------------

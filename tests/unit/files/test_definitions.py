@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,6 +18,14 @@ def test_core_kinds_are_those_of_the_pinned_client() -> None:
     """After an upgrade of kubernetes_asyncio, `python -m tests.unit.files.schema_source` is to be run."""
     current = schema_source.core()
 
+    assert current == {name: DEFINITIONS.get(name) for name in current}
+
+
+def test_our_own_kinds_are_those_of_the_chart(project: Path) -> None:
+    """After a change of the CRDs, `python -m tests.unit.files.schema_source deploy/chart/crds` is to be run."""
+    current = schema_source.others(project / "deploy" / "chart" / "crds")
+
+    assert {"GatewayParameters", "LoadBalancerIPPool"} <= current.keys()
     assert current == {name: DEFINITIONS.get(name) for name in current}
 
 

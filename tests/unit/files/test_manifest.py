@@ -62,6 +62,13 @@ metadata: {name: edge}
 spec:
   blocks:
 """
+PARAMETERS = """\
+apiVersion: tidegate.dev/v1alpha1
+kind: GatewayParameters
+metadata: {name: edge}
+spec:
+  exposure:
+    type: """
 
 # Manifest, field, and a part of the message; the line that must be named ends in "# here".
 REFUSED = {
@@ -69,6 +76,7 @@ REFUSED = {
     "a field of another case": (SERVICE.replace("ports:", "Ports:  # here"), "spec.Ports", 'did you mean "ports"?'),
     "a core field that nobody knows": (SERVICE + "  sessions: 1  # here", "spec.sessions", "unknown field"),
     "a quoted port": (SERVICE.replace("80", '"80"  # here'), "spec.ports[0].port", "write 80 without quotes"),
+    "a port of words": (SERVICE.replace("80", "eighty  # here"), "spec.ports[0].port", "write a number in digits"),
     "a port out of bounds": (SERVICE.replace("80", "65536  # here"), "spec.ports[0].port", "from 1 to 65535"),
     "text that looks like a number": (
         SERVICE.replace("  name: web", "  name: web\n  labels:\n    version: 1.20  # here"),
@@ -232,7 +240,7 @@ REFUSED = {
         "spec.rules[0].filters[0].cors.allowOrigins",
         "must stand alone",
     ),
-    "a duration without a unit": (ROUTE + "  - timeouts:\n      request: '10'  # here", "spec.rules[0].timeouts.request", "'10' is not allowed"),
+    "a duration as digits in quotes": (ROUTE + "  - timeouts:\n      request: '10'  # here", "spec.rules[0].timeouts.request", "'10' is not allowed"),
     "an attempt that takes longer than all": (
         ROUTE + "  - timeouts:\n      request: 1s\n      backendRequest: 1500ms  # here",
         "spec.rules[0].timeouts.backendRequest",
@@ -264,7 +272,18 @@ REFUSED = {
     "a network without a prefix": (POOL + "  - cidr: 192.0.2.0  # here", "spec.blocks[0].cidr", "write it as 192.0.2.0/24"),
     "an address of letters": (POOL + "  - start: nine  # here", "spec.blocks[0].start", "is no IP address"),
     "an end alone": (POOL + "  - cidr: 192.0.2.0/24\n    stop: 192.0.2.9  # here", "spec.blocks[0].stop", "needs a start"),
-    "a range backwards": (POOL + "  - start: 192.0.2.9\n    stop: 192.0.2.1  # here", "spec.blocks[0].stop", "exchange them"),
+    "parameters of a Service for an address": (PARAMETERS + "Address\n    service: {}  # here", "spec.exposure.service", "set spec.exposure.type to Service"),
+    "a class of a NodePort": (PARAMETERS + "Service\n    service:\n      type: NodePort\n      loadBalancerClass: a  # here", "spec.exposure.service.loadBalancerClass", "is for type LoadBalancer"),
+    "sources of a ClusterIP": (PARAMETERS + "Service\n    service:\n      type: ClusterIP\n      loadBalancerSourceRanges: []  # here", "spec.exposure.service.loadBalancerSourceRanges", "is for type LoadBalancer"),
+    "node ports of a ClusterIP": (PARAMETERS + "Service\n    service:\n      type: ClusterIP\n      nodePorts: [{port: 80, nodePort: 30080}]  # here", "spec.exposure.service.nodePorts", "use type NodePort"),
+    "a policy of a ClusterIP": (PARAMETERS + "Service\n    service:\n      type: ClusterIP\n      externalTrafficPolicy: Local  # here", "spec.exposure.service.externalTrafficPolicy", "change the type"),
+    "two families in one stack": (PARAMETERS + "Service\n    service:\n      ipFamilyPolicy: SingleStack\n      ipFamilies: [IPv4, IPv6]  # here", "spec.exposure.service.ipFamilies", "PreferDualStack"),
+    "a source that is no network": (PARAMETERS + "Service\n    service:\n      loadBalancerSourceRanges:\n      - 192.0.2.1  # here", "spec.exposure.service.loadBalancerSourceRanges[0]", "is no network"),
+    "a label that is ours": (PARAMETERS + "Service\n    service:\n      labels:\n        tidegate.dev/x: z  # here", "spec.exposure.service.labels['tidegate.dev/x']", "another prefix"),
+    "a duration as a number": (ROUTE + "  - timeouts:\n      request: 10  # here", "spec.rules[0].timeouts.request", "write 10s"),
+    "a duration as a fraction": (ROUTE + "  - timeouts:\n      request: 0.5  # here", "spec.rules[0].timeouts.request", "write 500ms"),
+    "a duration as digits in quotes": (ROUTE + "  - timeouts:\n      request: '10'  # here", "spec.rules[0].timeouts.request", "write 10s"),
+    "a duration of words": (ROUTE + "  - timeouts:\n      request: ten seconds  # here", "spec.rules[0].timeouts.request", "write it as 10s, 500ms or 1h30m"),
     "a range of two families": (POOL + "  - start: 192.0.2.9\n    stop: '::1'  # here", "spec.blocks[0].stop", "for each family"),
     "a field that pools have not": (POOL + "  - start: 192.0.2.9\n    end: 192.0.2.10  # here", "spec.blocks[0].end", "unknown field"),
     "an unknown kind": ("apiVersion: v1\nkind: Servcie  # here\nmetadata: {name: a}", "kind", 'did you mean "Service"?'),
@@ -295,6 +314,17 @@ def test_a_problem_names_line_and_field_and_the_way_out(name: str) -> None:
     assert field == problem.field
     assert next(n for n, line in enumerate(text.split("\n"), 1) if line.endswith("# here")) == problem.line
     assert problem.hint
+
+
+def test_what_the_api_server_lets_pass_is_no_problem() -> None:
+    """A range backwards, and whatever of a pool of Cilium is wrong but a network, is for the object's conditions."""
+    cilium = POOL.replace("tidegate.dev/v1alpha1", "cilium.io/v2").replace("LoadBalancer", "CiliumLoadBalancer")
+    for text in (
+        POOL + "  - {start: 192.0.2.9, stop: 192.0.2.1}\n",
+        cilium + "  - {start: nine}\n  - {stop: 192.0.2.1}\n  - {}\n",
+    ):
+        reading = read(text)
+        assert ((), 1) == (reading.problems, len(reading.objects))
 
 
 def test_all_problems_of_an_object_are_said_at_once() -> None:

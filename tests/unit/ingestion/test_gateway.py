@@ -296,6 +296,24 @@ def test_one_bad_certificate_leaves_the_good_ones() -> None:
     assert (["x"], "InvalidCertificateRef") == (sections(world), found.reason)
 
 
+def test_all_bad_certificates_are_named() -> None:
+    """Each by its place and with its reason, up to eight of them; the first one's reason is the condition's."""
+    refs = "{name: missing}, {name: pair}, {name: opaque}, {name: other, kind: ConfigMap}"
+    world = World(gateway(https("x", refs=refs)), tls.secret("pair"), tls.secret("opaque", type_="Opaque"))
+    found = world.condition("ResolvedRefs", "Gateway", "web", "x")
+    many = World(gateway(https("x", refs=", ".join(f"{{name: m{n}}}" for n in range(12)))))
+    bounded = many.condition("ResolvedRefs", "Gateway", "web", "x")
+
+    assert found is not None
+    assert bounded is not None
+    assert (
+        "tls.certificateRefs[0]: Secret/default/missing: does not exist; "
+        "tls.certificateRefs[2]: Secret/default/opaque: is not of type kubernetes.io/tls; "
+        "tls.certificateRefs[3]: certificate other is a /ConfigMap; only Secrets are read"
+    ) == found.message
+    assert bounded.message.endswith("tls.certificateRefs[7]: Secret/default/m7: does not exist; and 4 more")
+
+
 def test_a_certificate_that_appears_or_goes_is_followed() -> None:
     """The listener comes with its Secret and goes with it."""
     world = World(gateway(https("x")))

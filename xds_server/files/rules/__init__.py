@@ -30,7 +30,8 @@ RULES: Final[dict[type[Model], Callable[[Any], Findings]]] = {
     routes.GRPCRoute: route_rules.grpc_route,
     routes.TLSRoute: route_rules.tls_route,
     tidegate.LoadBalancerIPPool: tidegate_rules.address_pool,
-    tidegate.CiliumLoadBalancerIPPool: tidegate_rules.address_pool,
+    tidegate.CiliumLoadBalancerIPPool: tidegate_rules.cilium_pool,
+    tidegate.GatewayParameters: tidegate_rules.gateway_parameters,
 }
 
 
