@@ -14,7 +14,7 @@ export TIDEGATE_ENVOY ?= $(CURDIR)/$(ENVOY)
 export PATH := $(PATH):$(CURDIR)/$(PROMETHEUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv envoy prometheus go cluster-binary nft clang bpf conformance-binary conformance manifests format proto check test soak demo cluster demo-kubernetes bench bench-kubernetes clean
+.PHONY: help venv envoy prometheus go cluster-binary nft network-tools clang bpf conformance-binary conformance manifests format proto check test soak demo cluster demo-kubernetes bench bench-kubernetes clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -86,6 +86,12 @@ $(BUILD)/%.bpf.o: datapath/bpf/%.bpf.c $(wildcard datapath/bpf/*.h)
 $(BUILD)/manifest.json: $(OBJECTS:%=$(BUILD)/%.bpf.o)
 	@cd $(BUILD) && sha256sum $(OBJECTS:%=%.bpf.o) | sed 's/\(.*\)  \(.*\)/"\2": "\1"/' | paste -sd , | sed 's/.*/{&}/' > manifest.json
 
+# Namespaces and their links, for the tests of the datapath.
+network-tools: nft
+	@command -v ip >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  { apt-get install -qq -y iproute2 >/dev/null 2>&1 || { apt-get update -qq && apt-get install -qq -y iproute2 >/dev/null; }; }; } || \
+	  { echo "Install iproute2 (ip on PATH): the tests of the datapath make their network with it." >&2; exit 1; }
+
 manifests: venv cluster-binary  ## render deploy/manifests, and what docs/ says of the chart and the CRDs
 	$(BIN)/python -m pytest --quiet tests/unit/deploy --update-docs
 
@@ -102,7 +108,7 @@ check: venv  ## format, lint, strict types, import contract
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/unit/test_imports.py tests/unit/test_proto.py
 
-test: venv envoy prometheus cluster-binary conformance-binary bpf check  ## everything: sets up what it needs, checks, runs every test with a real Envoy
+test: venv envoy prometheus cluster-binary conformance-binary bpf network-tools check  ## everything: sets up what it needs, checks, runs every test with a real Envoy
 	cd tests/cluster && PATH="$$PATH:$(CURDIR)/.cluster/go/go/bin" GOFLAGS="-trimpath -buildvcs=false" go test ./internal/plan ./internal/images ./internal/faults
 	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
