@@ -1,4 +1,4 @@
-"""Runs the steps against what is served, and prints what was asked, expected and seen.
+"""Runs the steps against what is served.
 
 Must not know: who serves, and how; it has addresses, and a directory that it may edit.
 """
@@ -8,23 +8,18 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import grpc
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from xds_server.demo.backends import EXAMPLE
 from xds_server.demo.client import CLIENT_ADDRESS
+from xds_server.demo.comparison import Row, compare
 from xds_server.demo.edits import EDITS
 from xds_server.demo.steps import DOORS, STEPS, Step, World
 
 OPENING_S = 30.0
-WIDTH = 200
 
 
 async def walkthrough(
@@ -46,31 +41,17 @@ async def walkthrough(
     world = World(address_of, port_offset, directory, trusted, source)
     steps = (*STEPS, *EDITS, *more)
     await listening(world)
-    shown = console or Console()
-    if not shown.is_terminal:
-        shown.width = WIDTH
-    table = Table("step", "asked", "at", "expected", "seen", box=SIMPLE_HEAD)
-    differ = 0
-    # On a terminal rows appear as they are seen; a log gets the whole table once.
-    with Live(table, console=shown) if shown.is_terminal else nullcontext():
-        async for step, seen in results(world, steps):
-            agrees = step.agrees(step.expected, seen)
-            differ += not agrees
-            at = step.at.replace("/default/", " ")
-            colour = "green" if agrees else "bold red"
-            table.add_row(step.name, Text(step.asked), at, Text(step.expected), Text(seen, style=colour))
-    if not shown.is_terminal:
-        shown.print(table)
-    shown.print(f"{len(steps) - differ} as expected, {differ} different")
-    return differ
+    return await compare(results(world, steps), console)
 
 
-async def results(world: World, steps: Iterable[Step]) -> AsyncIterator[tuple[Step, str]]:
+async def results(world: World, steps: Iterable[Step]) -> AsyncIterator[Row]:
     for step in steps:
         try:
-            yield step, await step.run(world)
+            seen = await step.run(world)
         except (OSError, LookupError, ValueError, grpc.RpcError) as fault:
-            yield step, f"{type(fault).__name__}: {fault}"
+            seen = f"{type(fault).__name__}: {fault}"
+        at = step.at.replace("/default/", " ")
+        yield Row(step.name, step.asked, at, step.expected, seen, step.agrees(step.expected, seen))
 
 
 async def listening(world: World) -> None:
