@@ -240,7 +240,6 @@ REFUSED = {
         "spec.rules[0].filters[0].cors.allowOrigins",
         "must stand alone",
     ),
-    "a duration as digits in quotes": (ROUTE + "  - timeouts:\n      request: '10'  # here", "spec.rules[0].timeouts.request", "'10' is not allowed"),
     "an attempt that takes longer than all": (
         ROUTE + "  - timeouts:\n      request: 1s\n      backendRequest: 1500ms  # here",
         "spec.rules[0].timeouts.backendRequest",
