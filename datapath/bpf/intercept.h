@@ -90,6 +90,28 @@ struct proxied {
 	__u64 since_ns;
 };
 
+/* fragments: LRU_HASH. The ports of a packet whose later fragments have none. */
+struct fragment {
+	struct address source;
+	struct address destination;
+	__u32 id; /* as it is in the header */
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+struct ports {
+	__be16 source;
+	__be16 destination;
+};
+
+/* What a pod that is its own backend sees as its client: it would not take a packet from its own address.
+ * 192.0.0.8 is the dummy address of RFC 7600, 100:0:0:1::/64 the dummy prefix of RFC 9780.
+ */
+#define SELF_IPV4 0xc0000008
+#define SELF_IPV6_WORD0 0x01000000
+#define SELF_IPV6_WORD1 0x00000001
+#define SELF_IPV6_WORD3 0x00000008
+
 /* answers: HASH by address. What this node says on its links that it has. */
 struct answer {
 	__u8 mac[6];
@@ -159,6 +181,9 @@ enum reason {
 	REFUSED_NOT_EXTERNAL,
 	LISTENER_PUBLISHED,
 	LISTENERS_FULL,
+	PASS_TAGGED,     /* a VLAN's, whose own link sees it too */
+	TRANSLATED_SELF, /* from a pod to itself, by way of Envoy */
+	PASS_BALANCED,   /* of a connection whose backend was chosen before */
 	REASONS,
 };
 

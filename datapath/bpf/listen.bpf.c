@@ -38,6 +38,7 @@ int listen(struct bpf_sock_ops *ops)
 	if (first < 0)
 		return 1;
 	absent = bpf_map_lookup_elem(&absence, &only);
+#pragma unroll
 	for (__u32 i = 0; i < LISTENERS_PER_FAMILY; i++) {
 		__u32 slot = first + i;
 

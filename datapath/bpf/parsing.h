@@ -14,26 +14,30 @@
 #include <bpf/bpf_helpers.h>
 
 #include "intercept.h"
+#include "maps.h"
 
 #define EXTENSIONS 4 /* IPv6 extension headers that are looked into */
-#define IPV4_FRAGMENT 0x3fff /* more fragments, or an offset */
-#define IPV6_FRAGMENT 0xfff9
+#define IPV4_OFFSET 0x1fff
+#define IPV4_MORE 0x2000
+#define IPV6_OFFSET 0xfff8
+#define IPV6_MORE 0x0001
 
 /* How much of a packet is known. */
 enum parsed {
 	PARSED_NOT_IP,
 	PARSED_MALFORMED,
-	PARSED_ADDRESSES,  /* it has no ports, or they are not looked at */
-	PARSED_FRAGMENT,   /* addresses */
+	PARSED_ADDRESSES,  /* it has no ports */
+	PARSED_FRAGMENT,   /* addresses; the fragment with its ports was not seen */
 	PARSED_EXTENSIONS, /* addresses, and more headers than EXTENSIONS */
 	PARSED_PORTS,
 };
 
 struct packet {
 	struct flow flow;
-	__u32 transport; /* where its header begins, from the network header */
-	__u8 opens;	 /* the first segment of a TCP connection: SYN without ACK */
-	__u8 resets;
+	__u32 network;	 /* where its network header begins, from the packet's begin */
+	__u32 transport; /* where its transport header begins, from the network header */
+	__u8 ipv6;
+	__u8 opens; /* the first segment of a TCP connection: SYN without ACK */
 };
 
 static __always_inline int read(const struct __sk_buff *skb, __u32 offset, void *to, __u32 length)
@@ -61,6 +65,23 @@ static __always_inline int is_link_local(const struct address *address)
 	return (address->word[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
 }
 
+static __always_inline int same(const struct address *one, const struct address *other)
+{
+	return one->word[0] == other->word[0] && one->word[1] == other->word[1] && one->word[2] == other->word[2] &&
+	       one->word[3] == other->word[3];
+}
+
+static __always_inline struct flow reversed(const struct flow *flow)
+{
+	return (struct flow){
+	    .source = flow->destination,
+	    .destination = flow->source,
+	    .source_port = flow->destination_port,
+	    .destination_port = flow->source_port,
+	    .protocol = flow->protocol,
+	};
+}
+
 static __always_inline enum parsed parse_transport(const struct __sk_buff *skb, struct packet *packet)
 {
 	struct tcphdr tcp;
@@ -73,7 +94,6 @@ static __always_inline enum parsed parse_transport(const struct __sk_buff *skb, 
 		packet->flow.source_port = tcp.source;
 		packet->flow.destination_port = tcp.dest;
 		packet->opens = tcp.syn && !tcp.ack;
-		packet->resets = tcp.rst;
 		return PARSED_PORTS;
 	case IPPROTO_UDP:
 		if (!read(skb, packet->transport, &udp, sizeof(udp)))
@@ -86,6 +106,38 @@ static __always_inline enum parsed parse_transport(const struct __sk_buff *skb, 
 	}
 }
 
+/* The first fragment tells the others their ports. */
+static __always_inline enum parsed parse_fragment(const struct __sk_buff *skb, struct packet *packet, __u32 id,
+						  int first)
+{
+	struct fragment key = {
+	    .source = packet->flow.source,
+	    .destination = packet->flow.destination,
+	    .id = id,
+	    .protocol = packet->flow.protocol,
+	};
+	struct ports ports, *found;
+	enum parsed parsed;
+
+	if (first) {
+		parsed = parse_transport(skb, packet);
+		if (parsed != PARSED_PORTS)
+			return parsed;
+		ports.source = packet->flow.source_port;
+		ports.destination = packet->flow.destination_port;
+		bpf_map_update_elem(&fragments, &key, &ports, BPF_ANY);
+		return PARSED_PORTS;
+	}
+	if (packet->flow.protocol != IPPROTO_TCP && packet->flow.protocol != IPPROTO_UDP)
+		return PARSED_ADDRESSES;
+	found = bpf_map_lookup_elem(&fragments, &key);
+	if (!found)
+		return PARSED_FRAGMENT;
+	packet->flow.source_port = found->source;
+	packet->flow.destination_port = found->destination;
+	return PARSED_PORTS;
+}
+
 static __always_inline enum parsed parse_ipv4(const struct __sk_buff *skb, struct packet *packet)
 {
 	struct iphdr ip;
@@ -96,19 +148,46 @@ static __always_inline enum parsed parse_ipv4(const struct __sk_buff *skb, struc
 	packet->flow.destination = mapped(ip.daddr);
 	packet->flow.protocol = ip.protocol;
 	packet->transport = ip.ihl * 4;
-	if (ip.frag_off & bpf_htons(IPV4_FRAGMENT))
-		return PARSED_FRAGMENT;
+	if (ip.frag_off & bpf_htons(IPV4_OFFSET | IPV4_MORE))
+		return parse_fragment(skb, packet, ip.id, !(ip.frag_off & bpf_htons(IPV4_OFFSET)));
 	return parse_transport(skb, packet);
+}
+
+static __always_inline int is_extension(__u8 protocol)
+{
+	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING || protocol == IPPROTO_DSTOPTS ||
+	       protocol == IPPROTO_FRAGMENT;
+}
+
+static __always_inline enum parsed parse_extensions(const struct __sk_buff *skb, struct packet *packet)
+{
+	struct {
+		__u8 next;
+		__u8 length;
+		__be16 offset;
+		__u32 id;
+	} extension; /* no extension header is shorter */
+
+/* Unrolled: before Linux 6.9 the verifier refuses the loop that the compiler makes of it. */
+#pragma unroll
+	for (int i = 0; i < EXTENSIONS; i++) {
+		__u8 is_fragment = packet->flow.protocol == IPPROTO_FRAGMENT;
+
+		if (!is_extension(packet->flow.protocol))
+			return parse_transport(skb, packet);
+		if (!read(skb, packet->transport, &extension, sizeof(extension)))
+			return PARSED_MALFORMED;
+		packet->flow.protocol = extension.next;
+		packet->transport += is_fragment ? 8 : (extension.length + 1) * 8;
+		if (is_fragment && extension.offset & bpf_htons(IPV6_OFFSET | IPV6_MORE))
+			return parse_fragment(skb, packet, extension.id, !(extension.offset & bpf_htons(IPV6_OFFSET)));
+	}
+	return is_extension(packet->flow.protocol) ? PARSED_EXTENSIONS : parse_transport(skb, packet);
 }
 
 static __always_inline enum parsed parse_ipv6(const struct __sk_buff *skb, struct packet *packet)
 {
 	struct ipv6hdr ip;
-	struct {
-		__u8 next;
-		__u8 length;
-		__be16 fragment;
-	} extension;
 
 	if (!read(skb, 0, &ip, sizeof(ip)) || ip.version != 6)
 		return PARSED_MALFORMED;
@@ -116,35 +195,12 @@ static __always_inline enum parsed parse_ipv6(const struct __sk_buff *skb, struc
 	__builtin_memcpy(&packet->flow.destination, &ip.daddr, sizeof(struct address));
 	packet->flow.protocol = ip.nexthdr;
 	packet->transport = sizeof(ip);
-	/* Neither may be on a link; as keys they would be an IPv4 address, and every address of the node. */
+	packet->ipv6 = 1;
+	/* None of these may be on a link; as keys they would be an IPv4 address, and every address of the node. */
 	if (is_mapped(&packet->flow.source) || is_mapped(&packet->flow.destination) ||
 	    is_zero(&packet->flow.destination))
 		return PARSED_MALFORMED;
-	for (int i = 0; i <= EXTENSIONS; i++) {
-		switch (packet->flow.protocol) {
-		case IPPROTO_HOPOPTS:
-		case IPPROTO_ROUTING:
-		case IPPROTO_DSTOPTS:
-		case IPPROTO_FRAGMENT:
-			break;
-		default:
-			return parse_transport(skb, packet);
-		}
-		if (i == EXTENSIONS)
-			break;
-		if (!read(skb, packet->transport, &extension, sizeof(extension)))
-			return PARSED_MALFORMED;
-		if (packet->flow.protocol == IPPROTO_FRAGMENT) {
-			packet->flow.protocol = extension.next;
-			if (extension.fragment & bpf_htons(IPV6_FRAGMENT))
-				return PARSED_FRAGMENT;
-			packet->transport += 8;
-			continue;
-		}
-		packet->flow.protocol = extension.next;
-		packet->transport += (extension.length + 1) * 8;
-	}
-	return PARSED_EXTENSIONS;
+	return parse_extensions(skb, packet);
 }
 
 static __always_inline enum parsed parse(const struct __sk_buff *skb, struct packet *packet)

@@ -7,6 +7,7 @@
 
 #include "maps.h"
 #include "parsing.h"
+#include "proxy.h"
 #include "service.h"
 #include "verdict.h"
 
@@ -44,8 +45,9 @@ static __always_inline int refuse(enum reason reason, const struct flow *flow)
 
 static __always_inline int select(struct bpf_sk_lookup *ctx)
 {
-	__u32 first = ctx->family == AF_INET ? 0 : LISTENERS_PER_FAMILY;
+	__u32 first = first_listener(ctx->family != AF_INET);
 
+#pragma unroll
 	for (__u32 i = 0; i < LISTENERS_PER_FAMILY; i++) {
 		__u32 slot = first + i;
 		struct bpf_sock *socket = bpf_map_lookup_elem(&listeners, &slot);
@@ -75,7 +77,7 @@ int steer(struct bpf_sk_lookup *ctx)
 		return ctx->local_port == CAPTURE_PORT ? refuse(REFUSED_CAPTURE_PORT, &flow) : SK_PASS;
 	if (!(service->flags & SERVICE_EXTERNAL) && !is_of_node(&flow.source))
 		return refuse(REFUSED_NOT_EXTERNAL, &flow);
-	if (!select(ctx))
+	if (is_stopped() || !select(ctx))
 		return refuse(REFUSED_NO_LISTENER, &flow);
 	count(SELECTED, DELIVERY, 0);
 	return SK_PASS;

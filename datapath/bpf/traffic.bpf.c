@@ -9,24 +9,27 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "icmp.h"
+#include "itself.h"
 #include "l4.h"
 #include "maps.h"
 #include "parsing.h"
+#include "proxied.h"
+#include "proxy.h"
 #include "service.h"
 #include "verdict.h"
 
-static __always_inline int finish(struct __sk_buff *skb, const struct packet *packet, enum direction direction,
-				  struct verdict verdict)
-{
-	count(verdict.reason, direction, skb->len);
-	if (verdict.action == TC_ACT_SHOT || (verdict.reason == STEERED && packet->opens))
-		tell(verdict.reason, direction, &packet->flow, skb->ifindex);
-	return verdict.action;
-}
+#define VLAN_ID 0x0fff
+#define NO_ETHERNET 0
 
 static __always_inline struct verdict pass(enum reason reason)
 {
 	return (struct verdict){TC_ACT_UNSPEC, reason};
+}
+
+static __always_inline struct verdict drop(enum reason reason)
+{
+	return (struct verdict){TC_ACT_SHOT, reason};
 }
 
 static __always_inline struct verdict to_proxy(struct __sk_buff *skb, enum reason reason)
@@ -35,62 +38,250 @@ static __always_inline struct verdict to_proxy(struct __sk_buff *skb, enum reaso
 	return (struct verdict){TC_ACT_UNSPEC, reason};
 }
 
-static __always_inline struct verdict serve(struct __sk_buff *skb, const struct packet *packet, int outside)
+static __always_inline int is_told(struct verdict verdict, const struct packet *packet)
+{
+	return verdict.action == TC_ACT_SHOT || verdict.reason == RECORDED || verdict.reason == STEERED_REFUSE ||
+	       (packet->opens && (verdict.reason == STEERED || verdict.reason == BALANCED));
+}
+
+static __always_inline int finish(struct __sk_buff *skb, const struct packet *packet, enum direction direction,
+				  struct verdict verdict)
+{
+	count(verdict.reason, direction, skb->len);
+	if (is_told(verdict, packet))
+		tell(verdict.reason, direction, &packet->flow, skb->ifindex);
+	return verdict.action;
+}
+
+static __always_inline struct verdict unparsed(enum parsed parsed)
+{
+	switch (parsed) {
+	case PARSED_NOT_IP:
+		return pass(PASS_NOT_IP);
+	case PARSED_MALFORMED:
+		return pass(PASS_MALFORMED);
+	case PARSED_FRAGMENT:
+		return pass(PASS_FRAGMENT);
+	case PARSED_EXTENSIONS:
+		return pass(PASS_EXTENSIONS);
+	default:
+		return pass(PASS_NO_PORTS);
+	}
+}
+
+static __always_inline struct verdict to_service(struct __sk_buff *skb, const struct packet *packet,
+						 const struct service *service)
+{
+	if (!is_proxied(service) || packet->flow.protocol != IPPROTO_TCP)
+		return l4_balance(skb, packet, service, packet->network);
+	if (!packet->opens)
+		return to_proxy(skb, STEERED);
+	switch (availability(service, packet->ipv6)) {
+	case PROXY_SERVES:
+		return to_proxy(skb, STEERED);
+	case PROXY_BALANCED:
+		return l4_balance(skb, packet, service, packet->network);
+	case PROXY_AWAITED:
+		return drop(DROP_AWAIT);
+	default:
+		return to_proxy(skb, STEERED_REFUSE);
+	}
+}
+
+/* Path MTU discovery of Envoy's connections depends on it. */
+static __always_inline struct verdict without_ports(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct flow about = {}, reply;
+	const struct service *service;
+
+	if (!parse_error(skb, packet, &about))
+		return pass(PASS_NO_PORTS);
+	reply = reversed(&about);
+	if (bpf_map_lookup_elem(&proxied_as, &reply))
+		return to_proxy(skb, STEERED_ERROR);
+	service = service_at(&about.source, about.source_port, about.protocol);
+	if (service && is_proxied(service))
+		return to_proxy(skb, STEERED_ERROR);
+	return pass(PASS_NO_PORTS);
+}
+
+/* Of who is on this node, or outside of it. */
+static __always_inline struct verdict arriving(struct __sk_buff *skb, const struct packet *packet, enum parsed parsed,
+					       enum direction direction)
 {
 	const struct flow *flow = &packet->flow;
-	const struct service *service = service_at(&flow->destination, flow->destination_port, flow->protocol);
+	const struct service *service;
+	struct verdict verdict;
 
+	if (parsed == PARSED_ADDRESSES)
+		return without_ports(skb, packet);
+	if (parsed != PARSED_PORTS)
+		return unparsed(parsed);
+	if (is_for_proxy(skb, flow, packet->ipv6))
+		return to_proxy(skb, STEERED_REPLY);
+	if (l4_continue(skb, packet, direction, &verdict))
+		return verdict;
+	service = service_at(&flow->destination, flow->destination_port, flow->protocol);
 	if (!service)
 		return pass(PASS_NO_SERVICE);
-	if (outside && !(service->flags & SERVICE_EXTERNAL))
+	if (direction == FROM_NETWORK && !(service->flags & SERVICE_EXTERNAL))
 		return pass(PASS_NOT_EXTERNAL);
-	if (!is_proxied(service) || flow->protocol != IPPROTO_TCP)
-		return l4_balance(skb, packet, service, ETH_HLEN);
-	return to_proxy(skb, STEERED);
+	return to_service(skb, packet, service);
+}
+
+/* A pod sends from its own addresses, and finds its neighbours from the ones that IPv6 gives every link. */
+static __always_inline int is_own(const struct __sk_buff *skb, const struct packet *packet)
+{
+	const struct address *source = &packet->flow.source;
+	const struct workload *workload = bpf_map_lookup_elem(&workloads, source);
+
+	if (workload)
+		return workload->ifindex == skb->ifindex;
+	return packet->flow.protocol == IPPROTO_ICMPV6 && packet->ipv6 && (is_link_local(source) || is_zero(source));
+}
+
+static __always_inline int is_tag(__be32 protocol)
+{
+	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);
+}
+
+static __always_inline struct verdict from_pod(struct __sk_buff *skb, struct packet *packet)
+{
+	enum parsed parsed;
+	struct address own;
+
+	/* The first tag is not in the packet any more. The kernel looks below a second one without asking again. */
+	if (is_tag(skb->protocol))
+		return drop(DROP_DOUBLE_TAGGED);
+	parsed = parse(skb, packet);
+	if (parsed == PARSED_NOT_IP)
+		return pass(PASS_NOT_IP);
+	if (parsed == PARSED_MALFORMED)
+		return drop(DROP_MALFORMED);
+	if (!is_own(skb, packet))
+		return drop(DROP_SPOOFED);
+	if (parsed != PARSED_PORTS || !is_to_itself(packet))
+		return arriving(skb, packet, parsed, FROM_WORKLOAD);
+	own = packet->flow.source;
+	if (!readdress(skb, packet, destination_at(packet), &packet->flow.destination, &own))
+		return drop(DROP_MALFORMED);
+	return to_proxy(skb, TRANSLATED_SELF);
+}
+
+/* Envoy's packets, and what others send; `packet` is parsed. */
+static __always_inline struct verdict leaving(struct __sk_buff *skb, const struct packet *packet, enum parsed parsed,
+					      enum direction direction)
+{
+	__u32 mark = skb->mark & MARK_MASK;
+	struct verdict verdict;
+
+	if (parsed != PARSED_PORTS)
+		return unparsed(parsed);
+	if (mark == MARK_FROM_PROXY_AS && packet->flow.protocol == IPPROTO_TCP)
+		return pass(record(&packet->flow) ? RECORDED : PASS_FROM_PROXY);
+	if (mark == MARK_FROM_PROXY)
+		return pass(PASS_FROM_PROXY);
+	if (l4_continue(skb, packet, direction, &verdict))
+		return verdict;
+	return pass(PASS_NO_SERVICE);
+}
+
+static __always_inline struct verdict to_pod(struct __sk_buff *skb, struct packet *packet)
+{
+	enum parsed parsed = parse(skb, packet);
+	struct address stand_in;
+
+	if (parsed != PARSED_PORTS || (skb->mark & MARK_MASK) != MARK_FROM_PROXY_AS || !is_from_itself(packet))
+		return leaving(skb, packet, parsed, TO_WORKLOAD);
+	stand_in = itself(packet->ipv6);
+	if (!readdress(skb, packet, source_at(packet), &packet->flow.source, &stand_in))
+		return drop(DROP_MALFORMED);
+	return pass(TRANSLATED_SELF);
+}
+
+static __always_inline struct verdict from_outside(struct __sk_buff *skb, struct packet *packet)
+{
+	if (skb->vlan_present && (skb->vlan_tci & VLAN_ID))
+		return pass(PASS_TAGGED);
+	return arriving(skb, packet, parse(skb, packet), FROM_NETWORK);
 }
 
 SEC("tc")
 int from_workload(struct __sk_buff *skb)
 {
-	struct packet packet = {};
+	struct packet packet = {.network = ETH_HLEN};
 
-	switch (parse(skb, &packet)) {
-	case PARSED_PORTS:
-		return finish(skb, &packet, FROM_WORKLOAD, serve(skb, &packet, 0));
-	default:
-		return finish(skb, &packet, FROM_WORKLOAD, pass(PASS_NO_PORTS));
-	}
-}
-
-SEC("tc")
-int from_network(struct __sk_buff *skb)
-{
-	struct packet packet = {};
-
-	switch (parse(skb, &packet)) {
-	case PARSED_PORTS:
-		return finish(skb, &packet, FROM_NETWORK, serve(skb, &packet, 1));
-	default:
-		return finish(skb, &packet, FROM_NETWORK, pass(PASS_NO_PORTS));
-	}
+	return finish(skb, &packet, FROM_WORKLOAD, from_pod(skb, &packet));
 }
 
 SEC("tc")
 int to_workload(struct __sk_buff *skb)
 {
-	struct packet packet = {};
+	struct packet packet = {.network = ETH_HLEN};
 
-	parse(skb, &packet);
-	return finish(skb, &packet, TO_WORKLOAD, pass(PASS_NO_SERVICE));
+	return finish(skb, &packet, TO_WORKLOAD, to_pod(skb, &packet));
+}
+
+SEC("tc")
+int from_network(struct __sk_buff *skb)
+{
+	struct packet packet = {.network = ETH_HLEN};
+
+	return finish(skb, &packet, FROM_NETWORK, from_outside(skb, &packet));
 }
 
 SEC("tc")
 int to_network(struct __sk_buff *skb)
 {
-	struct packet packet = {};
+	struct packet packet = {.network = ETH_HLEN};
 
-	parse(skb, &packet);
-	return finish(skb, &packet, TO_NETWORK, pass(PASS_NO_SERVICE));
+	return finish(skb, &packet, TO_NETWORK, leaving(skb, &packet, parse(skb, &packet), TO_NETWORK));
+}
+
+/* Links without Ethernet: WireGuard, IP in IP. */
+SEC("tc")
+int from_tunnel(struct __sk_buff *skb)
+{
+	struct packet packet = {.network = NO_ETHERNET};
+
+	return finish(skb, &packet, FROM_NETWORK, from_outside(skb, &packet));
+}
+
+SEC("tc")
+int to_tunnel(struct __sk_buff *skb)
+{
+	struct packet packet = {.network = NO_ETHERNET};
+
+	return finish(skb, &packet, TO_NETWORK, leaving(skb, &packet, parse(skb, &packet), TO_NETWORK));
+}
+
+static __always_inline struct verdict from_node(struct __sk_buff *skb, struct packet *packet)
+{
+	enum parsed parsed = parse(skb, packet);
+	__u32 mark = skb->mark & MARK_MASK;
+	const struct service *service;
+
+	if (parsed != PARSED_PORTS)
+		return unparsed(parsed);
+	if (mark == MARK_TO_PROXY)
+		return pass(PASS_STEERED);
+	if (mark != MARK_FROM_PROXY && mark != MARK_FROM_PROXY_AS)
+		return pass(PASS_NO_SERVICE);
+	if (!packet->opens)
+		return pass(PASS_FROM_PROXY);
+	service = service_at(&packet->flow.destination, packet->flow.destination_port, packet->flow.protocol);
+	if (service && is_proxied(service))
+		return drop(DROP_LOOP);
+	return pass(PASS_FROM_PROXY);
+}
+
+/* For the node's loopback: `steer` does not see a mark, so Envoy is kept from itself before. */
+SEC("tc")
+int from_host(struct __sk_buff *skb)
+{
+	struct packet packet = {.network = ETH_HLEN};
+
+	return finish(skb, &packet, FROM_HOST, from_node(skb, &packet));
 }
 
 char LICENSE[] SEC("license") = "GPL";

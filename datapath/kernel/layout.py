@@ -22,6 +22,8 @@ CAPTURE_PORT: Final = 15001
 ROUTE_TABLE: Final = 2004
 RULE_PREFERENCE: Final = 9
 LISTENERS_PER_FAMILY: Final = 16
+PATIENCE_NS: Final = 3_000_000_000
+"""For how long connections of a service that fails closed are dropped before they are refused."""
 
 Address = IPv4Address | IPv6Address
 
@@ -77,6 +79,9 @@ class Reason(IntEnum):
     REFUSED_NOT_EXTERNAL = 24
     LISTENER_PUBLISHED = 25
     LISTENERS_FULL = 26
+    PASS_TAGGED = 27
+    TRANSLATED_SELF = 28
+    PASS_BALANCED = 29
 
 
 class ServiceKey(NamedTuple):
@@ -128,6 +133,18 @@ class Flow(NamedTuple):
 
 class Proxied(NamedTuple):
     since_ns: int
+
+
+class Fragment(NamedTuple):
+    source: Address | None
+    destination: Address | None
+    id: int
+    protocol: int
+
+
+class Ports(NamedTuple):
+    source: int
+    destination: int
 
 
 class Answer(NamedTuple):
@@ -227,6 +244,8 @@ STRUCTS: Final[dict[str, str]] = {
     "node_address": "ifindex:u32",
     "flow": _FLOW,
     "proxied": "since_ns:u64",
+    "fragment": "source:address destination:address id:u32 protocol:u8 pad:3x",
+    "ports": "source:port destination:port",
     "answer": "mac:mac pad:2x",
     "settings": "node4:address node6:address envoy_cgroup:u64 host_netns:u64 stopped:u32 pad:4x",
     "absence": "since_ns:u64",
@@ -299,6 +318,7 @@ BACKENDS: Final = MapSpec("backends", Codec("backend_key", BackendKey), Codec("b
 WORKLOADS: Final = MapSpec("workloads", _ADDRESS, Codec("workload", Workload))
 NODE_ADDRESSES: Final = MapSpec("node_addresses", _ADDRESS, Codec("node_address", NodeAddress))
 PROXIED_AS: Final = MapSpec("proxied_as", Codec("flow", Flow), Codec("proxied", Proxied))
+FRAGMENTS: Final = MapSpec("fragments", Codec("fragment", Fragment), Codec("ports", Ports))
 ANSWERS: Final = MapSpec("answers", _ADDRESS, Codec("answer", Answer))
 SETTINGS: Final = MapSpec("settings", _INDEX, Codec("settings", Settings))
 ABSENCE: Final = MapSpec("absence", _INDEX, Codec("absence", Absence))

@@ -80,14 +80,19 @@ class Pins:
     def links(self) -> Path:
         return self.folder / "links"
 
+    @property
+    def programs(self) -> Path:
+        """The programs that were loaded last: a link tells its program's number, and these are who has it."""
+        return self.folder / "programs"
+
     def create(self) -> None:
-        for folder in (self.bpffs / "tidegate", self.folder, self.maps, self.links):
+        for folder in (self.bpffs / "tidegate", self.folder, self.maps, self.links, self.programs):
             folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)
 
     def remove(self) -> None:
         """All that is pinned, of this layout; `detach_all` comes first where the programs shall stop now."""
-        for folder in (self.links, self.maps):
+        for folder in (self.links, self.programs, self.maps):
             for pin in sorted(folder.glob("*")):
                 pin.unlink()
             with suppress(FileNotFoundError):
@@ -151,6 +156,8 @@ def load(file: Path, pins: Pins, max_entries: Mapping[str, int] | None = None) -
         call("bpf_object__load", str(file), handle)
         programs = {name: _program(name, library().bpf_program__fd(each)) for name, each in _each("program", handle)}
         maps: dict[str, int] = {name: library().bpf_map__fd(each) for name, each in _each("map", handle)}
+        for program in programs.values():
+            _pin(program.fd, pins.programs / program.name)
     except BaseException:
         library().bpf_object__close(handle)
         raise
@@ -251,23 +258,38 @@ def _open(pin: Path) -> int:
         raise
 
 
-def running(pin: Path) -> str | None:
-    """The tag of the program in a pinned link; None where the link or what it was attached to has gone."""
+def running(pin: Path, pins: Pins) -> Program | None:
+    """The program in a pinned link, where it is one of those that were loaded last; its `fd` is not open.
+
+    None too where the link, or what it was attached to, has gone.
+    """
     try:
         link = _open(pin)
     except FileNotFoundError:
         return None
     try:
-        info = link_info(link, str(pin))
+        attached = link_info(link, str(pin))
     finally:
         os.close(link)
-    if not info.first and not info.second:
+    name = pin.name.partition("@")[0]
+    if not attached.first and not attached.second:
         return None
-    fd = call("bpf_prog_get_fd_by_id", str(pin), info.prog_id)
     try:
-        return bytes(program_info(fd, str(pin)).tag).hex()
+        fd = _open(pins.programs / name)
+    except FileNotFoundError:
+        return None
+    try:
+        found = program_info(fd, name)
+        return _program(name, fd)._replace(fd=-1) if found.id == attached.prog_id else None
     finally:
         os.close(fd)
+
+
+def _pin(fd: int, pin: Path) -> None:
+    """In the place of what was pinned there, in one step."""
+    beside = pin.with_name(f"{pin.name}-{os.getpid()}")
+    call("bpf_obj_pin", str(pin), fd, os.fsencode(beside))
+    beside.rename(pin)
 
 
 def detach(pin: Path) -> None:
