@@ -184,6 +184,13 @@ enum reason {
 	PASS_TAGGED,     /* a VLAN's, whose own link sees it too */
 	TRANSLATED_SELF, /* from a pod to itself, by way of Envoy */
 	PASS_BALANCED,   /* of a connection whose backend was chosen before */
+	REFUSED_NO_BACKEND,
+	NAMED,		/* a socket was told the name that it had asked for */
+	ANSWERED,	/* a backend's answer has the service's address again */
+	MASQUERADED,	/* to a backend that is reached from the node's address only */
+	RETURNED,	/* an answer to that */
+	BALANCED_ERROR, /* ICMP about a packet to or from a backend */
+	DROP_NO_SOURCE, /* neither a port nor an address of the node to masquerade with */
 	REASONS,
 };
 

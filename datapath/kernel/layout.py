@@ -82,6 +82,13 @@ class Reason(IntEnum):
     PASS_TAGGED = 27
     TRANSLATED_SELF = 28
     PASS_BALANCED = 29
+    REFUSED_NO_BACKEND = 30
+    NAMED = 31
+    ANSWERED = 32
+    MASQUERADED = 33
+    RETURNED = 34
+    BALANCED_ERROR = 35
+    DROP_NO_SOURCE = 36
 
 
 class ServiceKey(NamedTuple):
@@ -174,6 +181,29 @@ class Tally(NamedTuple):
     bytes: int
 
 
+class ClientKind(IntEnum):
+    ADDRESS = 1
+    NAMESPACE = 2
+    SOCKET = 3
+
+
+class Client(NamedTuple):
+    address: Address | None
+    cookie: int
+    kind: int
+    service: int
+
+
+class Held(NamedTuple):
+    """The backend that a client has."""
+
+    seen_ns: int
+    generation: int
+    slot: int
+    address: Address
+    port: int
+
+
 class Pace(NamedTuple):
     window_ns: int
     events: int
@@ -254,6 +284,8 @@ STRUCTS: Final[dict[str, str]] = {
     "event": "time_ns:u64 "
     + _FLOW.replace("pad:", "flow_pad:")
     + " ifindex:u32 suppressed:u32 reason:u8 direction:u8 pad:6x",
+    "client": "address:address cookie:u64 kind:u32 service:u32",
+    "held": "seen_ns:u64 generation:u32 slot:u32 address:address port:port backend_pad:2x pad:4x",
 }
 """C structure -> its fields and their kinds, in order. An event's flow is spread out."""
 
@@ -322,3 +354,4 @@ FRAGMENTS: Final = MapSpec("fragments", Codec("fragment", Fragment), Codec("port
 ANSWERS: Final = MapSpec("answers", _ADDRESS, Codec("answer", Answer))
 SETTINGS: Final = MapSpec("settings", _INDEX, Codec("settings", Settings))
 ABSENCE: Final = MapSpec("absence", _INDEX, Codec("absence", Absence))
+AFFINITY: Final = MapSpec("affinity", Codec("client", Client), Codec("held", Held))
