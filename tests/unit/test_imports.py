@@ -39,6 +39,24 @@ CONTRACT: dict[str, frozenset[str]] = {
 # Package or module of datapath -> what else of datapath it may import.
 DATAPATH: dict[str, frozenset[str]] = {
     "kernel": frozenset(),
+    "resources": frozenset(),
+    "discovery": frozenset({"resources"}),
+    "accepted": frozenset({"discovery", "resources"}),
+    "client": frozenset({"discovery"}),
+    "intercept": frozenset({"kernel.layout", "resources"}),
+    "topology": frozenset({"kernel.layout", "resources"}),
+    "reconciler": frozenset({"intercept", "kernel.layout"}),
+    "workloads": frozenset({"resources", "topology"}),
+    "config": frozenset(),
+    "control": frozenset(),
+    "lock": frozenset(),
+    "launcher": frozenset(),
+    "probe": frozenset({"config"}),
+    "instances": frozenset({"launcher"}),
+    "envoy": frozenset({"instances"}),
+    "attachments": frozenset({"kernel", "topology"}),
+    "entries": frozenset({"kernel"}),
+    "flows": frozenset({"kernel"}),
 }
 # The composition root and its shells may import any of ours, except the command line.
 SHELLS = frozenset({"app", "controller", "admin", "told", "cli"})
@@ -68,7 +86,7 @@ PURE |= {f"certificates.{module}" for module in ("authority", "keeping", "token_
 PURE |= {f"xds.{module}" for module in ("handshakes", "identity", "secrets", "stream", "subscription", "wire")}
 PURE |= {f"relay.{module}" for module in ("address", "inbox", "message", "words")}
 PURE |= {"kube.election", "kube.held", "kube.kinds", "kube.observed", "kube.pending"}
-DATAPATH_PURE = frozenset({"kernel.layout"})
+DATAPATH_PURE = frozenset({"discovery", "intercept", "kernel.layout", "reconciler", "resources", "topology"})
 IMPURE = frozenset(
     {"asyncio", "random", "secrets", "selectors", "socket", "subprocess", "threading", "time", "structlog"}
 )
@@ -166,10 +184,14 @@ def test_the_core_is_pure() -> None:
     assert "" == "\n".join(breaches)
 
 
-def test_control_plane_and_datapath_share_nothing() -> None:
-    """What the node daemon and the control plane share is a protocol, not code."""
+def test_control_plane_and_datapath_share_messages_and_the_local_envoy_alone() -> None:
+    """What the node daemon and the control plane share is a protocol, and how a local Envoy is told where it is."""
     breaches = [
-        *(f"datapath.{module} imports {name}" for module, name in imported("datapath") if below(name, {"xds_server"})),
+        *(
+            f"datapath.{module} imports {name}"
+            for module, name in imported("datapath")
+            if below(name, {"xds_server"}) and not below(name, {"xds_server.proto", "xds_server.proxy"})
+        ),
         *(
             f"xds_server.{module} imports {name}"
             for module, name in imported("xds_server")

@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "serve": "run the ADS server alone",
     "bootstrap": "print an Envoy bootstrap that points at the ADS server",
     "proxy": "run the Envoy of a node, with a certificate of its own that is renewed in time",
+    "node": "run the daemon of a node, which steers connections to its Envoy, or ask it",
     "certificates": "make the certificates of the mesh, and renew those that are due",
     "demo": "serve the example, with its backends, and walk through it",
     "version": "print the versions of Tidegate and of what it is made of",
@@ -28,6 +29,8 @@ _COMMANDS: Final = {
 
 # What libraries read from the environment when they are loaded.
 _ENVIRONMENTS: Final = {"serve": TRACED}
+_MODULES: Final = {"node": "datapath.cli"}
+"""Of commands that are not ours; by name, for neither package imports the other."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name == wanted:  # the others are only listed
             for key, value in _ENVIRONMENTS.get(name, {}).items():
                 os.environ.setdefault(key, value)
-            module = importlib.import_module(f"xds_server.cli.{name}")
+            module = importlib.import_module(_MODULES.get(name, f"xds_server.cli.{name}"))
             module.add_flags(command)
             command.set_defaults(run=module.run)
     flags = parser.parse_args(arguments)

@@ -1,0 +1,82 @@
+"""What was accepted, in a file: a daemon that starts while nobody serves it knows what it did before.
+
+The file is replaced as a whole; one that cannot be used is as none, and what the kernel has stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from datapath.discovery import Held, Key, types
+from datapath.resources import InvalidResource, decoded
+
+FORMAT: Final = 1
+
+
+class _Entry(msgspec.Struct, frozen=True, array_like=True):
+    type_url: str
+    name: str
+    version: str
+    body: bytes
+
+
+class _File(msgspec.Struct, frozen=True):
+    format: int
+    node: str
+    heard: list[str]
+    entries: list[_Entry]
+
+
+class UnusableFile(ValueError):
+    """The text says of which file, and why."""
+
+
+def write(path: Path, node: str, held: Mapping[Key, Held], heard: Iterable[str]) -> None:
+    """:raises OSError: it cannot be written; the one before is still there."""
+    entries = [_Entry(*key, found.version, found.body) for key, found in sorted(held.items())]
+    text = msgspec.json.encode(_File(FORMAT, node, sorted(heard), entries))
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
+        new.replace(path)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path, node: str) -> tuple[dict[Key, Held], set[str]]:
+    """What was held, and about which types a server had spoken; nothing where there is no file.
+
+    :raises UnusableFile: there is one, but it is not of this node, or of another version of Tidegate, or broken.
+    """
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return {}, set()
+    except OSError as error:
+        raise UnusableFile(f"{path}: {error.strerror}") from None
+    try:
+        found = msgspec.json.decode(text, type=_File)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnusableFile(f"{path}: {error}") from None
+    if (found.format, found.node) != (FORMAT, node):
+        raise UnusableFile(f"{path}: it has format {found.format} and node {found.node[:256]!r}")
+    known = types(node)
+    held: dict[Key, Held] = {}
+    for entry in found.entries:
+        if entry.type_url not in known:
+            continue
+        try:
+            resource = decoded(entry.type_url, entry.name, entry.body)
+        except InvalidResource as fault:
+            raise UnusableFile(f"{path}: {entry.name[:256]}: {fault}") from None
+        held[entry.type_url, entry.name] = Held(entry.version, entry.body, resource)
+    return held, {type_url for type_url in found.heard if type_url in known}

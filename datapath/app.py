@@ -1,0 +1,207 @@
+"""The composition root: constructs everything and starts the tasks; a stop leaves the kernel and Envoy as they are."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiohttp import web
+from prometheus_client import generate_latest
+
+from datapath import accepted, control, probe, status
+from datapath.attachments import Attachments
+from datapath.client import Client, dial
+from datapath.config import (
+    MOST_WORKERS,
+    Config,
+    ConfigError,
+    bootstrap_options,
+    client_tls,
+    envoy_binary,
+    host_port,
+)
+from datapath.control import Answer
+from datapath.discovery import Discovery
+from datapath.envoy import Envoy
+from datapath.flows import Flows, record
+from datapath.instances import Wanted
+from datapath.kernel import verdicts
+from datapath.kernel.events import Events
+from datapath.kernel.layout import BACKENDS, NODE_ADDRESSES, SERVICES, WORKLOADS, MapSpec
+from datapath.kernel.libbpf import map_info
+from datapath.kernel.maps import opened
+from datapath.kernel.programs import Pins
+from datapath.lock import owned
+from datapath.metrics import registry
+from datapath.node import Maps, Node
+from xds_server.proxy.bootstrap import bootstrap, certificate_sources
+from xds_server.proxy.process import private_file
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+log = structlog.get_logger("node")
+
+
+async def run(config: Config) -> None:
+    """Run until cancelled, or until somebody asks for a stop.
+
+    :raises ConfigError: something that the configuration names cannot be used.
+    :raises Refused: the kernel lacks something.
+    :raises Taken: another daemon runs.
+    """
+    private_state(config.state)
+    if lacks := probe.lacks(config):
+        raise ConfigError("; ".join(lacks))
+    wanted = wanted_envoy(config)
+    with owned(config.pins, config.lock):
+        for warning in probe.warnings():
+            log.warning(warning)
+        await _run(config, wanted)
+
+
+async def _run(config: Config, wanted: Wanted) -> None:
+    pins = Pins(config.bpffs)
+    attachments = Attachments(pins, config.cgroup, config.envoy_cgroup)
+    attachments.load()
+    async with AsyncExitStack() as stack:
+        stack.callback(attachments.close)
+        maps = Maps(pins.maps)
+        stack.callback(maps.close)
+        attachments.attach_node()
+        node = Node(config, discovery(config), Envoy(wanted, config.instances), attachments, maps)
+        client = Client(node.discovery, lambda: dial(config.server, client_tls(config)), node.accept)
+        daemon = Daemon(node, client, Flows(stack.enter_context(Events(pins.maps))), pins.maps)
+        await stack.enter_async_context(control.serving(config.control, daemon.asks()))
+        await stack.enter_async_context(daemon.metrics())
+        log.info("running", node=config.node, server=config.server, pins=str(pins.folder))
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        running = [
+            tasks.create_task(shell)
+            for shell in (node.envoy.run(), node.run(), node.watch(), node.repair(), client.run())
+        ]
+        await daemon.stopped.wait()
+        for task in running:
+            task.cancel()
+
+
+class Daemon:
+    """What can be asked of it while it runs."""
+
+    def __init__(self, node: Node, client: Client, flows: Flows, pinned: Path) -> None:
+        self.node, self.client, self.stopped = node, client, asyncio.Event()
+        self._flows, self._pinned, self._capacities = flows, pinned, capacities(pinned)
+
+    def asks(self) -> dict[str, control.Ask]:
+        return {"status": self._status, "flows": self._listen, "restart-envoy": self._restart, "stop": self._stop}
+
+    def report(self) -> status.Report:
+        return status.report(self.node, self.client, asyncio.get_running_loop().time(), self._capacities)
+
+    async def _status(self, _: Answer) -> AsyncGenerator[Answer, None]:
+        yield self.report()
+
+    async def _listen(self, _: Answer) -> AsyncGenerator[Answer, None]:
+        links = self.node.outcome.topology.links
+        async with aclosing(self._flows.listen()) as events:
+            async for event in events:
+                yield record(event, lambda ifindex: links.get(ifindex, str(ifindex)))
+
+    async def _restart(self, _: Answer) -> AsyncGenerator[Answer, None]:
+        self.node.envoy.restart()
+        yield {"restarts": self.node.config.node}
+
+    async def _stop(self, _: Answer) -> AsyncGenerator[Answer, None]:
+        yield {"stops": self.node.config.node}
+        self.stopped.set()
+
+    @asynccontextmanager
+    async def metrics(self) -> AsyncIterator[None]:
+        """Serve /metrics and /healthz, where an address for them is configured.
+
+        :raises ConfigError: it cannot be had.
+        """
+        address = host_port(self.node.config.metrics)
+        if address is None:
+            yield
+            return
+        registered = registry(self.node, self.client, lambda: verdicts.read(self._pinned), self._capacities)
+
+        async def exposition(_: web.Request) -> web.Response:
+            return web.Response(body=generate_latest(registered), headers={"content-type": CONTENT_TYPE})
+
+        async def health(_: web.Request) -> web.Response:
+            return web.Response(text="ok\n")
+
+        application = web.Application()
+        application.add_routes([web.get("/metrics", exposition), web.get("/healthz", health)])
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, *address).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise ConfigError(f"metrics: {self.node.config.metrics}: {error.strerror}: name another address") from None
+        try:
+            yield
+        finally:
+            await runner.cleanup()
+
+
+def discovery(config: Config) -> Discovery:
+    """With what was accepted before."""
+    try:
+        return Discovery(config.node, *accepted.read(config.accepted, config.node))
+    except accepted.UnusableFile as error:
+        log.warning("what was accepted before cannot be used", reason=str(error)[:1024])
+        return Discovery(config.node)
+
+
+def wanted_envoy(config: Config) -> Wanted:
+    """:raises ConfigError: there is no Envoy, or it could not use what it would be told."""
+    directory = config.state / "envoy"
+    binary, options = envoy_binary(config), bootstrap_options(config, directory / "admin.sock")
+    tls, drain_s = client_tls(config), config.envoy.drain_seconds
+    workers = config.envoy.concurrency or min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+    for path, text in (certificate_sources(tls) if tls else {}).items():
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        private_file(path, text)
+    # Half of the time clients are told to leave, and in the other half they may finish.
+    arguments = (
+        "--log-level",
+        "warning",
+        "--concurrency",
+        str(workers),
+        "--drain-time-s",
+        str(max(1, round(drain_s / 2))),
+    )
+    return Wanted(binary, bootstrap(options), arguments, directory, config.envoy_cgroup, drain_s)
+
+
+def capacities(pinned: Path) -> dict[str, int]:
+    found = {}
+    specs: tuple[MapSpec[Any, Any], ...] = (SERVICES, BACKENDS, WORKLOADS, NODE_ADDRESSES)
+    for spec in specs:
+        with opened(spec, pinned) as each:
+            found[spec.name] = map_info(each.fd, spec.name).max_entries
+    return found
+
+
+def private_state(path: Path) -> None:
+    """Make the state directory, which only its owner may enter.
+
+    :raises ConfigError: it cannot be made, or is somebody else's.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise ConfigError(f"state: {path} is somebody else's, or a link: name a directory of your own")
+        path.chmod(0o700)
+    except OSError as error:
+        raise ConfigError(f"state: {path}: {error.strerror}: name a directory that can be made") from None

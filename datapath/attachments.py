@@ -1,0 +1,172 @@
+"""The programs in the kernel: loaded all or none, attached where they are to be, and put back where somebody took them.
+
+What is pinned from before is adopted: its link gets the new program in one step.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from datapath.kernel.libbpf import BpfError
+from datapath.kernel.programs import (
+    CGROUP_HOOKS,
+    MANIFEST,
+    Attached,
+    Hook,
+    Pins,
+    Program,
+    attach_cgroup,
+    attach_netns,
+    attach_tc,
+    cgroup_id,
+    detach,
+    detach_clsact,
+    load,
+    running,
+)
+from datapath.topology import Role
+
+OBJECTS: Final = Path(__file__).parent / "bpf/build"
+
+_HOOKS: Final[Mapping[Role, Mapping[Hook, str]]] = {
+    Role.WORKLOAD: {"ingress": "from_workload", "egress": "to_workload"},
+    Role.NETWORK: {"ingress": "from_network", "egress": "to_network"},
+}
+PROGRAMS_OF_LINKS: Final = frozenset(name for hooks in _HOOKS.values() for name in hooks.values())
+
+log = structlog.get_logger("attachments")
+
+Place = tuple[str, str]
+"""Program, and where: a link's ifindex, or a path."""
+
+
+class Refused(RuntimeError):
+    """The kernel does not take the programs; the text says what is missing. Nothing of them is attached."""
+
+
+class Attachments:
+    """`missing` has what is not attached although it is to be, with the reason."""
+
+    def __init__(self, pins: Pins, cgroup: Path, envoy_cgroup: Path, objects: Path = OBJECTS) -> None:
+        self._pins, self._cgroup, self._envoy_cgroup, self._objects = pins, cgroup, envoy_cgroup, objects
+        self._stack = ExitStack()
+        self.programs: dict[str, Program] = {}
+        self.attached: dict[Place, Attached] = {}
+        self.missing: dict[Place, str] = {}
+        self.repairs = 0
+        self._roles: dict[int, Role] = {}
+
+    def load(self) -> None:
+        """Load every object.
+
+        :raises Refused: one was refused.
+        """
+        self._pins.create()
+        fresh = not any(self._pins.links.iterdir())
+        try:
+            for name in _shipped(self._objects):
+                self.programs.update(self._stack.enter_context(load(self._objects / name, self._pins)).programs)
+        except BpfError as error:
+            self.close()
+            if fresh:
+                self._pins.remove()
+            raise Refused(f"the kernel refuses {name}: {_reason(error, name)}") from error
+
+    def close(self) -> None:
+        """What is attached stays."""
+        self._stack.close()
+
+    def attach_node(self) -> None:
+        """What the node has once: the choice of sockets, Envoy's listeners, the sockets of processes."""
+        self._envoy_cgroup.mkdir(exist_ok=True)
+        self._attach(("steer", "netns"))
+        self._attach(("listen", str(self._envoy_cgroup)))
+        for name in sorted(self.programs.keys() & CGROUP_HOOKS.keys()):
+            self._attach((name, str(self._cgroup)))
+
+    def reconcile(self, roles: Mapping[int, Role]) -> None:
+        """Attach to new links, and to those that have another role now."""
+        self._roles = dict(roles)
+        for place in sorted(_places(roles) - self.attached.keys() - self.missing.keys()):
+            self._attach(place)
+
+    def prune(self) -> None:
+        """Detach from all other links, also from those that a daemon before us knew."""
+        wanted = _places(self._roles)
+        for place in [place for place in self.attached if place[0] in PROGRAMS_OF_LINKS and place not in wanted]:
+            attached = self.attached.pop(place)
+            if attached.link is None and int(place[1]) not in self._roles:
+                detach_clsact(int(place[1]))
+        for place in [place for place in self.missing if place[0] in PROGRAMS_OF_LINKS and place not in wanted]:
+            del self.missing[place]
+        for pin in self._pins.links.iterdir():
+            name, _, target = pin.name.partition("@")
+            if name in PROGRAMS_OF_LINKS and (name, target) not in wanted:
+                detach(pin)
+                log.info("detached", program=name, link=target)
+
+    def repair(self) -> None:
+        """Attach again what is not there any more, or is another program; try again what failed."""
+        for place, attached in tuple(self.attached.items()):
+            if attached.link is None:  # a filter of clsact, which is put there again without a gap
+                self._attach(place)
+            elif running(attached.link, self._pins) is None:
+                self.repairs += 1
+                log.warning("detached by somebody else", program=place[0], target=place[1])
+                self._attach(place)
+        for place in tuple(self.missing):
+            self._attach(place)
+
+    def _attach(self, place: Place) -> None:
+        name, target = place
+        try:
+            attached = self._attach_program(self.programs[name], target)
+        except (OSError, KeyError) as error:  # a link may go while it is looked at
+            self.attached.pop(place, None)
+            if place not in self.missing:
+                log.warning("not attached", program=name, target=target, error=str(error)[:512])
+            self.missing[place] = str(error)[:512]
+            return
+        self.missing.pop(place, None)
+        if place not in self.attached:
+            log.info("attached", program=name, target=target, adopted=attached.adopted)
+        self.attached[place] = attached
+
+    def _attach_program(self, program: Program, target: str) -> Attached:
+        if program.name == "steer":
+            return attach_netns(program, self._pins)
+        if program.name == "listen":
+            return attach_cgroup(program, Path(target), "sockops", self._pins)
+        if program.name in CGROUP_HOOKS:
+            return attach_cgroup(program, Path(target), program.name, self._pins)
+        ifindex = int(target)
+        hooks = _HOOKS[self._roles[ifindex]]
+        hook = next(hook for hook, name in hooks.items() if name == program.name)
+        return attach_tc(program, ifindex, hook, self._pins)
+
+    @property
+    def envoy_cgroup_id(self) -> int:
+        return cgroup_id(self._envoy_cgroup)
+
+
+def _places(roles: Mapping[int, Role]) -> set[Place]:
+    return {(name, str(ifindex)) for ifindex, role in roles.items() for name in _HOOKS[role].values()}
+
+
+def _shipped(objects: Path) -> Iterable[str]:
+    try:
+        names: list[str] = sorted(json.loads((objects / MANIFEST).read_bytes()))
+    except (OSError, ValueError):
+        raise Refused(f"{objects} has no BPF objects: build them with `make bpf`") from None
+    return names
+
+
+def _reason(error: BpfError, name: str) -> str:
+    lacks = " (sk_lookup came with Linux 5.9)" if name.startswith("steer") else ""
+    return f"{error.log or error}{lacks}: Linux 5.10 or newer with BTF is needed"[-4096:]

@@ -1,0 +1,77 @@
+"""Takes all of a daemon out of the machine: programs first, so that nobody is sent to what goes next."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from pyroute2 import IPRoute
+
+from datapath.attachments import PROGRAMS_OF_LINKS
+from datapath.config import Config
+from datapath.envoy import end_all
+from datapath.instances import Wanted
+from datapath.kernel import routing
+from datapath.kernel.programs import Pins, detach, detach_clsact
+
+
+async def cleanup(config: Config) -> list[str]:
+    """What was removed. The caller has the lock."""
+    pins = Pins(config.bpffs)
+    removed = [f"program {pin.name}" for pin in _detached(config.pins)]
+    removed += [f"filter at link {ifindex}" for ifindex in clsact_links()]
+    for ifindex in clsact_links():
+        detach_clsact(ifindex)
+    directory = config.state / "envoy"
+    wanted = Wanted(Path(), "", (), directory, config.envoy_cgroup, drain_s=0)
+    removed += [f"Envoy, process {pid}" for pid in await end_all(wanted, config.instances)]
+    routing.remove()
+    removed += [f"map {pin.name}" for pin in sorted(pins.maps.glob("*"))]
+    _remove_pins(config.pins)
+    with suppress(OSError):
+        config.envoy_cgroup.rmdir()
+    for path in (config.accepted, config.instances, config.control):
+        path.unlink(missing_ok=True)
+    for folder in (directory, config.state / "sources"):
+        shutil.rmtree(folder, ignore_errors=True)
+    return removed
+
+
+def _detached(root: Path) -> list[Path]:
+    """Of every layout."""
+    found = sorted(root.glob("*/links/*"))
+    for pin in found:
+        detach(pin)
+    return found
+
+
+def _remove_pins(root: Path) -> None:
+    """Of every layout; a BPF file system takes no recursive removal for what it is."""
+    for layout in sorted(root.glob("*")):
+        for folder in sorted(layout.glob("*")):
+            for pin in sorted(folder.glob("*")):
+                pin.unlink()
+            folder.rmdir()
+        layout.rmdir()
+    with suppress(FileNotFoundError):
+        root.rmdir()
+
+
+def clsact_links() -> list[int]:
+    """Links that have one of our programs as a filter, as before Linux 6.6."""
+    with IPRoute() as netlink:
+        return [
+            link["index"]
+            for link in netlink.get_links()
+            if any(
+                _program(message) in PROGRAMS_OF_LINKS
+                for parent in (0xFFFFFFF2, 0xFFFFFFF3)
+                for message in netlink.get_filters(index=link["index"], parent=parent)
+            )
+        ]
+
+
+def _program(message: object) -> str:
+    options = message.get_attr("TCA_OPTIONS")  # type: ignore[attr-defined]
+    return str(options.get_attr("TCA_BPF_NAME") or "") if options is not None else ""

@@ -1,0 +1,205 @@
+"""`tidegate node`: the daemon of a node, and what may be asked of it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+if TYPE_CHECKING:
+    from datapath.config import Config
+
+STOP_S: Final = 10.0
+
+_ACTIONS: Final = {
+    "run": "run the daemon",
+    "status": "say what is attached, what is desired and what is wrong",
+    "flows": "print drops, refusals and connections that begin, as they happen",
+    "maps": "print the entries of the kernel's maps",
+    "restart-envoy": "replace the node's Envoy by a new one, without losing a request",
+    "cleanup": "take programs, maps, routes and Envoy out of this machine",
+}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(f"  {name:14} {text}" for name, text in _ACTIONS.items())
+    parser.add_argument("action", nargs="?", choices=[*_ACTIONS], default="run", metavar="ACTION",
+                        help="what to do (default: run), see below")  # fmt: skip
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the daemon's configuration (YAML)")
+    parser.add_argument("-o", "--output", choices=["text", "json"], default="text", help="of status and flows")
+    parser.add_argument("--force", action="store_true", help="cleanup: end a daemon that runs")
+
+
+def run(flags: argparse.Namespace) -> int:
+    try:
+        from datapath.config import ConfigError, load  # noqa: PLC0415  (see below)
+    except ImportError as error:
+        print(f"tidegate node: {error.name} is not installed: install tidegate[node]", file=sys.stderr)
+        return 2
+    try:
+        return _ACT[flags.action](load(flags.config), flags)
+    except ConfigError as error:
+        print(f"tidegate node: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(config: Config, flags: argparse.Namespace) -> int:
+    # What needs the kernel's libraries is imported where it is used: status of a remote shell needs none of it.
+    from datapath import app  # noqa: PLC0415
+    from datapath.attachments import Refused  # noqa: PLC0415
+    from datapath.lock import Taken  # noqa: PLC0415
+
+    _log_to_standard_error(config)
+    try:
+        _until_signalled(lambda: app.run(config))
+    except (Refused, Taken) as error:
+        print(f"tidegate node: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _status(config: Config, flags: argparse.Namespace) -> int:
+    from datapath import status  # noqa: PLC0415
+    from datapath.control import asked  # noqa: PLC0415
+
+    try:
+        [found] = asked(config.control, {"ask": "status"})
+    except (OSError, ValueError) as error:
+        return _no_daemon(config, error)
+    if flags.output == "json":
+        print(json.dumps(found, indent=2))
+    else:
+        print("\n".join(status.text(found)))
+    return 1 if found["findings"] else 0
+
+
+def _flows(config: Config, flags: argparse.Namespace) -> int:
+    from datapath import flows  # noqa: PLC0415
+    from datapath.control import asked  # noqa: PLC0415
+
+    try:
+        for found in asked(config.control, {"ask": "flows"}):
+            print(json.dumps(found) if flags.output == "json" else flows.text(found), flush=True)
+    except OSError as error:
+        return _no_daemon(config, error)
+    return 0
+
+
+def _maps(config: Config, flags: argparse.Namespace) -> int:
+    from datapath.entries import entries  # noqa: PLC0415
+    from datapath.kernel.programs import Pins  # noqa: PLC0415
+
+    try:
+        for line in entries(Pins(config.bpffs).maps):
+            print(line)
+    except OSError as error:
+        print(f"tidegate node: {error}: no daemon has run here, or you are not root", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _restart_envoy(config: Config, flags: argparse.Namespace) -> int:
+    from datapath.control import asked  # noqa: PLC0415
+
+    try:
+        list(asked(config.control, {"ask": "restart-envoy"}))
+    except OSError as error:
+        return _no_daemon(config, error)
+    print("a new Envoy is started; `tidegate node status` says when it has taken over")
+    return 0
+
+
+def _cleanup(config: Config, flags: argparse.Namespace) -> int:
+    from datapath.cleanup import cleanup  # noqa: PLC0415
+    from datapath.lock import Taken, owned  # noqa: PLC0415
+
+    if not config.state.is_dir():
+        print(f"tidegate node: there is no {config.state}: no daemon has run here", file=sys.stderr)
+        return 1
+    if flags.force:
+        _stop_daemon(config)
+    try:
+        with owned(config.pins, config.lock):
+            removed = asyncio.run(cleanup(config))
+    except Taken as error:
+        print(f"tidegate node: {error}: end it, or give --force", file=sys.stderr)
+        return 1
+    config.lock.unlink(missing_ok=True)
+    print("\n".join([*(f"removed {name}" for name in removed), "nothing of Tidegate is left"]))
+    return 0
+
+
+def _stop_daemon(config: Config) -> None:
+    from datapath.control import asked  # noqa: PLC0415
+    from datapath.lock import Taken, owned  # noqa: PLC0415
+
+    try:
+        list(asked(config.control, {"ask": "stop"}))
+    except OSError:
+        return  # none runs, or it does not answer: then the lock says so
+    deadline = time.monotonic() + STOP_S
+    while time.monotonic() < deadline:
+        try:
+            with owned(config.pins, config.lock):
+                return
+        except Taken:
+            time.sleep(0.05)
+
+
+def _no_daemon(config: Config, error: Exception) -> int:
+    print(f"tidegate node: no daemon answers at {config.control}: {error}", file=sys.stderr)
+    return 1
+
+
+_ACT: Final[dict[str, Callable[[Config, argparse.Namespace], int]]] = {
+    "run": _run,
+    "status": _status,
+    "flows": _flows,
+    "maps": _maps,
+    "restart-envoy": _restart_envoy,
+    "cleanup": _cleanup,
+}
+
+
+def _log_to_standard_error(config: Config) -> None:
+    """Readable on a terminal, JSON lines elsewhere."""
+    text = config.log_format == "text" or (config.log_format == "auto" and sys.stderr.isatty())
+    renderer: structlog.types.Processor = (
+        structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[config.log_level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _until_signalled(main: Callable[[], Awaitable[None]]) -> None:
+    """Run until it ends, or until SIGTERM or SIGINT cancels it, which is a clean stop."""
+
+    async def cancellable() -> None:
+        task = asyncio.ensure_future(main())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
+
+    asyncio.run(cancellable())

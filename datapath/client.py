@@ -1,0 +1,151 @@
+"""The stream to the control plane: dialled, read, answered, dialled again. What it means is `discovery`'s.
+
+Certificates are read anew at each connection.
+Must not know: what is done with what is held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn
+
+import grpc
+import grpc.aio
+import structlog
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+
+from datapath.discovery import Discovery
+from xds_server.proxy.bootstrap import ClientTls
+from xds_server.proxy.process import delay_s
+
+METHOD: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+_HEALTHY_AFTER_S: Final = 30.0
+_LONGEST_DETAIL: Final = 512
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", -1),
+    # Without pings a control plane that vanished would go unnoticed: the stream is idle for hours between changes.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # Each stream dials for itself: a channel of before would keep the certificates of before.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+log = structlog.get_logger("discovery")
+
+
+class CannotDial(OSError):
+    """The text names the file, and what to do."""
+
+
+Dial = Callable[[], grpc.aio.Channel]
+
+
+def dial(server: str, tls: ClientTls | None) -> grpc.aio.Channel:
+    """:raises CannotDial: a file of `tls` cannot be read."""
+    if server.startswith("unix:"):
+        return grpc.aio.insecure_channel(server, options=[*_OPTIONS, ("grpc.default_authority", "localhost")])
+    if tls is None:
+        return grpc.aio.insecure_channel(server, options=_OPTIONS)
+    try:
+        authority, key, chain = (path.read_bytes() for path in (tls.trusted_ca, tls.private_key, tls.certificate))
+    except OSError as error:
+        raise CannotDial(f"{error.filename}: {error.strerror}: renew the node's certificate") from None
+    credentials = grpc.ssl_channel_credentials(authority, key, chain)
+    return grpc.aio.secure_channel(
+        server, credentials, options=[*_OPTIONS, ("grpc.ssl_target_name_override", tls.server_name)]
+    )
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """What is known of it, for people: times are of the event loop."""
+
+    since: float = 0.0
+    failures: int = 0
+    """In a row."""
+    fault: str = ""
+    """Why the last one ended, until the next one is answered."""
+    responses: int = 0
+    accepted_at: float | None = None
+    refused_at: float | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Names and reasons of the last refusal."""
+
+
+class Client:
+    """`changed` is called after each response that said something new, before it is acknowledged."""
+
+    def __init__(
+        self,
+        discovery: Discovery,
+        dial: Dial,
+        changed: Callable[[], None],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.stream = Stream()
+        self._discovery, self._dial, self._changed, self._chance = discovery, dial, changed, chance
+        self._requests: asyncio.Queue[Any] = asyncio.Queue()
+        self._channel: grpc.aio.Channel | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Also where the server has nothing to say."""
+        return self._channel is not None and self._channel.get_state() is grpc.ChannelConnectivity.READY
+
+    async def run(self) -> NoReturn:
+        """Stay connected until cancelled."""
+        clock = asyncio.get_running_loop().time
+        stream = self.stream
+        while True:
+            stream.since = clock()
+            try:
+                await self._live()
+                stream.fault = "the server ended it"
+            except grpc.aio.AioRpcError as error:
+                stream.fault = f"{error.code().name}: {(error.details() or '')[:_LONGEST_DETAIL]}"
+            except CannotDial as error:
+                stream.fault = str(error)
+            # A server that ends old streams, so that its replicas share them, is no failure.
+            stream.failures = 1 if clock() - stream.since > _HEALTHY_AFTER_S else stream.failures + 1
+            wait_s = delay_s(stream.failures, self._chance())
+            log.warning("stream ended", fault=stream.fault, failures=stream.failures, again_in_s=round(wait_s, 1))
+            await asyncio.sleep(wait_s)
+
+    async def _live(self) -> None:
+        self._requests = asyncio.Queue()
+        for request in self._discovery.hello():
+            self._requests.put_nowait(request)
+        async with self._dial() as self._channel:
+            call = self._channel.stream_stream(
+                METHOD,
+                request_serializer=DeltaDiscoveryRequest.SerializeToString,
+                response_deserializer=DeltaDiscoveryResponse.FromString,
+            )(self._outgoing())
+            async for response in call:
+                self._take(response)
+
+    async def _outgoing(self) -> AsyncIterator[Any]:
+        while True:
+            yield await self._requests.get()
+
+    def _take(self, response: Any) -> None:
+        stream = self.stream
+        heard = len(self._discovery.heard)
+        answer = self._discovery.receive(response)
+        if stream.fault:
+            log.info("stream answered", failures=stream.failures)
+        stream.fault = ""
+        stream.responses += 1
+        now = asyncio.get_running_loop().time()
+        if answer.request.HasField("error_detail"):
+            stream.refused_at, stream.refused = now, answer.refused
+            log.warning("resources refused", type=response.type_url, detail=answer.request.error_detail.message[:4096])
+        else:
+            stream.accepted_at = now
+        if response.resources or response.removed_resources or heard != len(self._discovery.heard):
+            self._changed()
+        self._requests.put_nowait(answer.request)

@@ -1,0 +1,271 @@
+"""What the daemon was told: one YAML file, checked whole before anything starts.
+
+Every fault names the file, the field and the way out.
+"""
+
+from __future__ import annotations
+
+import os
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+import yaml
+
+from xds_server.proxy.bootstrap import BootstrapOptions, ClientTls, XdsHost, XdsSocket
+from xds_server.proxy.process import EnvoyNotFoundError, find
+
+MOST_WORKERS: Final = 8
+"""Of an Envoy: the sockets of two of them, the old and the new, have to fit into the map of listeners."""
+
+_LONGEST_FILE: Final = 1 << 20
+
+
+class ConfigError(ValueError):
+    """The text is for the operator."""
+
+
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Files, read anew at each connection."""
+
+    certificate: Path
+    private_key: Path
+    authority: Path
+    server_name: str = ""
+    """The name in the server's certificate; empty for the host of `server`."""
+
+
+class EnvoyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    binary: Path | None = None
+    """Empty: as `tidegate proxy` finds it."""
+    concurrency: int | None = None
+    drain_seconds: float = 20.0
+    """How long connections of an old Envoy may take to end after the new one serves."""
+    metrics: str = ""
+    zone: str = ""
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    node: str
+    """The node's name, as Kubernetes has it."""
+    server: str
+    """The ADS server: unix:PATH, or HOST:PORT with `tls`."""
+    state: Path
+    """A directory of the daemon alone: what was accepted, sockets, Envoy's files."""
+    bpffs: Path = Path("/sys/fs/bpf")
+    """Where a BPF file system is mounted; what is pinned is kept in the folder `tidegate` of it."""
+    cgroup: Path = Path("/sys/fs/cgroup")
+    """The connections of processes below it are balanced; Envoy runs in `tidegate-envoy` of it."""
+    tls: Tls | None = None
+    devices: tuple[str, ...] = ()
+    """Links that lead off the node; empty for those of the default routes."""
+    addresses: tuple[str, ...] = ()
+    """Addresses of the node; empty for all that its links have, but those of loopback."""
+    envoy: EnvoyConfig = EnvoyConfig()
+    metrics: str = ""
+    """HOST:PORT for /metrics and /healthz; empty for none."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "text", "json"] = "auto"
+
+    @property
+    def pins(self) -> Path:
+        return self.bpffs / "tidegate"
+
+    @property
+    def envoy_cgroup(self) -> Path:
+        return self.cgroup / "tidegate-envoy"
+
+    @property
+    def control(self) -> Path:
+        return self.state / "control.sock"
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "node.lock"
+
+    @property
+    def accepted(self) -> Path:
+        return self.state / "accepted.json"
+
+    @property
+    def instances(self) -> Path:
+        """Which Envoys run."""
+        return self.state / "envoys.json"
+
+    @property
+    def own_addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        return tuple(ip_address(text) for text in self.addresses)
+
+
+def load(path: Path) -> Config:
+    """Read and check a file; nothing else is looked at yet.
+
+    :raises ConfigError: it cannot be read, or something in it cannot be used.
+    """
+    try:
+        if path.stat().st_size > _LONGEST_FILE:
+            raise ConfigError(f"{path}: it is larger than {_LONGEST_FILE} bytes: name the daemon's configuration")
+        text = path.read_text()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}: name a file that can be read by --config") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: it is no UTF-8 text: write it as YAML") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, origin: str) -> Config:
+    """As `load`, of a text that is from somewhere."""
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{origin}:{where} is no YAML: {getattr(error, 'problem', None) or 'correct it'}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{origin}: it has no fields: give at least node, server and state")
+    try:
+        config = msgspec.convert(document, Config, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{origin}: {_worded(str(error))}") from None
+    for field, fault in _faults(config):
+        raise ConfigError(f"{origin}: {field}: {fault}")
+    return config
+
+
+def _path(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str) and value:
+        return Path(value)
+    raise ValueError("Expected a path")
+
+
+def _worded(text: str) -> str:
+    """As msgspec says it, with the field first."""
+    what, _, where = text.partition(" - at `$.")
+    return f"{where.rstrip('`')}: {what}" if where else what.replace("Object", "It")
+
+
+def _faults(config: Config) -> list[tuple[str, str]]:
+    return [
+        *_node_faults(config.node),
+        *_server_faults(config),
+        *_path_faults(config),
+        *_address_faults(config.addresses),
+        *_device_faults(config.devices),
+        *_envoy_faults(config.envoy),
+        *(
+            [("metrics", f"{config.metrics!r}: give HOST:PORT")]
+            if config.metrics and not host_port(config.metrics)
+            else []
+        ),
+    ]
+
+
+def _node_faults(name: str) -> list[tuple[str, str]]:
+    if 0 < len(name) <= 253 and name.isascii() and name.isprintable() and not set(name) & set("/ *"):
+        return []
+    return [("node", f"{name[:64]!r}: give the node's name, as Kubernetes has it")]
+
+
+def _server_faults(config: Config) -> list[tuple[str, str]]:
+    if config.server.startswith("unix:"):
+        if config.tls is not None:
+            return [("tls", "a Unix socket has none: leave it out, or give server as HOST:PORT")]
+        return [] if config.server != "unix:" else [("server", "'unix:': give it as unix:PATH")]
+    address = host_port(config.server)
+    if address is None:
+        return [("server", f"{config.server!r}: give it as unix:PATH or HOST:PORT")]
+    try:
+        XdsHost(*address, client_tls(config))
+    except ValueError:
+        return [("tls", f"{config.server} is not on this machine: give certificate, privateKey and authority")]
+    return []
+
+
+def _path_faults(config: Config) -> list[tuple[str, str]]:
+    paths = {"state": config.state, "bpffs": config.bpffs, "cgroup": config.cgroup}
+    faults = [(field, f"{path}: give it from / on") for field, path in paths.items() if not path.is_absolute()]
+    longest = config.state / "envoy-00000000.sock"
+    if len(os.fsencode(longest)) > 107:
+        faults.append(("state", f"{config.state}: too long for the sockets in it, which have 107 bytes: name another"))
+    return faults
+
+
+def _address_faults(addresses: tuple[str, ...]) -> list[tuple[str, str]]:
+    faults = []
+    for index, text in enumerate(addresses):
+        try:
+            address = ip_address(text)
+        except ValueError:
+            faults.append((f"addresses[{index}]", f"{text[:64]!r}: give an IPv4 or IPv6 address"))
+            continue
+        if address.is_loopback or address.is_multicast or address.is_unspecified or address.is_link_local:
+            faults.append((f"addresses[{index}]", f"{text}: give one that others reach the node by"))
+    return faults
+
+
+def _device_faults(devices: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [
+        (f"devices[{index}]", f"{name[:64]!r}: give the name of a link, as `ip link` shows it")
+        for index, name in enumerate(devices)
+        if not 0 < len(name) <= 15 or "/" in name or " " in name or not name.isprintable()
+    ]
+
+
+def _envoy_faults(envoy: EnvoyConfig) -> list[tuple[str, str]]:
+    faults = []
+    if envoy.concurrency is not None and not 1 <= envoy.concurrency <= MOST_WORKERS:
+        faults.append(("envoy.concurrency", f"{envoy.concurrency}: give a number from 1 to {MOST_WORKERS}"))
+    if not 0 <= envoy.drain_seconds <= 3600:
+        faults.append(("envoy.drainSeconds", f"{envoy.drain_seconds:g}: give a number from 0 to 3600"))
+    if envoy.metrics and not host_port(envoy.metrics):
+        faults.append(("envoy.metrics", f"{envoy.metrics!r}: give ADDRESS:PORT"))
+    return faults
+
+
+def host_port(text: str) -> tuple[str, int] | None:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdecimal() or int(port) > 65535:
+        return None
+    return host.strip("[]"), int(port)
+
+
+def client_tls(config: Config) -> ClientTls | None:
+    """What Envoy and the daemon show the server; Envoy takes new files while it runs."""
+    if config.tls is None:
+        return None
+    host, _ = host_port(config.server) or ("", 0)
+    tls = config.tls
+    return ClientTls(tls.certificate, tls.private_key, tls.authority, tls.server_name or host, config.state / "sources")
+
+
+def bootstrap_options(config: Config, admin: Path) -> BootstrapOptions:
+    """What the node's Envoy is told before it has spoken to the control plane.
+
+    :raises ConfigError: Envoy could not use it.
+    """
+    try:
+        return BootstrapOptions(
+            node_id=config.node,
+            xds=_xds(config),
+            admin=admin,
+            zone=config.envoy.zone,
+            metrics=host_port(config.envoy.metrics) if config.envoy.metrics else None,
+        )
+    except ValueError as error:
+        raise ConfigError(f"envoy: {error}") from None
+
+
+def _xds(config: Config) -> XdsSocket | XdsHost:
+    if config.server.startswith("unix:"):
+        return XdsSocket(Path(config.server.removeprefix("unix:")))
+    host, port = host_port(config.server) or ("", 0)
+    return XdsHost(host, port, client_tls(config))
+
+
+def envoy_binary(config: Config) -> Path:
+    """:raises ConfigError: there is none."""
+    try:
+        return find(config.envoy.binary, os.environ)
+    except EnvoyNotFoundError as error:
+        raise ConfigError(f"envoy.binary: {error}") from None

@@ -1,0 +1,127 @@
+"""One delta-ADS stream for our own types: what the node is to do, by what the server said and was acknowledged.
+
+What cannot be used is refused by name, and all else of the response is applied.
+Nothing that is held is forgotten because a stream ends, or begins and says nothing.
+Must not know tasks, clocks or sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from envoy.config.core.v3.base_pb2 import Node
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
+from google.rpc.status_pb2 import Status
+
+from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS, InvalidResource, Resource, decoded
+
+_INVALID_ARGUMENT: Final = 3
+_NAMED_REFUSALS: Final = 20
+"""So many are told in one answer; all are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One accepted version of a resource, as it came and as it is used."""
+
+    version: str
+    body: bytes = field(repr=False)
+    resource: Resource
+
+
+Key = tuple[str, str]
+"""Type URL and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a response makes: the request that answers it, and what was changed by it."""
+
+    request: Any
+    changed: frozenset[Key]
+    refused: Mapping[str, str]
+
+
+def types(node: str) -> dict[str, tuple[str, ...]]:
+    """What is asked for of each type; nothing is everything."""
+    return {SERVICE: (), WORKLOADS: (node,), ANNOUNCEMENTS: (node,)}
+
+
+class Discovery:
+    """What is held outlives streams; `hello` begins the next one.
+
+    `heard` has the types about which a server has spoken, now or before what is held was stored.
+    """
+
+    def __init__(self, node: str, held: Mapping[Key, Held] | None = None, heard: Iterable[str] = ()) -> None:
+        self.node = node
+        self.held: dict[Key, Held] = dict(held or {})
+        self.heard = set(heard)
+        self.refused: dict[Key, str] = {}
+        """What the server serves and we cannot use, with the reason; a version before it is kept."""
+
+    def hello(self) -> list[Any]:
+        """The first requests of a stream: what is wanted, and which versions of it are here."""
+        requests = []
+        for number, (type_url, names) in enumerate(types(self.node).items()):
+            request = DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=names or ("*",))
+            if number == 0:
+                request.node.CopyFrom(Node(id=self.node))
+            request.initial_resource_versions.update(
+                {name: found.version for (url, name), found in self.held.items() if url == type_url}
+            )
+            requests.append(request)
+        return requests
+
+    def receive(self, response: Any) -> Answer:
+        """Take a `DeltaDiscoveryResponse`."""
+        type_url = response.type_url
+        answer = DeltaDiscoveryRequest(type_url=type_url, response_nonce=response.nonce)
+        wanted = types(self.node)
+        if type_url not in wanted:
+            _refuse(answer, {type_url: "it was not asked for"})
+            return Answer(answer, frozenset(), {})
+        changed, refused = set(), {}
+        for found in response.resources:
+            key = (type_url, found.name)
+            try:
+                accepted = _accepted(type_url, wanted[type_url], found)
+            except InvalidResource as fault:
+                refused[found.name] = str(fault)
+                self.refused[key] = str(fault)
+                continue
+            self.refused.pop(key, None)
+            before = self.held.get(key)
+            self.held[key] = accepted
+            if before is None or before.resource != accepted.resource:
+                changed.add(key)
+        for name in response.removed_resources:
+            self.refused.pop((type_url, name), None)
+            if self.held.pop((type_url, name), None) is not None:
+                changed.add((type_url, name))
+        self.heard.add(type_url)
+        if refused:
+            _refuse(answer, refused)
+        return Answer(answer, frozenset(changed), refused)
+
+    def resources(self, type_url: str) -> list[Resource]:
+        """In the order of their names, so that nothing depends on the order in which they came."""
+        return [found.resource for (url, _), found in sorted(self.held.items()) if url == type_url]
+
+
+def _accepted(type_url: str, names: tuple[str, ...], found: Any) -> Held:
+    if names and found.name not in names:
+        raise InvalidResource("it is not of this node")
+    if found.resource.type_url != type_url:
+        raise InvalidResource("its content is of another type")
+    body = found.resource.value
+    return Held(found.version, body, decoded(type_url, found.name, body))
+
+
+def _refuse(answer: Any, reasons: Mapping[str, str]) -> None:
+    named = [f"{name[:256]}: {why}" for name, why in sorted(reasons.items())]
+    more = [f"and {len(named) - _NAMED_REFUSALS} more"] if len(named) > _NAMED_REFUSALS else []
+    text = "; ".join([*named[:_NAMED_REFUSALS], *more])
+    answer.error_detail.CopyFrom(Status(code=_INVALID_ARGUMENT, message=text))

@@ -1,0 +1,261 @@
+"""The life of the node's Envoy: adopted or started, watched, started again, and replaced without a lost request.
+
+A new one is started beside the old one, at the same ports; the old one drains when the new one has every listener that
+is awaited of it. For as long as the new one has none, also because nobody serves it, the old one serves.
+Cancelling `run` leaves them running: interception does not end with the daemon.
+Must not know: what the bootstrap says, how connections reach Envoy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import structlog
+
+from datapath.instances import (
+    Instance,
+    Wanted,
+    ended,
+    listeners,
+    log_of,
+    remember,
+    remembered,
+    retire,
+    start,
+    stop,
+)
+from xds_server.proxy import admin
+from xds_server.proxy.process import delay_s, failures_after, last_words
+
+CAPTURE: Final = "capture/"
+"""What the names of the listeners begin with that are bound to a port."""
+
+_LOOK_S: Final = 0.1
+
+log = structlog.get_logger("envoy")
+
+
+@dataclass(slots=True, eq=False)
+class State:
+    """For people: what runs, and what is wrong."""
+
+    current: Instance | None = None
+    ready: bool = False
+    successor: Instance | None = None
+    lacks: frozenset[str] = frozenset()
+    """Listeners that the successor is to have before it takes over."""
+    draining: list[Instance] = field(default_factory=list)
+    starts: int = 0
+    failures: int = 0
+    fault: str = ""
+
+
+class Envoy:
+    """`on_change` is called whenever another process serves, or none; `named` gives listeners that are asked for."""
+
+    def __init__(self, wanted: Wanted, memory: Path, chance: Callable[[], float] = random.random) -> None:
+        self.state = State()
+        self.on_change: Callable[[], None] = lambda: None
+        self.named: Callable[[], frozenset[str]] = frozenset
+        self._wanted, self._memory, self._chance = wanted, memory, chance
+        self._restart = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._numbers = 0
+
+    def restart(self) -> None:
+        """Replace it by a new one of the same."""
+        self._restart.set()
+
+    @property
+    def admin(self) -> Path | None:
+        """Of the one that serves."""
+        current = self.state.current
+        return self._wanted.admin(current.number) if current is not None else None
+
+    async def active(self) -> frozenset[str] | None:
+        """The listeners that serve; None while there is no Envoy that is ready."""
+        socket = self.admin
+        if socket is None or not self.state.ready:
+            return None
+        return await listeners(socket)
+
+    async def run(self) -> NoReturn:
+        async with asyncio.TaskGroup() as self._tasks:
+            await self._adopt()
+            while True:
+                if self.state.current is None:
+                    await self._start()
+                elif self.state.successor is not None:
+                    await self._replace()
+                else:
+                    await self._watch()
+        raise AssertionError
+
+    async def _adopt(self) -> None:
+        """Take what runs: of two, the newer one is to take over, as it was before we came."""
+        state, made_of = self.state, self._wanted.made_of()
+        found = remembered(self._memory)
+        self._numbers = max((instance.number for instance in found), default=0)
+        for instance in found:
+            if instance.draining:
+                self._drain(instance)
+            elif state.current is None:
+                state.current = instance
+            else:
+                state.successor = instance
+        if state.current is None:
+            return
+        log.info("envoy adopted", pid=state.current.pid, number=state.current.number)
+        if state.successor is None and state.current.made_of != made_of:
+            self._restart.set()
+        if await admin.is_ready(self._wanted.admin(state.current.number)):
+            self._serves()
+
+    async def _start(self) -> None:
+        """The first, or the one after a crash: nobody serves meanwhile."""
+        self.state.current = await self._started()
+        self._remember()
+
+    async def _watch(self) -> None:
+        """Until it ends, or is to be replaced."""
+        state = self.state
+        assert state.current is not None
+        what = await _first(
+            ended=ended(state.current),
+            restart=self._restart.wait(),
+            **({} if state.ready else {"ready": admin.ready(self._wanted.admin(state.current.number))}),
+        )
+        if what == "ended":
+            await self._crashed(state.current)
+        elif what == "ready":
+            self._serves()
+        else:
+            self._restart.clear()
+            state.successor = await self._started()
+            self._remember()
+
+    async def _replace(self) -> None:
+        """Until the successor serves, or one of the two has ended."""
+        state = self.state
+        assert state.current is not None
+        assert state.successor is not None
+        what = await _first(
+            current=ended(state.current), successor=ended(state.successor), complete=self._complete(state.successor)
+        )
+        if what == "successor":
+            state.fault = f"a new Envoy ended before it served: {last_words(log_of(self._wanted.directory))}"
+            log.warning("envoy not replaced", pid=state.successor.pid, fault=state.fault)
+            state.successor, state.lacks = None, frozenset()
+            self._remember()
+            self._restart.set()
+            await self._pause(0.0)
+            return
+        old, state.current = state.current, state.successor
+        state.successor, state.lacks = None, frozenset()
+        if what == "current":
+            state.ready = False
+            log.warning("envoy ended while it was replaced", pid=old.pid)
+        else:
+            self._drain(old)
+            log.info("envoy replaced", pid=state.current.pid, old=old.pid)
+            self._serves()
+        self._remember()
+
+    async def _complete(self, successor: Instance) -> None:
+        """Until it has all listeners that the other has and that are still asked for."""
+        assert self.state.current is not None
+        socket, old = self._wanted.admin(successor.number), self._wanted.admin(self.state.current.number)
+        await admin.ready(socket, every_s=_LOOK_S)
+        while True:
+            has, had = await listeners(socket), await listeners(old)
+            named = self.named()
+            self.state.lacks = frozenset(
+                name for name in (had or ()) if (name in named or name.startswith(CAPTURE)) and name not in (has or ())
+            )
+            if has is not None and not self.state.lacks:
+                return
+            await asyncio.sleep(_LOOK_S)
+
+    async def _started(self) -> Instance:
+        """Try until one has been started; whether it stays is another matter."""
+        state = self.state
+        while True:
+            self._numbers += 1
+            try:
+                instance = start(self._wanted, self._numbers)
+            except OSError as error:
+                state.fault = f"Envoy cannot be started: {error}"
+                log.warning("envoy not started", fault=state.fault)
+                await self._pause(0.0)
+                continue
+            state.starts += 1
+            self._began = asyncio.get_running_loop().time()
+            log.info("envoy started", pid=instance.pid, number=instance.number)
+            return instance
+
+    async def _crashed(self, instance: Instance) -> None:
+        state = self.state
+        state.current, state.ready = None, False
+        state.fault = f"Envoy ended: {last_words(log_of(self._wanted.directory))}"
+        log.warning("envoy ended", pid=instance.pid, last_words=state.fault)
+        self._remember()
+        self.on_change()
+        await self._pause(asyncio.get_running_loop().time() - self._began)
+
+    async def _pause(self, lived_s: float) -> None:
+        state = self.state
+        state.failures = failures_after(state.failures, lived_s)
+        await asyncio.sleep(delay_s(state.failures, self._chance()))
+
+    _began = float("-inf")
+    """When the last one was started; one that was adopted has lived for long enough."""
+
+    def _serves(self) -> None:
+        self.state.ready, self.state.fault = True, ""
+        log.info("envoy serves", pid=self.state.current and self.state.current.pid)
+        self.on_change()
+
+    def _drain(self, instance: Instance) -> None:
+        draining = Instance(instance.number, instance.pid, instance.started, instance.made_of, draining=True)
+        self.state.draining.append(draining)
+        assert self._tasks is not None
+        self._tasks.create_task(self._retire(draining))
+
+    async def _retire(self, instance: Instance) -> None:
+        await retire(instance, self._wanted)
+        self.state.draining.remove(instance)
+        self._remember()
+
+    def _remember(self) -> None:
+        state = self.state
+        alive = [*state.draining, *filter(None, (state.current, state.successor))]
+        remember(self._memory, alive)
+
+
+async def end_all(wanted: Wanted, memory: Path) -> list[int]:
+    """End every Envoy that is remembered; gives their ids."""
+    found = remembered(memory)
+    async with asyncio.TaskGroup() as tasks:
+        for instance in found:
+            tasks.create_task(stop(instance, wanted))
+    remember(memory, ())
+    return [instance.pid for instance in found]
+
+
+async def _first(**waits: Coroutine[Any, Any, Any]) -> str:
+    """Which of these is first; the others are cancelled."""
+    tasks = {name: asyncio.ensure_future(wait) for name, wait in waits.items()}
+    try:
+        await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+        name = next(name for name, task in tasks.items() if task.done())
+        tasks[name].result()
+        return name
+    finally:
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)

@@ -1,0 +1,218 @@
+"""Envoy processes that outlive the daemon: started, remembered in a file, found again, asked, ended.
+
+A process is known by its id and its start, so that another one with the same id is not taken for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from datapath import launcher
+from xds_server.proxy import admin
+from xds_server.proxy.process import opened_log, private_file
+
+_MIGRATES: Final = Path("/proc/sys/net/ipv4/tcp_migrate_req")
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """One Envoy process; numbers rise."""
+
+    number: int
+    pid: int
+    started: int
+    """In ticks since the machine's start, as /proc has it."""
+    made_of: str
+    """Digest of its binary, bootstrap and arguments."""
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an Envoy is made of; the place of its admin socket in `bootstrap` differs from one to the next."""
+
+    binary: Path
+    bootstrap: str
+    arguments: tuple[str, ...]
+    directory: Path
+    """For its files; closed to others."""
+    cgroup: Path
+    drain_s: float
+    stop_s: float = 5.0
+
+    def made_of(self) -> str:
+        found = self.binary.stat()
+        parts = (str(self.binary), found.st_size, found.st_mtime_ns, self.bootstrap, *self.arguments)
+        return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:16]
+
+    def admin(self, number: int) -> Path:
+        return self.directory / f"{number}.sock"
+
+
+def with_admin(bootstrap: str, socket: Path) -> str:
+    document = json.loads(bootstrap)
+    document["admin"]["address"]["pipe"]["path"] = str(socket)
+    return json.dumps(document)
+
+
+def start(wanted: Wanted, number: int) -> Instance:
+    """:raises OSError: it could not be started at all."""
+    wanted.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    wanted.cgroup.mkdir(exist_ok=True)
+    socket = wanted.admin(number)
+    socket.unlink(missing_ok=True)
+    config = private_file(wanted.directory / f"{number}.json", with_admin(wanted.bootstrap, socket))
+    command = [
+        sys.executable,
+        "-I",
+        str(Path(launcher.__file__)),
+        str(wanted.cgroup),
+        str(wanted.binary),
+        "--config-path",
+        str(config),
+        # Two of any version run beside each other, and a killed one leaves no shared memory behind.
+        "--disable-hot-restart",
+        *wanted.arguments,
+    ]
+    with opened_log(log_of(wanted.directory)) as log:
+        # What asyncio starts, it would kill when its transport is collected.
+        pid = os.posix_spawn(
+            command[0],
+            command,
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, log.fileno(), 1),
+                (os.POSIX_SPAWN_DUP2, log.fileno(), 2),
+            ],
+            setsid=True,
+        )
+    return Instance(number, pid, start_of(pid) or 0, wanted.made_of())
+
+
+def log_of(directory: Path) -> Path:
+    return directory / "envoy.log"
+
+
+def start_of(pid: int) -> int | None:
+    """None where there is no such process, or it has ended and nobody has taken note."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in {"Z", "X"} else int(fields[19])
+
+
+def is_alive(instance: Instance) -> bool:
+    return start_of(instance.pid) == instance.started
+
+
+async def ended(instance: Instance) -> None:
+    """Return when the process is no more."""
+    try:
+        descriptor = os.pidfd_open(instance.pid)
+    except ProcessLookupError:
+        return
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        if is_alive(instance):
+            loop.add_reader(descriptor, over.set)
+            await over.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        _reap(instance.pid)
+
+
+def _reap(pid: int) -> None:
+    with suppress(ChildProcessError):  # one that was adopted has another parent
+        os.waitpid(pid, os.WNOHANG)
+
+
+async def stop(instance: Instance, wanted: Wanted) -> None:
+    """SIGTERM, then SIGKILL; return when it has ended."""
+    _signal(instance, signal.SIGTERM)
+    try:
+        async with asyncio.timeout(wanted.stop_s):
+            await ended(instance)
+    except TimeoutError:
+        _signal(instance, signal.SIGKILL)
+        await ended(instance)
+    for path in (wanted.admin(instance.number), wanted.directory / f"{instance.number}.json"):
+        path.unlink(missing_ok=True)
+
+
+async def retire(instance: Instance, wanted: Wanted) -> None:
+    """Let its clients leave for the one that has taken over, then end it."""
+    socket = wanted.admin(instance.number)
+    with suppress(OSError, TimeoutError), migrating():
+        async with asyncio.timeout(wanted.drain_s):
+            await admin.drained(socket)
+    await stop(instance, wanted)
+
+
+@contextmanager
+def migrating() -> Iterator[None]:
+    """A connection that waits at a socket which is closed goes to another that listens at the same port, not to nobody.
+
+    Kernels before 5.14 cannot; what waits there is little, and short.
+    """
+    try:
+        before = _MIGRATES.read_text()
+        _MIGRATES.write_text("1")
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        _MIGRATES.write_text(before)
+
+
+def _signal(instance: Instance, number: signal.Signals) -> None:
+    """By a descriptor, so that nobody else can be meant."""
+    with suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(instance.pid)
+        try:
+            if is_alive(instance):
+                signal.pidfd_send_signal(descriptor, number)
+        finally:
+            os.close(descriptor)
+
+
+async def listeners(socket: Path) -> frozenset[str] | None:
+    """The names of those that are active, also where they are bound to no port; None where Envoy does not answer."""
+    try:
+        status, body = await admin.ask(socket, "/listeners?format=json")
+    except OSError:
+        return None
+    if status != HTTPStatus.OK:
+        return None
+    return frozenset(found["name"] for found in json.loads(body).get("listener_statuses", ()))
+
+
+def remember(path: Path, instances: Iterable[Instance]) -> None:
+    new = private_file(path.with_name(f"{path.name}.new"), msgspec.json.encode(tuple(instances)).decode())
+    new.replace(path)
+
+
+def remembered(path: Path) -> list[Instance]:
+    """Those that still run, oldest first."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=list[Instance])
+    except (OSError, msgspec.DecodeError):
+        return []
+    return sorted((instance for instance in found if is_alive(instance)), key=lambda instance: instance.number)

@@ -1,0 +1,188 @@
+"""What the kernel is to do: accepted resources, links of pods and listeners of Envoy -> entries of the maps.
+
+To the kernel it is what translation is to Envoy: a pure function.
+A service whose frontends are of both families becomes two groups: a connection keeps its family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Final
+
+from datapath import resources
+from datapath.kernel.layout import Backend, ServiceFlag, ServiceKey, packed_address
+from datapath.resources import Address, Frontend, Proxied
+
+MOST_SLOTS: Final = 1024
+"""Of a group, unless it has more backends: weights are made as coarse as that."""
+
+_FAMILIES: Final = {4: "ipv4", 6: "ipv6"}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Frontends that share an id, and with it their backends and who stays at which."""
+
+    frontends: Mapping[ServiceKey, ServiceFlag]
+    backends: tuple[Backend, ...]
+    """By slot."""
+    affinity_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """`problems` has what cannot be done although each resource by itself can be used."""
+
+    groups: Mapping[str, Group]
+    problems: Mapping[str, str]
+    awaited: frozenset[str]
+    """Listeners that frontends name and Envoy has not."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    service: resources.Service
+    active: frozenset[str]
+    addresses: tuple[Address, ...]
+    groups: tuple[tuple[str, Group], ...]
+
+
+class Intercept:
+    """The function of this module, which remembers what it has made of a service: of many, few change at a time."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[str, _Compiled] = {}
+
+    def services(
+        self, accepted: Iterable[resources.Service], active: Collection[str], addresses: tuple[Address, ...]
+    ) -> Services:
+        """`active` are the listeners that the node's Envoy has, `addresses` those of the node."""
+        groups: dict[str, Group] = {}
+        problems: dict[str, str] = {}
+        named: set[str] = set()
+        owners: dict[ServiceKey, str] = {}
+        compiled: dict[str, _Compiled] = {}
+        for service in accepted:
+            found = compiled[service.name] = self._compile(service, active, addresses)
+            named.update(frontend.listener for frontend in service.frontends if frontend.listener)
+            for name, group in found.groups:
+                taken = {key: owners[key] for key in group.frontends if key in owners}
+                for key, owner in taken.items():
+                    problems[service.name] = f"{_endpoint(key)} is already that of {owner}: give one another port"
+                if taken:
+                    kept = {key: flags for key, flags in group.frontends.items() if key not in taken}
+                    groups.update({name: replace(group, frontends=kept)} if kept else {})
+                else:
+                    groups[name] = group
+                owners.update((key, service.name) for key in group.frontends if key not in taken)
+        self._compiled = compiled
+        return Services(groups, problems, frozenset(name for name in named if name not in active))
+
+    def _compile(
+        self, service: resources.Service, active: Collection[str], addresses: tuple[Address, ...]
+    ) -> _Compiled:
+        own = frozenset(found.listener for found in service.frontends if found.listener in active)
+        before = self._compiled.get(service.name)
+        if before and before.service is service and before.active == own and before.addresses == addresses:
+            return before
+        return _Compiled(service, own, addresses, tuple(_groups(service, own, addresses)))
+
+
+def _groups(
+    service: resources.Service, active: Collection[str], addresses: Collection[Address]
+) -> Iterable[tuple[str, Group]]:
+    by_family: dict[int, dict[ServiceKey, ServiceFlag]] = {}
+    for frontend in service.frontends:
+        flags = _flags(service, frontend, active)
+        for address in _reached_at(service, frontend, addresses):
+            family: int = address.version if address else 0
+            by_family.setdefault(family, {})[ServiceKey(address, frontend.port, service.protocol)] = flags
+    for family, frontends in sorted(by_family.items()):
+        name = f"{service.name}/{_FAMILIES.get(family, 'any')}"
+        yield name, Group(frontends, _slots(service.backends, family), service.affinity_s)
+
+
+def _reached_at(
+    service: resources.Service, frontend: Frontend, addresses: Collection[Address]
+) -> Collection[Address | None]:
+    """One entry for every address of the node where the proxy serves both families; else one each, for its backends."""
+    if frontend.address is not None:
+        return [frontend.address]
+    return addresses if service.backends else [None]
+
+
+def _flags(service: resources.Service, frontend: Frontend, active: Collection[str]) -> ServiceFlag:
+    flags = ServiceFlag(0)
+    if service.external:
+        flags |= ServiceFlag.EXTERNAL
+    if service.affinity_s:
+        flags |= ServiceFlag.AFFINITY
+    # To Envoy without the listener it would be served by none of its routes. Without this flag it fails as declared:
+    # open, it has its backends; closed, it has none.
+    if service.proxy is not None and frontend.listener in active:
+        flags |= _proxied(service.proxy)
+    return flags
+
+
+def _proxied(proxy: Proxied) -> ServiceFlag:
+    flags = ServiceFlag.PROXY
+    if proxy.fail_open:
+        flags |= ServiceFlag.FAIL_OPEN
+    if proxy.preserve_source:
+        flags |= ServiceFlag.PRESERVE
+    return flags
+
+
+def _slots(backends: Iterable[resources.Backend], family: int) -> tuple[Backend, ...]:
+    """A backend of weight n has n slots, in turns; who terminates has some only where nobody else is there."""
+    eligible = [backend for backend in backends if backend.weight and backend.address.version == family]
+    serving = [backend for backend in eligible if not backend.terminating] or eligible
+    weights: dict[Backend, int] = {}
+    # Sorted, so that the order in which they come rewrites nothing.
+    for backend in sorted(serving, key=lambda found: (packed_address(found.address), found.port)):
+        endpoint = Backend(backend.address, backend.port)
+        weights[endpoint] = weights.get(endpoint, 0) + backend.weight
+    counts = _reduced(weights, max(MOST_SLOTS, len(weights)))
+    return tuple(
+        endpoint for turn in range(max(counts.values(), default=0)) for endpoint, n in counts.items() if n > turn
+    )
+
+
+def _reduced(weights: Mapping[Backend, int], most: int) -> dict[Backend, int]:
+    """The same shares by the smallest numbers, or nearly the same where those would be too many slots."""
+    total = sum(weights.values())
+    smallest = min(weights.values(), default=1)
+    exact = {endpoint: Fraction(weight, smallest) for endpoint, weight in weights.items()}
+    scale = 1
+    while scale * sum(exact.values()) <= most:
+        if all((scale * share).denominator == 1 for share in exact.values()):
+            return {endpoint: int(scale * share) for endpoint, share in exact.items()}
+        scale += 1
+    return {endpoint: max(1, most * weight // total) for endpoint, weight in weights.items()}
+
+
+def _endpoint(key: ServiceKey) -> str:
+    host = "every address of the node" if key.address is None else str(key.address)
+    return f"{host}, port {key.port}"
+
+
+def steered(accepted: Iterable[resources.Service], pinned: Mapping[ServiceKey, int]) -> frozenset[str]:
+    """The listeners that Envoy had when the maps were written last: they count until it can be asked."""
+    return frozenset(
+        frontend.listener
+        for service in accepted
+        for frontend in service.frontends
+        if frontend.listener
+        and any(
+            pinned.get(ServiceKey(address, frontend.port, service.protocol), 0) & ServiceFlag.PROXY
+            for address in _pinned_at(frontend, pinned)
+        )
+    )
+
+
+def _pinned_at(frontend: Frontend, pinned: Mapping[ServiceKey, int]) -> Collection[Address | None]:
+    if frontend.address is not None:
+        return [frontend.address]
+    return {key.address for key in pinned if key.port == frontend.port}

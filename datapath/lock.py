@@ -1,0 +1,43 @@
+"""One daemon at a time: over the pins, which are the kernel's state, and over the state directory.
+
+The kernel lets go when the process ends, however it ends. The files stay: to remove one would let two have one each.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+
+class Taken(RuntimeError):
+    """Another process has it; the text says which."""
+
+
+@contextmanager
+def owned(pins: Path, file: Path) -> Iterator[None]:
+    """
+    :raises Taken: another daemon has one of the two.
+    :raises OSError: one of them cannot be made.
+    """
+    with ExitStack() as stack:
+        own = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        stack.callback(os.close, own)
+        holder = os.pread(own, 20, 0).decode("ascii", errors="replace").strip()
+        _lock(own, f"a daemon runs already (process {holder}) with {file}")
+        os.ftruncate(own, 0)
+        os.pwrite(own, f"{os.getpid()}\n".encode(), 0)
+        pins.mkdir(mode=0o700, exist_ok=True)
+        folder = os.open(pins, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, folder)
+        _lock(folder, f"a daemon runs already, with another state directory, on {pins}")
+        yield
+
+
+def _lock(descriptor: int, otherwise: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Taken(otherwise) from None

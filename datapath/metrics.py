@@ -1,0 +1,76 @@
+"""Prometheus metrics of the daemon; labels are words of ours, never names of users' objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from datapath.client import Client
+from datapath.kernel.layout import Direction, Reason, Tally
+from datapath.node import Node
+
+Verdicts = Mapping[tuple[Reason, Direction], Tally]
+
+
+class _Read(Collector):
+    def __init__(self, read: Callable[[], Iterable[Metric]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        return self._read()
+
+
+def registry(
+    node: Node, client: Client, verdicts: Callable[[], Verdicts], capacities: Mapping[str, int]
+) -> CollectorRegistry:
+    found = CollectorRegistry()
+    found.register(_Read(lambda: _verdicts(verdicts())))
+    found.register(_Read(lambda: _state(node, client, capacities)))
+    return found
+
+
+def _verdicts(verdicts: Verdicts) -> Iterator[Metric]:
+    labels = ["reason", "direction"]
+    packets = CounterMetricFamily(
+        "tidegate_datapath_packets", "Packets and calls by what became of them.", labels=labels
+    )
+    octets = CounterMetricFamily("tidegate_datapath_bytes", "Bytes of those packets.", labels=labels)
+    for (reason, direction), tally in verdicts.items():
+        words = [reason.name.lower(), direction.name.lower()]
+        packets.add_metric(words, tally.packets)
+        octets.add_metric(words, tally.bytes)
+    yield packets
+    yield octets
+
+
+def _state(node: Node, client: Client, capacities: Mapping[str, int]) -> Iterator[Metric]:
+    maps = node.maps
+    sizes = maps.services.sizes() | {"workloads": maps.workloads.size(), "node_addresses": maps.addresses.size()}
+    entries = GaugeMetricFamily("tidegate_datapath_map_entries", "Entries of a map.", labels=["map"])
+    desired = GaugeMetricFamily("tidegate_datapath_map_desired", "Entries that it is to have.", labels=["map"])
+    capacity = GaugeMetricFamily("tidegate_datapath_map_capacity", "Entries that it can have.", labels=["map"])
+    for name, size in sizes.items():
+        entries.add_metric([name], size.actual)
+        desired.add_metric([name], size.desired)
+        capacity.add_metric([name], capacities.get(name, 0))
+    yield from (entries, desired, capacity)
+    single: dict[str, tuple[str, float]] = {
+        "attached": ("Programs that are attached.", len(node.attachments.attached)),
+        "missing": ("Programs that are to be attached and are not.", len(node.attachments.missing)),
+        "failed_services": ("Services that could not be written as they are to be.", len(maps.services.failed)),
+        "refused_resources": ("Resources of the control plane that cannot be used.", len(node.discovery.refused)),
+        "stream_connected": ("1 while there is a stream to the control plane.", client.connected),
+        "envoy_ready": ("1 while the node's Envoy serves.", node.envoy.state.ready),
+    }
+    for name, (text, value) in single.items():
+        yield GaugeMetricFamily(f"tidegate_datapath_{name}", text, value=value)
+    counted: dict[str, tuple[str, float]] = {
+        "reconcile_errors": ("Times that the kernel could not be brought up to date whole.", node.errors),
+        "repairs": ("Programs that somebody else had detached.", node.attachments.repairs),
+        "envoy_starts": ("Starts of Envoy by this daemon.", node.envoy.state.starts),
+    }
+    for name, (text, value) in counted.items():
+        yield CounterMetricFamily(f"tidegate_datapath_{name}", text, value=value)

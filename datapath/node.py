@@ -1,0 +1,267 @@
+"""What is accepted, where things are, and what Envoy has: brought into the kernel whenever one of them changes.
+
+Nothing is taken out of the kernel before a server, or the file of what was accepted, has said what is to be there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import structlog
+
+from datapath import accepted, workloads
+from datapath.attachments import Attachments
+from datapath.config import Config
+from datapath.discovery import Discovery
+from datapath.envoy import Envoy
+from datapath.intercept import Intercept, Services, steered
+from datapath.kernel import routing
+from datapath.kernel.layout import (
+    BACKENDS,
+    NODE_ADDRESSES,
+    ONLY,
+    SERVICES,
+    SETTINGS,
+    WORKLOADS,
+    AddressKey,
+    NodeAddress,
+    Settings,
+    Workload,
+)
+from datapath.kernel.maps import Map, opened
+from datapath.reconciler import Entries, ServiceMaps
+from datapath.resources import SERVICE, Address, Service, Workloads
+from datapath.resources import WORKLOADS as WORKLOADS_TYPE
+from datapath.topology import Topology, node_entries, primary, roles, workload_entries
+from xds_server.proxy.process import delay_s
+
+HOLD_OFF_S: Final = 0.02
+"""A burst of changes is gathered for so long."""
+
+GRACE_S: Final = 0.01
+"""A program that has looked a service up has looked its backend up too, or looks again."""
+
+REPAIR_S: Final = 1.0
+_LONGEST_POLL_S: Final = 1.0
+_SO_NETNS_COOKIE: Final = 71
+
+log = structlog.get_logger("node")
+
+
+class Maps:
+    """The pinned maps of which the daemon is the only writer."""
+
+    def __init__(self, folder: Path) -> None:
+        self._stack = ExitStack()
+        services, backends = self._open(SERVICES, folder), self._open(BACKENDS, folder)
+        self.services = ServiceMaps(services, backends)
+        self.workloads: Entries[AddressKey, Workload] = Entries(self._open(WORKLOADS, folder))
+        self.addresses: Entries[AddressKey, NodeAddress] = Entries(self._open(NODE_ADDRESSES, folder))
+        self.settings: Map[Any, Settings] = self._open(SETTINGS, folder)
+
+    def _open(self, spec: Any, folder: Path) -> Any:
+        return self._stack.enter_context(opened(spec, folder))
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+@dataclass(slots=True, eq=False)
+class Outcome:
+    """Of the last time that the kernel was brought up to date."""
+
+    topology: Topology = field(default_factory=Topology)
+    services: Services = field(default_factory=lambda: Services({}, {}, frozenset()))
+    active: frozenset[str] = frozenset()
+    """Listeners of Envoy, by which the flags are set."""
+    runs: int = 0
+    faults: dict[str, str] = field(default_factory=dict)
+    """By what they are about."""
+
+
+class Node:
+    """Everything between the shells: `changed` is set by each of them."""
+
+    def __init__(
+        self, config: Config, discovery: Discovery, envoy: Envoy, attachments: Attachments, maps: Maps
+    ) -> None:
+        self.config, self.discovery, self.envoy = config, discovery, envoy
+        self.attachments, self.maps = attachments, maps
+        self.outcome = Outcome()
+        self.changed = asyncio.Event()
+        self.errors = 0
+        envoy.on_change, envoy.named = self.changed.set, self.named
+        self._intercept = Intercept()
+        self._at_work = asyncio.Lock()
+        self._unwritten = False
+        self._failures = 0
+        pinned = {key: entry.flags for key, entry in maps.services.entries.items()}
+        self.outcome.active = steered(self._services(), pinned)
+
+    def accept(self) -> None:
+        """Something was accepted."""
+        self._unwritten = True
+        self.changed.set()
+
+    def named(self) -> frozenset[str]:
+        """Listeners that accepted services name."""
+        return frozenset(
+            frontend.listener for service in self._services() for frontend in service.frontends if frontend.listener
+        )
+
+    async def run(self) -> NoReturn:
+        """Bring the kernel up to date whenever something changes; what failed is tried again."""
+        while True:
+            wait_s = await self._updated()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self.changed.wait()
+            except TimeoutError:
+                continue
+            await asyncio.sleep(HOLD_OFF_S)
+
+    async def watch(self) -> NoReturn:
+        """Follow the node's links, addresses and routes."""
+        while True:
+            try:
+                await workloads.watch(self.changed.set)
+            except OSError as error:  # as when more happened than the socket has room for
+                log.warning("netlink ended", error=str(error))
+                self.changed.set()
+                await asyncio.sleep(HOLD_OFF_S)
+
+    async def repair(self) -> NoReturn:
+        """Put back what somebody else has taken."""
+        while True:
+            await asyncio.sleep(REPAIR_S)
+            async with self._at_work:
+                await self._tried("attachments", self.attachments.repair)
+                await self._tried("routes", self._route)
+
+    async def _updated(self) -> float | None:
+        """How long to wait for a change before the next try; None for ever."""
+        self.changed.clear()
+        outcome = self.outcome
+        await self._persist()
+        pods = [address for pod in self._pods() for address in pod.addresses]
+        outcome.topology = await workloads.survey(pods, self.config.devices, self.config.own_addresses)
+        active = await self.envoy.active()
+        if active is not None:
+            outcome.active = active
+        async with self._at_work:
+            await self._apply(outcome.topology)
+            await self._apply_services()
+        outcome.runs += 1
+        if outcome.faults or self.maps.services.failed or self.maps.workloads.failed or self.maps.addresses.failed:
+            self._failures += 1
+            self.errors += 1
+            return delay_s(self._failures, 0.5)
+        self._failures = 0
+        return _LONGEST_POLL_S / 4 if outcome.services.awaited and active is not None else None
+
+    async def _persist(self) -> None:
+        """Before the kernel: a daemon after us must not know less than the kernel has."""
+        if not self._unwritten:
+            return
+        discovery = self.discovery
+
+        def write() -> None:
+            accepted.write(self.config.accepted, self.config.node, discovery.held, discovery.heard)
+            self._unwritten = False
+
+        await self._tried("state", write)
+
+    async def _apply(self, topology: Topology) -> None:
+        """Entries of pods come before the programs that look for them, and go after."""
+        known = WORKLOADS_TYPE in self.discovery.heard
+        await self._tried("settings", lambda: self._set(topology))
+        await self._tried("routes", self._route)
+        await self._tried("node addresses", lambda: self.maps.addresses.reconcile(node_entries(topology)))
+        if known:
+            await self._tried("workloads", lambda: self.maps.workloads.reconcile(workload_entries(topology)))
+        wanted = roles(topology)
+        await self._tried("rp_filter", lambda: _loosen(topology.links[ifindex] for ifindex in wanted))
+        await self._tried("attachments", lambda: self.attachments.reconcile(wanted))
+        if known:
+            await self._tried("prune", self.attachments.prune)
+
+    async def _apply_services(self) -> None:
+        if SERVICE not in self.discovery.heard:
+            return
+        outcome, maps = self.outcome, self.maps.services
+        addresses = tuple(outcome.topology.addresses)
+        outcome.services = self._intercept.services(self._services(), outcome.active, addresses)
+        groups = outcome.services.groups
+        await self._tried("services", lambda: maps.reconcile(groups))
+        await asyncio.sleep(GRACE_S)
+        await self._tried("backends", maps.retire)
+
+    def _set(self, topology: Topology) -> None:
+        wanted = Settings(
+            node4=primary(topology, 4),
+            node6=primary(topology, 6),
+            envoy_cgroup=self.attachments.envoy_cgroup_id,
+            host_netns=netns_cookie(),
+        )
+        if self.maps.settings.get(ONLY) != wanted:
+            self.maps.settings.put(ONLY, wanted)
+
+    def _route(self) -> None:
+        """The rules and routes, when they are not there, or the node's addresses have changed."""
+        sources = primary(self.outcome.topology, 4), primary(self.outcome.topology, 6)
+        if sources != self._routed or not routing.installed():
+            four, six = sources
+            assert not isinstance(four, IPv6Address)
+            assert not isinstance(six, IPv4Address)
+            routing.install(four, six)
+            self._routed = sources
+
+    _routed: tuple[Address | None, Address | None] | None = None
+
+    async def _tried(self, what: str, act: Callable[[], object]) -> None:
+        """Act in a thread, so that nobody waits for the kernel who need not.
+
+        One fault keeps nothing else from being done; it is told once, and for as long as it lasts.
+        """
+        faults = self.outcome.faults
+        try:
+            await asyncio.to_thread(act)
+        except (OSError, RuntimeError) as error:
+            if faults.get(what) != str(error):
+                log.warning("not done", what=what, error=str(error)[:1024])
+            faults[what] = str(error)[:1024]
+        else:
+            faults.pop(what, None)
+
+    def _services(self) -> list[Service]:
+        return [found for found in self.discovery.resources(SERVICE) if isinstance(found, Service)]
+
+    def _pods(self) -> list[Any]:
+        return [
+            pod
+            for found in self.discovery.resources(WORKLOADS_TYPE)
+            if isinstance(found, Workloads)
+            for pod in found.workloads
+        ]
+
+
+def _loosen(links: Iterable[str]) -> None:
+    for link in links:
+        routing.loosen(link)
+
+
+def netns_cookie() -> int:
+    """Of the network namespace that we are in, as programs have it; 0 where the kernel does not tell (before 5.14)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        try:
+            return int(struct.unpack("Q", any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8))[0])
+        except OSError:
+            return 0

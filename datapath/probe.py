@@ -1,0 +1,61 @@
+"""What the daemon needs of the machine, looked for before anything is made; every lack is named, with the way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from datapath.config import Config
+
+_CAPABILITIES: Final = {12: "CAP_NET_ADMIN", 39: "CAP_BPF"}
+_BTF: Final = Path("/sys/kernel/btf/vmlinux")
+_STATUS: Final = Path("/proc/self/status")
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+_UNPRIVILEGED: Final = Path("/proc/sys/kernel/unprivileged_bpf_disabled")
+
+
+def lacks(config: Config) -> list[str]:
+    """What makes it impossible to begin."""
+    status, mounts = _STATUS.read_text(), _MOUNTS.read_text()
+    found = [f"{name} is missing: run it as root, or with this capability" for name in missing_capabilities(status)]
+    if file_system(mounts, config.bpffs) != "bpf":
+        found.append(f"bpffs: {config.bpffs} is no BPF file system: mount -t bpf bpf {config.bpffs}, or name another")
+    if file_system(mounts, config.cgroup) != "cgroup2":
+        found.append(
+            f"cgroup: {config.cgroup} is not of cgroup version 2: name where that is mounted, or a folder of it"
+        )
+    if not _BTF.exists():
+        found.append("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF): run one that has, as distributions' do")
+    return found
+
+
+def warnings() -> list[str]:
+    """What makes it less safe than it should be."""
+    try:
+        open_to_all = _UNPRIVILEGED.read_text().strip() == "0"
+    except OSError:
+        return []
+    if not open_to_all:
+        return []
+    return ["BPF is open to every user of this machine: set the sysctl kernel.unprivileged_bpf_disabled to 1"]
+
+
+def missing_capabilities(status: str) -> list[str]:
+    """By what /proc says of a process."""
+    line = next((line for line in status.splitlines() if line.startswith("CapEff:")), "CapEff:\t0")
+    effective = int(line.split()[1], 16)
+    return [name for bit, name in _CAPABILITIES.items() if not effective >> bit & 1]
+
+
+def file_system(mountinfo: str, path: Path) -> str:
+    """Of the mount that a path is in, the last one of several at a place; "" where the path is not."""
+    if not path.is_dir():
+        return ""
+    resolved = path.resolve()
+    best, kind = -1, ""
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        place = Path(before.split()[4].replace("\\040", " "))
+        if (resolved == place or place in resolved.parents) and len(place.parts) >= best:
+            best, kind = len(place.parts), after.split()[0]
+    return kind

@@ -1,0 +1,229 @@
+"""Makes the maps say what is desired, without a moment in which a service that stays is less than whole.
+
+Backends of the next generation are written whole, then the service is switched to them, then the old ones go.
+A service that does not fit stays as it was, or out; it is told, and tried again.
+Must not know how maps are read and written, nor who desires.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+
+from datapath.intercept import Group
+from datapath.kernel.layout import Backend, BackendKey, Service, ServiceKey
+
+K = TypeVar("K", bound=tuple[Any, ...])
+V = TypeVar("V", bound=tuple[Any, ...])
+
+_NUMBERS: Final = 1 << 32
+_FULL: Final = frozenset({errno.E2BIG, errno.ENOSPC})
+
+
+class Table(Protocol[K, V]):
+    """A map, of which we are the only writer."""
+
+    @property
+    def name(self) -> str: ...
+
+    def items(self) -> Iterable[tuple[K, V]]: ...
+
+    def put_all(self, entries: Iterable[tuple[K, V]]) -> None:
+        """:raises OSError: not all could be written; some may have been."""
+
+    def delete_all(self, keys: Iterable[K]) -> None:
+        """Those that are not there are no fault."""
+
+
+class Size(NamedTuple):
+    """Of one map: how many entries are desired, and how many there are."""
+
+    desired: int
+    actual: int
+
+
+Generation = tuple[int, int]
+"""Of the backends of a service: its id, and the number."""
+
+
+class ServiceMaps:
+    """The maps of services and of their backends.
+
+    `failed` has what could not be done, by the name of the group.
+    """
+
+    def __init__(self, services: Table[ServiceKey, Service], backends: Table[BackendKey, Backend]) -> None:
+        self._services, self._backends = services, backends
+        self.entries: dict[ServiceKey, Service] = dict(services.items())
+        self._slots: dict[Generation, dict[int, Backend]] = {}
+        for key, backend in backends.items():
+            self._slots.setdefault((key.service, key.generation), {})[key.slot] = backend
+        self._users = Counter(_generation(entry) for entry in self.entries.values())
+        self._unused = {generation for generation in self._slots if generation not in self._users}
+        self._newest: dict[int, int] = {}
+        for number, generation in (*self._slots, *self._users):
+            self._newest[number] = max(generation, self._newest.get(number, 0))
+        self._ids: dict[str, int] = {}
+        self._taken: set[int] = set()
+        self._last = max(self._newest, default=0)
+        self._done: dict[str, Group] = {}
+        self._desired = Size(0, 0), Size(0, 0)
+        self.failed: dict[str, str] = {}
+
+    def reconcile(self, desired: Mapping[str, Group]) -> None:
+        """Write all but what is to go at last, for which `retire` is called a moment later."""
+        wanted = {key for group in desired.values() for key in group.frontends}
+        self._withdraw([key for key in self.entries if key not in wanted])
+        for name in self._ids.keys() - desired.keys():
+            self._forget(name)
+        for name, group in sorted(desired.items()):
+            if self._done.get(name) is not group:
+                self._update(name, group)
+        slots = sum(len(group.backends) for group in desired.values())
+        self._desired = Size(len(wanted), 0), Size(slots, 0)
+
+    def retire(self) -> None:
+        """Delete backends that no service uses; call it when no packet is looked at any more that came before."""
+        unused = [generation for generation in self._unused if not self._users[generation]]
+        self._unused.clear()
+        self._backends.delete_all(key for generation in unused for key in self._keys(generation))
+        for generation in unused:
+            self._slots.pop(generation, None)
+            del self._users[generation]
+
+    def sizes(self) -> dict[str, Size]:
+        slots = sum(len(slots) for slots in self._slots.values())
+        return {
+            self._services.name: self._desired[0]._replace(actual=len(self.entries)),
+            self._backends.name: self._desired[1]._replace(actual=slots),
+        }
+
+    def backends(self, entry: Service) -> list[Backend]:
+        """Of an entry, by slot."""
+        return [backend for _, backend in sorted(self._slots.get(_generation(entry), {}).items())]
+
+    def _update(self, name: str, group: Group) -> None:
+        number = self._id(name, group)
+        try:
+            generation = self._written(number, group.backends, group.frontends)
+            self._switch(group, generation)
+        except OSError as fault:
+            self._done.pop(name, None)
+            self.failed[name] = _said(fault)
+            return
+        self._done[name] = group
+        self.failed.pop(name, None)
+
+    def _id(self, name: str, group: Group) -> int:
+        """What it has, or had when the maps were written last; a new one comes after all others."""
+        if name not in self._ids:
+            pinned = [self.entries[key].id for key in sorted(group.frontends, key=str) if key in self.entries]
+            number = next((found for found in pinned if found not in self._taken), None) or self._next_id()
+            self._ids[name] = number
+            self._taken.add(number)
+        return self._ids[name]
+
+    def _next_id(self) -> int:
+        self._last = self._last % (_NUMBERS - 1) + 1
+        return self._last
+
+    def _written(self, number: int, backends: tuple[Backend, ...], frontends: Iterable[ServiceKey]) -> Generation:
+        """A generation that has just these backends: one in use, or the next."""
+        slots = dict(enumerate(backends))
+        for key in frontends:
+            entry = self.entries.get(key)
+            if entry and entry.id == number and self._slots.get(_generation(entry), {}) == slots:
+                return _generation(entry)
+        new = (number, (self._newest.get(number, 0) + 1) % _NUMBERS)
+        self._newest[number] = new[1]
+        if not slots:
+            return new
+        try:
+            self._backends.put_all((BackendKey(*new, slot), backend) for slot, backend in slots.items())
+        except OSError:
+            self._backends.delete_all(BackendKey(*new, slot) for slot in slots)
+            raise
+        self._slots[new] = slots
+        self._unused.add(new)  # until a service is switched to it
+        return new
+
+    def _switch(self, group: Group, generation: Generation) -> None:
+        entries = {
+            key: Service(int(flags), *generation, len(group.backends), group.affinity_s)
+            for key, flags in group.frontends.items()
+        }
+        changed = {key: entry for key, entry in entries.items() if self.entries.get(key) != entry}
+        try:
+            self._services.put_all(changed.items())
+        except OSError:
+            # Those that were there are switched or not, and whole either way. New ones are all there, or none.
+            self._services.delete_all([key for key in changed if key not in self.entries])
+            self._note({key: entry for key, entry in self._services.items() if key in changed})
+            raise
+        self._note(changed)
+
+    def _note(self, entries: Mapping[ServiceKey, Service]) -> None:
+        for key, entry in entries.items():
+            if key in self.entries:
+                self._leave(_generation(self.entries[key]))
+            self.entries[key] = entry
+            self._users[_generation(entry)] += 1
+
+    def _withdraw(self, keys: list[ServiceKey]) -> None:
+        self._services.delete_all(keys)
+        for key in keys:
+            self._leave(_generation(self.entries.pop(key)))
+
+    def _leave(self, generation: Generation) -> None:
+        self._users[generation] -= 1
+        if not self._users[generation]:
+            self._unused.add(generation)
+
+    def _forget(self, name: str) -> None:
+        self._taken.discard(self._ids.pop(name))
+        self._done.pop(name, None)
+        self.failed.pop(name, None)
+
+    def _keys(self, generation: Generation) -> Iterator[BackendKey]:
+        return (BackendKey(*generation, slot) for slot in self._slots.get(generation, ()))
+
+
+class Entries(Generic[K, V]):
+    """A map whose entries stand each for itself."""
+
+    def __init__(self, table: Table[K, V]) -> None:
+        self._table = table
+        self.entries: dict[K, V] = dict(table.items())
+        self._desired = 0
+        self.failed = ""
+
+    def reconcile(self, desired: Mapping[K, V]) -> None:
+        self._desired = len(desired)
+        gone = [key for key in self.entries if key not in desired]
+        self._table.delete_all(gone)
+        for key in gone:
+            del self.entries[key]
+        changed = {key: value for key, value in desired.items() if self.entries.get(key) != value}
+        self.failed = ""
+        try:
+            self._table.put_all(changed.items())
+        except OSError as fault:
+            self.failed = _said(fault)
+            self.entries = dict(self._table.items())
+            return
+        self.entries.update(changed)
+
+    def size(self) -> Size:
+        return Size(self._desired, len(self.entries))
+
+
+def _said(fault: OSError) -> str:
+    if fault.errno in _FULL:
+        return "the map is full: serve fewer, or run a version with larger maps"
+    return fault.strerror or str(fault)
+
+
+def _generation(entry: Service) -> Generation:
+    return entry.id, entry.generation

@@ -1,0 +1,176 @@
+"""What `tidegate node status` says: facts for machines, and the same for people with what is wrong and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from datapath.client import Client
+from datapath.node import Node
+from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
+
+Report = dict[str, Any]
+
+
+def report(node: Node, client: Client, now: float, capacities: dict[str, int]) -> Report:
+    """`now` is of the event loop."""
+    return {
+        "node": node.config.node,
+        "stream": _stream(node, client, now),
+        "envoy": _envoy(node),
+        "maps": _maps(node, capacities),
+        "attached": _attached(node),
+        "listeners": {
+            "active": sorted(node.outcome.active),
+            "awaited": sorted(node.outcome.services.awaited),
+        },
+        "addresses": [str(address) for address in node.outcome.topology.addresses],
+        "pods": {str(pod): _link(node, ifindex) for pod, ifindex in node.outcome.topology.pods.items()},
+        "findings": findings(node, client),
+    }
+
+
+def _stream(node: Node, client: Client, now: float) -> Report:
+    stream = client.stream
+
+    def ago(at: float | None) -> float | None:
+        return None if at is None else round(now - at, 1)
+
+    held = {short(type_url): 0 for type_url in (SERVICE, WORKLOADS, ANNOUNCEMENTS)}
+    for type_url, _ in node.discovery.held:
+        held[short(type_url)] += 1
+    return {
+        "server": node.config.server,
+        "connected": client.connected,
+        "fault": stream.fault,
+        "last_ack_s": ago(stream.accepted_at),
+        "last_nack_s": ago(stream.refused_at),
+        "held": held,
+        "heard": sorted(short(type_url) for type_url in node.discovery.heard),
+        "refused": {f"{short(type_url)} {name}": why for (type_url, name), why in node.discovery.refused.items()},
+    }
+
+
+def _envoy(node: Node) -> Report:
+    state = node.envoy.state
+    return {
+        "pid": state.current.pid if state.current else None,
+        "number": state.current.number if state.current else None,
+        "ready": state.ready,
+        "successor": state.successor.pid if state.successor else None,
+        "successor_lacks": sorted(state.lacks),
+        "draining": [instance.pid for instance in state.draining],
+        "starts": state.starts,
+        "fault": state.fault,
+    }
+
+
+def _maps(node: Node, capacities: dict[str, int]) -> Report:
+    maps = node.maps
+    sizes = maps.services.sizes() | {"workloads": maps.workloads.size(), "node_addresses": maps.addresses.size()}
+    return {
+        name: {"desired": size.desired, "actual": size.actual, "capacity": capacities.get(name, 0)}
+        for name, size in sizes.items()
+    }
+
+
+def _attached(node: Node) -> list[Report]:
+    found = node.attachments
+    rows = [
+        {"program": place[0], "target": _target(node, place[1]), "adopted": attached.adopted, "fault": ""}
+        for place, attached in tuple(found.attached.items())
+    ]
+    rows += [
+        {"program": place[0], "target": _target(node, place[1]), "adopted": False, "fault": why}
+        for place, why in tuple(found.missing.items())
+    ]
+    return sorted(rows, key=lambda row: (str(row["target"]), str(row["program"])))
+
+
+def _target(node: Node, target: str) -> str:
+    return _link(node, int(target)) if target.isdecimal() else target
+
+
+def _link(node: Node, ifindex: int) -> str:
+    return node.outcome.topology.links.get(ifindex, f"link {ifindex}")
+
+
+def findings(node: Node, client: Client) -> list[Report]:
+    """What is wrong, and what to do, the worst first."""
+    found = [*_of_envoy(node), *_of_kernel(node), *_of_stream(node, client), *_of_resources(node)]
+    return [{"what": what, "do": advice} for what, advice in found]
+
+
+def _of_envoy(node: Node) -> Iterator[tuple[str, str]]:
+    state = node.envoy.state
+    if not state.ready:
+        why = state.fault or "it has no configuration yet"
+        yield f"Envoy does not serve: {why}", "new connections meet the fail mode of their service; see envoy.log"
+    if state.successor and state.lacks:
+        yield f"a new Envoy waits for {', '.join(sorted(state.lacks))}", "the old one serves until then"
+
+
+def _of_kernel(node: Node) -> Iterator[tuple[str, str]]:
+    for (name, target), why in sorted(node.attachments.missing.items()):
+        yield f"{name} is not attached to {_target(node, target)}: {why}", "it is tried again each second"
+    for what, why in sorted(node.outcome.faults.items()):
+        yield f"{what}: {why}", "it is tried again"
+    for name, why in sorted(node.maps.services.failed.items()):
+        yield f"service {name} is not as it should be: {why}", "it stays as it was, or out"
+    for table, failed in (("workloads", node.maps.workloads.failed), ("node_addresses", node.maps.addresses.failed)):
+        if failed:
+            yield f"map {table}: {failed}", "what does not fit is not intercepted"
+    for problem in node.outcome.topology.problems:
+        yield problem, "the configuration names it"
+
+
+def _of_stream(node: Node, client: Client) -> Iterator[tuple[str, str]]:
+    if not client.connected:
+        why = client.stream.fault or "not answered yet"
+        yield f"no control plane at {node.config.server}: {why}", "what was accepted goes on; see that it runs"
+    for type_url in (SERVICE, WORKLOADS):
+        if type_url not in node.discovery.heard:
+            yield f"nobody has said anything about {short(type_url)}", "run `tidegate serve` with --datapath"
+
+
+def _of_resources(node: Node) -> Iterator[tuple[str, str]]:
+    for (type_url, name), why in sorted(node.discovery.refused.items()):
+        yield f"{short(type_url)} {name[:256]} is refused: {why}", "the version before it goes on, if there was one"
+    for name, problem in sorted(node.outcome.services.problems.items()):
+        yield f"service {name}: {problem}", "the first by name has it"
+    for listener in sorted(node.outcome.services.awaited):
+        yield f"Envoy has no listener {listener}", "until then its service is balanced in the kernel, or refused"
+
+
+def short(type_url: str) -> str:
+    return type_url.rpartition(".")[2]
+
+
+def text(found: Report) -> Iterator[str]:
+    """For people."""
+    stream, envoy = found["stream"], found["envoy"]
+    held = ", ".join(f"{number} {kind}" for kind, number in stream["held"].items())
+    yield f"node {found['node']}"
+    state = "connected" if stream["connected"] else f"not connected ({stream['fault'] or 'not answered yet'})"
+    yield f"stream    {stream['server']}: {state}; holds {held}"
+    yield f"          last ACK {_ago(stream['last_ack_s'])}, last NACK {_ago(stream['last_nack_s'])}"
+    serving = f"pid {envoy['pid']} {'serves' if envoy['ready'] else 'does not serve yet'}" if envoy["pid"] else "none"
+    more = [f"pid {envoy['successor']} is to take over"] if envoy["successor"] else []
+    more += [f"pid {pid} drains" for pid in envoy["draining"]]
+    yield "envoy     " + "; ".join([serving, *more])
+    for name, size in found["maps"].items():
+        yield f"map       {name}: {size['actual']} of {size['desired']} desired, room for {size['capacity']}"
+    for row in found["attached"]:
+        what = row["fault"] or ("adopted" if row["adopted"] else "attached")
+        yield f"program   {row['program']} at {row['target']}: {what}"
+    for pod, link in found["pods"].items():
+        yield f"pod       {pod} at {link}"
+    if not found["findings"]:
+        yield "nothing is wrong"
+    for finding in found["findings"]:
+        yield f"! {finding['what']}"
+        yield f"  {finding['do']}"
+
+
+def _ago(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{seconds:g} s ago"
