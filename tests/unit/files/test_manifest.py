@@ -281,7 +281,7 @@ REFUSED = {
     "a label that is ours": (PARAMETERS + "Service\n    service:\n      labels:\n        tidegate.dev/x: z  # here", "spec.exposure.service.labels['tidegate.dev/x']", "another prefix"),
     "a duration as a number": (ROUTE + "  - timeouts:\n      request: 10  # here", "spec.rules[0].timeouts.request", "write 10s"),
     "a duration as a fraction": (ROUTE + "  - timeouts:\n      request: 0.5  # here", "spec.rules[0].timeouts.request", "write 500ms"),
-    "a duration as digits in quotes": (ROUTE + "  - timeouts:\n      request: '10'  # here", "spec.rules[0].timeouts.request", "write 10s"),
+    "a duration of digits": (ROUTE + "  - timeouts:\n      request: '10'  # here", "spec.rules[0].timeouts.request", "write 10s"),
     "a duration of words": (ROUTE + "  - timeouts:\n      request: ten seconds  # here", "spec.rules[0].timeouts.request", "write it as 10s, 500ms or 1h30m"),
     "a range of two families": (POOL + "  - start: 192.0.2.9\n    stop: '::1'  # here", "spec.blocks[0].stop", "for each family"),
     "a field that pools have not": (POOL + "  - start: 192.0.2.9\n    end: 192.0.2.10  # here", "spec.blocks[0].end", "unknown field"),
