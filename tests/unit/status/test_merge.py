@@ -357,7 +357,7 @@ verdicts = st.one_of(
 desires = st.builds(
     lambda ref, found, addresses: DesiredStatus(ref, tuple(found), tuple(dict.fromkeys(addresses))),
     st.sampled_from([GATEWAY, CLASS, ROUTE, INGRESS]),
-    st.lists(verdicts, max_size=5),
+    st.lists(verdicts, max_size=5, unique_by=lambda verdict: verdict.ref),
     st.lists(st.sampled_from(["192.0.2.1", "2001:db8::1", "lb.example"]), max_size=3),
 )
 entries = st.builds(
