@@ -99,7 +99,10 @@ def test_check_fails_when_a_reference_does_not_resolve(tidegate: Command, manife
     code = tidegate("check", "-f", manifests)
 
     assert 1 == code
-    assert "ResolvedRefs=False BackendNotFound: Service/default/web does not exist" in tidegate.text
+    assert (
+        "ResolvedRefs=False BackendNotFound: rules[0].backendRefs[0]: Service/default/web does not exist"
+        in tidegate.text
+    )
     assert f"HTTPRoute/default/web ({manifests / 'route.yaml'}:2)" in tidegate.text
 
 
@@ -121,7 +124,9 @@ def test_explain_says_what_is_wrong_with_the_route(tidegate: Command, manifests:
 
     [result] = tidegate.json["results"]
     assert 500 == result["status"]
-    assert ["ResolvedRefs=False BackendNotFound: Service/default/web does not exist"] == result["conditions"]
+    assert [
+        "ResolvedRefs=False BackendNotFound: rules[0].backendRefs[0]: Service/default/web does not exist"
+    ] == result["conditions"]
 
 
 def test_explain_knows_which_parents_there_are(tidegate: Command, manifests: Path) -> None:

@@ -110,7 +110,7 @@ def with_filter(
             return with_mirror(where, outcome, found, resolve)
         case HTTPRouteFilter(extension_ref=LocalObjectReference() as ref):
             # "If a reference to a custom filter type cannot be resolved, the filter MUST NOT be skipped."
-            unknown = InvalidBackend("InvalidKind", f"{where}: no filter {ref.group}/{ref.kind} is known; remove it")
+            unknown = InvalidBackend("InvalidKind", f"no filter {ref.group}/{ref.kind} is known; remove it", where)
             return replace(outcome, failed=True, unresolved=(*outcome.unresolved, unknown))
     raise Refusal(f"{where}: external authorization is not implemented, so requests are refused")
 
@@ -180,7 +180,7 @@ def with_mirror(where: str, outcome: FilterOutcome, found: HTTPRequestMirrorFilt
             raise Refusal(f"{where}.fraction: {fraction[0]}/{fraction[1]} is more than all")
     cluster = resolve(found.backend_ref)
     if isinstance(cluster, InvalidBackend):
-        return replace(outcome, unresolved=(*outcome.unresolved, cluster))
+        return replace(outcome, unresolved=(*outcome.unresolved, replace(cluster, field=f"{where}.backendRef")))
     return with_changes(outcome, mirrors=(*outcome.filters.mirrors, Mirror(cluster, fraction)))
 
 

@@ -185,7 +185,7 @@ def weighted_backend(
     """A share of the requests; one whose reference does not resolve answers 500."""
     cluster = resolve(ref)
     if isinstance(cluster, InvalidBackend):
-        findings.unresolved.append(cluster)
+        findings.unresolve(field, cluster)
         return WeightedBackend(None, ref.weight)
     outcome = (
         filter_outcome(f"{field}.filters", ref.filters, resolve, prefixed=prefixed) if ref.filters else FilterOutcome()

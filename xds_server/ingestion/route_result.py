@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from xds_server.ingestion.attachment import ParentOutcome
@@ -41,6 +41,9 @@ class Findings:
 
     def refuse(self, rule: int, refusal: Refusal) -> None:
         self.refused.setdefault(rule, refusal)
+
+    def unresolve(self, field: str, backend: InvalidBackend) -> None:
+        self.unresolved.append(replace(backend, field=field))
 
     def remark(self, field: str, message: str) -> None:
         self.remarks[field] = message
@@ -97,5 +100,13 @@ def conditions(accepted: Condition, findings: Findings) -> tuple[Condition, ...]
 def resolved_refs(findings: Findings) -> Condition:
     if not findings.unresolved:
         return Condition("ResolvedRefs", "True", "ResolvedRefs")
-    messages = dict.fromkeys(backend.message for backend in findings.unresolved)
-    return Condition("ResolvedRefs", "False", findings.unresolved[0].reason, "; ".join([*messages][:_SHOWN]))
+    fields: dict[str, dict[str, None]] = {}
+    for backend in findings.unresolved:
+        fields.setdefault(backend.message, {})[backend.field] = None
+    messages = [f"{_listed([*found])}: {message}" for message, found in fields.items()]
+    return Condition("ResolvedRefs", "False", findings.unresolved[0].reason, "; ".join(messages[:_SHOWN]))
+
+
+def _listed(fields: Sequence[str]) -> str:
+    more = f" and {len(fields) - _SHOWN} more" if len(fields) > _SHOWN else ""
+    return ", ".join(fields[:_SHOWN]) + more

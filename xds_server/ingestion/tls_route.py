@@ -21,7 +21,10 @@ def tls_rules(ref: ObjectRef, route: TLSRoute, resolve: Resolve, findings: Findi
     for position in range(1, len(route.spec.rules)):
         findings.refuse(position, Refusal(f"rules[{position}]: a TLSRoute has one rule; write another TLSRoute"))
     rule = route.spec.rules[0]
-    backends = [weighted_backend(resolve(backend), backend.weight, findings) for backend in rule.backend_refs]
+    backends = [
+        weighted_backend(f"rules[0].backendRefs[{number}]", resolve(backend), backend.weight, findings)
+        for number, backend in enumerate(rule.backend_refs)
+    ]
     yield Route(
         RouteRef(ref, 0, 0),
         route.metadata.creation_timestamp,
@@ -32,8 +35,10 @@ def tls_rules(ref: ObjectRef, route: TLSRoute, resolve: Resolve, findings: Findi
     )
 
 
-def weighted_backend(cluster: ClusterRef | InvalidBackend, weight: int, findings: Findings) -> WeightedBackend:
+def weighted_backend(
+    field: str, cluster: ClusterRef | InvalidBackend, weight: int, findings: Findings
+) -> WeightedBackend:
     if isinstance(cluster, InvalidBackend):
-        findings.unresolved.append(cluster)
+        findings.unresolve(field, cluster)
         return WeightedBackend(None, weight)
     return WeightedBackend(cluster, weight)

@@ -34,10 +34,14 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True)
 class InvalidBackend:
-    """Why a backend reference cannot be used, in the words of a `ResolvedRefs` condition."""
+    """Why a backend reference cannot be used, in the words of a `ResolvedRefs` condition.
+
+    `field` is where it is, once that is known.
+    """
 
     reason: str
     message: str
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True)

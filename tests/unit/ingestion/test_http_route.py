@@ -524,3 +524,22 @@ def test_messages_show_hostile_values_escaped_and_short() -> None:
 def test_the_fixture_writes_what_it_means() -> None:
     """The manifests of these tests are YAML."""
     assert "HTTPRoute" == yaml.safe_load(route(BACKEND))["kind"]
+
+
+def test_a_backend_that_does_not_resolve_is_found_by_its_place() -> None:
+    """Each place of each backend, the same reason once for all places; of a filter, its own place."""
+    absent = "{name: absent, port: 80}"
+    mirror = f"{{type: RequestMirror, requestMirror: {{backendRef: {absent}}}}}"
+    found = world(
+        f"backendRefs: [{{name: app, port: 80}}, {absent}], filters: [{mirror}]",
+        f"backendRefs: [{absent}]",
+        "backendRefs: [{name: app, port: 81}]",
+    )
+    condition = found.condition("ResolvedRefs", "HTTPRoute", "r")
+
+    assert condition is not None
+    assert (
+        "rules[0].backendRefs[1], rules[0].filters[0].requestMirror.backendRef, rules[1].backendRefs[0]: "
+        "Service/default/absent does not exist; "
+        "rules[2].backendRefs[0]: Service/default/app has no port 81; it has: 80"
+    ) == condition.message
