@@ -156,7 +156,8 @@ class Directory:
         for entry in inside:
             try:
                 state = entry.stat()
-            except OSError:  # gone since, or a link to nothing
+            except OSError as error:
+                self._dangling(Path(entry.path), error)
                 continue
             if stat.S_ISDIR(state.st_mode):
                 if _identity(state) not in above and _identity(state) != identity:
@@ -164,6 +165,16 @@ class Directory:
                     self._list(entry.path, _identity(state), found, above | {identity}, linked=beyond)
             elif stat.S_ISREG(state.st_mode) and entry.name.endswith(SUFFIXES):
                 found[entry.path] = Entry(_signature(state), linked or entry.is_symlink())
+
+    def _dangling(self, path: Path, error: OSError) -> bool:
+        """Whether it is a link that leads nowhere, which is told; what is gone since it was listed is not."""
+        try:
+            target = path.readlink()
+        except OSError:
+            return False
+        message = f"is a link to {target}, which cannot be read: {error.strerror}"
+        self._unlist(str(path), message, "restore what it leads to, or remove the link")
+        return True
 
     def _unlist(self, path: str, message: str, hint: str) -> None:
         self._unlisted[path] = Problem(path, 1, NOWHERE, "", message, f"{hint}; what it held stays")
@@ -177,7 +188,9 @@ class Directory:
             try:
                 state = path.stat()
                 entry = Entry(_signature(state), look.linked if look else path.is_symlink())
-            except OSError:
+            except OSError as error:
+                if self._dangling(path, error):
+                    continue
                 entry = None
             if entry is not None and stat.S_ISREG(state.st_mode):
                 yield name, entry

@@ -54,15 +54,40 @@ def test_a_path_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_a_loop_of_links_is_walked_once(tmp_path: Path) -> None:
-    """A link to a folder above is not followed; one to nothing is no file."""
+    """A link to a folder above is not followed."""
     (tmp_path / "x").mkdir()
     (tmp_path / "x/a.yaml").write_text(service("a"))
     (tmp_path / "x/up").symlink_to(tmp_path)
-    (tmp_path / "nothing.yaml").symlink_to(tmp_path / "gone.yaml")
 
     scan = Directory([tmp_path]).load()
 
     assert ({"a": 80}, ()) == (ports(scan), scan.problems)
+
+
+def test_a_link_that_leads_nowhere_is_a_problem(tmp_path: Path) -> None:
+    """It is named with where it leads; what it held stays until it leads somewhere again, or is removed."""
+    folder, outside = tmp_path / "manifests", tmp_path / "outside.yaml"
+    folder.mkdir()
+    outside.write_text(service("a"))
+    (folder / "a.yaml").symlink_to(outside)
+    (folder / "b").symlink_to(tmp_path / "gone")
+    directory = Directory([folder])
+    scan = directory.load()
+    [problem] = scan.problems
+    assert ({"a": 80}, f"{folder}/b") == (ports(scan), problem.file)
+    assert f"is a link to {tmp_path}/gone, which cannot be read: No such file or directory" in problem.text
+    (folder / "b").unlink()
+    assert () == directory.scan(now=0).problems
+
+    outside.unlink()
+    for scan in (directory.scan([f"{folder}/a.yaml"], now=0), directory.scan(now=SETTLE_S), directory.scan(now=9)):
+        assert ({}, [f"{folder}/a.yaml"]) == (ports(scan), [problem.file for problem in scan.problems])
+    outside.write_text(service("a", 81))
+    scan = directory.scan(now=10)
+    assert ({"a": 81}, ()) == (ports(scan), scan.problems)
+    (folder / "a.yaml").unlink()
+    directory.scan(now=20)
+    assert {"a": None} == ports(directory.scan(now=30))
 
 
 def test_removals_count_once_they_have_settled(tmp_path: Path) -> None:
