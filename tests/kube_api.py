@@ -104,6 +104,7 @@ class Asked(NamedTuple):
     query: dict[str, str]
     body: Any
     authorization: str = ""
+    encoding: str = ""
 
     @property
     def plain(self) -> str:
@@ -335,8 +336,8 @@ class KubeApi:
         body = await request.read()
         decoded = yaml.safe_load(body) if request.content_type == APPLY else msgspec.json.decode(body or b"null")
         resource = target.resource if isinstance(target, Target) else ""
-        authorization = request.headers.get("Authorization", "")
-        asked = Asked(request.method, resource, request.path, dict(request.query), decoded, authorization)
+        headers = (request.headers.get(name, "") for name in ("Authorization", "Accept-Encoding"))
+        asked = Asked(request.method, resource, request.path, dict(request.query), decoded, *headers)
         self.requests.append(asked)
         self._wake()
         try:

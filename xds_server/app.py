@@ -139,6 +139,7 @@ class ControlPlane:
 
     async def watch(self) -> None:
         """Load the source, unless that was done, and follow it, until cancelled."""
+        gc.freeze()  # the collector need not look at what was imported and declared
         await self.source.run(self._all_there)
 
     def _all_there(self) -> None:
@@ -154,6 +155,8 @@ class ControlPlane:
 
     def _committed(self, changes: Changes) -> None:
         """Tell the observers; one that raises harms neither the others nor the next commit, and is logged once."""
+        if not self.loaded.is_set():
+            gc.freeze()  # nor at what was built of what was loaded, which is for good
         for observe in self.observers:
             try:
                 observe(changes)

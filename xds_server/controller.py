@@ -94,8 +94,8 @@ class Controller:
         """Take new objects; None deletes one."""
         for ref, value in changes.items():
             self.pipeline.put(ref, value)
-            self._metrics.object_changes.labels(ref.kind).inc()
         if changes:
+            self._metrics.objects_changed(changes)
             self._changed.set()
 
     def absent(self, ref: ObjectRef, why: str) -> None:
@@ -275,11 +275,14 @@ class Controller:
 
     def commit(self) -> None:
         """Bring everything up to date and hand on what changed."""
+        with without_collector():
+            self._commit()
+
+    def _commit(self) -> None:
         self._changed.clear()
         started = time.perf_counter()
-        with without_collector():
-            changes = self.pipeline.graph.commit()
-            published = self.pipeline.published(changes)
+        changes = self.pipeline.graph.commit()
+        published = self.pipeline.published(changes)
         duration_s = time.perf_counter() - started
         self._metrics.commit_seconds.observe(duration_s)
         self._metrics.resources_changed(published)

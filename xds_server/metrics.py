@@ -53,9 +53,13 @@ class Metrics:
         )
         self.envoy_starts = Counter("tidegate_envoy_starts", "Starts of the local Envoy.", registry=self.registry)
 
+    def objects_changed(self, refs: Iterable[ObjectRef]) -> None:
+        for kind, number in Tally(ref.kind for ref in refs).items():
+            self.object_changes.labels(kind).inc(number)
+
     def resources_changed(self, keys: Iterable[ResourceKey]) -> None:
-        for key in keys:
-            self.resource_changes.labels(short(key.type_url)).inc()
+        for type_url, number in Tally(key.type_url for key in keys).items():
+            self.resource_changes.labels(short(type_url)).inc(number)
 
     def watch(self, read: Callable[[], Iterable[Metric]]) -> None:
         """Add metrics that are read from elsewhere at each scrape."""

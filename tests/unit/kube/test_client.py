@@ -59,6 +59,15 @@ async def test_a_token_that_is_refused_is_loaded_again(kube: KubeApi, tmp_path: 
     assert ["t1", "t1", "t2", "t2"] == tokens(kube)
 
 
+async def test_lists_come_as_they_are(kube: KubeApi, tmp_path: Path) -> None:
+    """Neither side spends its time on compression."""
+    api = Api(await credentials(kube.kubeconfig(tmp_path / "kubeconfig")))
+    await api.request("GET", PATH)
+    await api.close()
+
+    assert ["identity"] == [asked.encoding for asked in kube.requests]
+
+
 async def test_a_token_is_loaded_again_before_it_expires(kube: KubeApi, tmp_path: Path) -> None:
     """Where the plugin says when that is; one that gives none but expired ones is not run for each request."""
     api = Api(await credentials(plugin(kube, tmp_path, "2020-01-01T00:00:00Z")))
