@@ -140,9 +140,16 @@ class Index(Generic[G, K, V]):
     def move(self, key: K, old: Any, new: Any) -> set[G]:
         before: set[G] = set() if old is MISSING else set(self._extract(old))
         after: set[G] = set() if new is MISSING else set(self._extract(new))
-        for group in before - after if before else ():
+        if not before:
+            self._add(after, key)
+            return after
+        for group in before - after:
             self._remove(group, key)
-        for group in after - before if before else after:
+        self._add(after - before, key)
+        return before | after
+
+    def _add(self, groups: set[G], key: K) -> None:
+        for group in groups:
             members = self._members.get(group)
             if members is None:
                 self._members[group] = {key}
@@ -150,7 +157,6 @@ class Index(Generic[G, K, V]):
             members.add(key)
             if group in self._sorted:
                 insort(self._sorted[group], key)
-        return before | after if before else after
 
     def _remove(self, group: G, key: K) -> None:
         members = self._members[group]
@@ -209,12 +215,8 @@ class Union(Collection[K, V]):
     def refresh(self) -> None:
         for part in self.parts:
             for key in part.changed:
-                if part.value(key) is MISSING and not any(key in other for other in self.parts):
-                    self._set(key, MISSING)
-        for part in self.parts:
-            for key in part.changed:
                 value = part.value(key)
-                if value is not MISSING:
+                if value is not MISSING or not any(key in other for other in self.parts):
                     self._set(key, value)
 
 
@@ -283,8 +285,22 @@ class Derived(Collection[OK, OV]):
 
     def refresh(self) -> None:
         results = {key: self._run(key) for key in self._dirty()}
+        if self._outputs:
+            self._drop(results)  # first: an output may move from one input to another
+        for key in results if self._lost else ():
+            for output in self._lost.pop(key, ()):
+                self._no_longer_lost(output, key)
+        for key, (outputs, reads) in results.items():
+            self._remember(key, tuple([o for o, value in outputs.items() if self._own(key, o, value)]), reads)
+
+    def leftovers(self) -> int:
+        tables: tuple[Sized, ...] = (self._outputs, self._owners, self._losers, self._lost)
+        return super().leftovers() + sum(map(len, (*tables, self._reads, self._readers, self._inputs)))
+
+    def _drop(self, results: dict[Any, tuple[dict[OK, OV], set[Read]]]) -> None:
+        """Delete what inputs do not yield any more; others that would have, do so now."""
         again: set[Any] = set()
-        for key, (outputs, _) in results.items():  # drop first: an output may move from one input to another
+        for key, (outputs, _) in results.items():
             for gone in self._outputs.get(key, ()):
                 if gone not in outputs:
                     self._set(gone, MISSING)
@@ -292,22 +308,13 @@ class Derived(Collection[OK, OV]):
                     again |= self._losers.get(gone, set())
         for key in sorted(again - results.keys()):
             results[key] = self._run(key)
-        for key in results if self._lost else ():
-            for output in self._lost.pop(key, ()):
-                self._no_longer_lost(output, key)
-        for key, (outputs, reads) in results.items():
-            self._remember(key, tuple(o for o, value in outputs.items() if self._own(key, o, value)), reads)
-
-    def leftovers(self) -> int:
-        tables: tuple[Sized, ...] = (self._outputs, self._owners, self._losers, self._lost)
-        return super().leftovers() + sum(map(len, (*tables, self._reads, self._readers, self._inputs)))
 
     def _own(self, key: Any, output: OK, value: OV) -> bool:
         owner = self._owners.setdefault(output, key)
-        if owner < key:
+        if owner is not key and owner < key:
             self._lose(key, output)
             return False
-        if owner != key:
+        if owner is not key and owner != key:
             self._owners[output] = key
             self._outputs[owner] = tuple(other for other in self._outputs.get(owner, ()) if other != output)
             self._lose(owner, output)
