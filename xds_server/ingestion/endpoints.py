@@ -5,6 +5,7 @@ It must not know which routes use them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
@@ -59,10 +60,9 @@ def endpoints(fetch: Fetch, sources: Sources, slices: Slices, settings: Settings
     found = fetch.by(slices, (ref.namespace, ref.service))
     candidates = [pair for one in found if one.address_type != "FQDN" for pair in slice_endpoints(one, names)]
     ready = [endpoint for source, endpoint in candidates if is_ready(source)]
-    serving = [endpoint for source, endpoint in candidates if is_serving(source)]
-    usable = {
-        endpoint for endpoint in ready or serving if settings.allow_local_endpoints or reachable(endpoint.address)
-    }
+    usable = set(ready or (endpoint for source, endpoint in candidates if is_serving(source)))
+    if not settings.allow_local_endpoints:
+        usable = {endpoint for endpoint in usable if reachable(endpoint.address)}
     return Endpoints(ref, tuple(sorted(usable)))
 
 
@@ -91,6 +91,8 @@ def is_serving(endpoint: SliceEndpoint) -> bool:
 
 def canonical_address(text: str) -> str:
     """An address in its one form; "" for what is none."""
+    if _IPV4.fullmatch(text):
+        return text
     try:
         address = ip_address(text)
     except ValueError:
@@ -101,17 +103,28 @@ def canonical_address(text: str) -> str:
 
 def reachable(text: str) -> bool:
     """Whether an address may be a backend, also when IPv6 wraps an IPv4 address."""
-    address: IPv4Address | IPv6Address = ip_address(text)
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if inner is not None:
-            address = inner
-        elif address in _NAT64:
-            address = IPv4Address(int(address) & 0xFFFF_FFFF)
-    number = int(address)
-    return not any(number & mask == first for first, mask in _FORBIDDEN[address.version])
+    ipv4 = _IPV4.fullmatch(text)
+    if ipv4:
+        return _is_allowed(4, int.from_bytes(map(int, ipv4.groups())))
+    address = ip_address(text)
+    inner = _wrapped(address) if isinstance(address, IPv6Address) else None
+    return _is_allowed(6, int(address)) if inner is None else _is_allowed(4, int(inner))
 
 
+def _wrapped(address: IPv6Address) -> IPv4Address | None:
+    inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+    if inner is None and address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return inner
+
+
+def _is_allowed(version: int, number: int) -> bool:
+    return all(number & mask != first for first, mask in _FORBIDDEN[version])
+
+
+# Most addresses are such, and a large cluster has many: `ipaddress` takes several times as long. They have one form each.
+_OCTET: Final = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4: Final = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}")
 _FORBIDDEN: Final = {
     version: tuple((int(each.network_address), int(each.netmask)) for each in FORBIDDEN if each.version == version)
     for version in (4, 6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from xds_server.model.refs import ClusterRef, ObjectRef
 
@@ -15,8 +16,7 @@ class Cluster:
     connect_timeout_ms: int = 5000
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """One address of a backend; `zone` is empty where it is not known."""
 
     address: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from xds_server.model.backend import Cluster
@@ -10,6 +11,8 @@ from xds_server.model.resource import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, Resource
 from xds_server.translation import envoy, names
 from xds_server.translation.socket_options import FROM_PROXY
 
+_NAME, _EDS_CLUSTER_CONFIG, _SERVICE_NAME = 1, 3, 2  # of a Cluster, and of its EdsClusterConfig
+_EDS: Final = envoy.serialised(envoy.Cluster.EdsClusterConfig(eds_config=envoy.ADS))
 _BUFFER_BYTES: Final = 32 * 1024
 _UPSTREAM_IDLE_MS: Final = 60_000
 _UNLIMITED: Final = {"value": 2**32 - 1}
@@ -45,11 +48,19 @@ def cluster(cluster: Cluster, *, datapath: bool = False) -> Resource:
     name = names.cluster(cluster.ref)
     if cluster.connect_timeout_ms <= 0:
         raise ValueError(f"{name}: a connect timeout of {cluster.connect_timeout_ms} ms is not positive")
+    encoded = name.encode()
+    source = _EDS + envoy.framed(_SERVICE_NAME, encoded)
+    common = _common(cluster.ref.protocol, cluster.connect_timeout_ms, datapath=datapath)
+    body = envoy.framed(_NAME, encoded) + envoy.framed(_EDS_CLUSTER_CONFIG, source) + common
+    return resource(CLUSTER, name, body, (ResourceKey(CLUSTER_LOAD_ASSIGNMENT, name),))
+
+
+@lru_cache(maxsize=1024)  # protocols are few, and so are the timeouts that their authors think of
+def _common(protocol: Protocol, connect_timeout_ms: int, *, datapath: bool) -> bytes:
+    """All but the names, for fields may come in any order."""
     message = envoy.Cluster(
-        name=name,
         type=envoy.Cluster.EDS,
-        eds_cluster_config=envoy.Cluster.EdsClusterConfig(eds_config=envoy.ADS, service_name=name),
-        connect_timeout=envoy.milliseconds(cluster.connect_timeout_ms),
+        connect_timeout=envoy.milliseconds(connect_timeout_ms),
         lb_policy=envoy.Cluster.ROUND_ROBIN,
         per_connection_buffer_limit_bytes={"value": _BUFFER_BYTES},
         circuit_breakers=_CIRCUIT_BREAKERS,
@@ -57,12 +68,11 @@ def cluster(cluster: Cluster, *, datapath: bool = False) -> Resource:
     )
     if datapath:
         message.upstream_bind_config.socket_options.append(FROM_PROXY)
-    protocol = cluster.ref.protocol
     if protocol != "tcp":
         message.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(_http_options(protocol))
     if protocol in _TLS:
         message.transport_socket.CopyFrom(_tls(protocol))
-    return resource(CLUSTER, name, envoy.serialised(message), (ResourceKey(CLUSTER_LOAD_ASSIGNMENT, name),))
+    return envoy.serialised(message)
 
 
 def _http_options(protocol: Protocol) -> envoy.Any:

@@ -13,29 +13,19 @@ from xds_server.translation import envoy, names
 def cluster_load_assignment(ref: ClusterRef, endpoints: Endpoints | None) -> Resource:
     """A cluster without endpoints has an empty assignment, which answers 503 at once; without any, it would wait."""
     name = names.cluster(ref)
-    message = envoy.ClusterLoadAssignment(
-        cluster_name=name, endpoints=_localities(endpoints.endpoints if endpoints else ())
-    )
+    message = envoy.ClusterLoadAssignment(cluster_name=name)
+    for zone, members in _by_zone(endpoints.endpoints if endpoints else ()):
+        locality = message.endpoints.add()
+        if zone:
+            locality.locality.zone = zone
+        for each in members:
+            socket_address = locality.lb_endpoints.add().endpoint.address.socket_address
+            socket_address.address, socket_address.port_value = each.address, each.port
     return resource(CLUSTER_LOAD_ASSIGNMENT, name, envoy.serialised(message))
 
 
-def _localities(endpoints: Iterable[Endpoint]) -> list[envoy.LocalityLbEndpoints]:
+def _by_zone(endpoints: Iterable[Endpoint]) -> list[tuple[str, list[Endpoint]]]:
     zones: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
         zones.setdefault(endpoint.zone, []).append(endpoint)
-    return [
-        envoy.LocalityLbEndpoints(
-            locality=envoy.Locality(zone=zone) if zone else None,
-            lb_endpoints=[
-                envoy.LbEndpoint(
-                    endpoint=envoy.Endpoint(
-                        address=envoy.Address(
-                            socket_address=envoy.SocketAddress(address=each.address, port_value=each.port)
-                        )
-                    )
-                )
-                for each in members
-            ],
-        )
-        for zone, members in sorted(zones.items())
-    ]
+    return sorted(zones.items())

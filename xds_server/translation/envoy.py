@@ -205,9 +205,7 @@ def milliseconds(amount: int) -> Duration:
 
 def framed(field: int, body: bytes) -> bytes:
     """A serialised message as a field of another: repeated fields are joined by joining their bytes."""
-    prefix, length = bytearray(_varint(field << 3 | _LENGTH_DELIMITED)), len(body)
-    prefix += _varint(length)
-    return bytes(prefix) + body
+    return _varint(field << 3 | _LENGTH_DELIMITED) + _varint(len(body)) + body
 
 
 def _varint(number: int) -> bytes:
