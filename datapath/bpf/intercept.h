@@ -14,6 +14,7 @@
 /* Of packets and sockets, within MARK_MASK. Bits of kube-proxy (0x4000, 0x8000) and of CNIs stay free. */
 #define MARK_MASK 0x0f00
 #define MARK_TO_PROXY 0x0200      /* deliver on this node: Envoy has it */
+#define MARK_REFUSE 0x0300        /* answer with a reset: a rule of nftables does, which no program can */
 #define MARK_FROM_PROXY 0x0a00    /* Envoy's own, from the node's address: never steered */
 #define MARK_FROM_PROXY_AS 0x0b00 /* Envoy's own, from its client's address: replies are steered back */
 
@@ -166,7 +167,7 @@ enum reason {
 	STEERED,
 	STEERED_REPLY,  /* to a connection of Envoy from its client's address */
 	STEERED_ERROR,  /* ICMP about a connection of Envoy */
-	STEERED_REFUSE, /* Envoy is away for longer than a restart takes */
+	REFUSED_ABSENT, /* Envoy is away for longer than a restart takes */
 	RECORDED,       /* a new connection of Envoy from its client's address */
 	BALANCED,       /* a backend was chosen in the kernel */
 	PASS_NO_BACKEND,

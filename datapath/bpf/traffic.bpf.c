@@ -32,15 +32,20 @@ static __always_inline struct verdict drop(enum reason reason)
 	return (struct verdict){TC_ACT_SHOT, reason};
 }
 
+static __always_inline struct verdict marked(struct __sk_buff *skb, __u32 mark, enum reason reason)
+{
+	skb->mark = (skb->mark & ~MARK_MASK) | mark;
+	return (struct verdict){TC_ACT_UNSPEC, reason};
+}
+
 static __always_inline struct verdict to_proxy(struct __sk_buff *skb, enum reason reason)
 {
-	skb->mark = (skb->mark & ~MARK_MASK) | MARK_TO_PROXY;
-	return (struct verdict){TC_ACT_UNSPEC, reason};
+	return marked(skb, MARK_TO_PROXY, reason);
 }
 
 static __always_inline int is_told(struct verdict verdict, const struct packet *packet)
 {
-	return verdict.action == TC_ACT_SHOT || verdict.reason == RECORDED || verdict.reason == STEERED_REFUSE ||
+	return verdict.action == TC_ACT_SHOT || verdict.reason == RECORDED || verdict.reason == REFUSED_ABSENT ||
 	       (packet->opens && (verdict.reason == STEERED || verdict.reason == BALANCED));
 }
 
@@ -84,7 +89,7 @@ static __always_inline struct verdict to_service(struct __sk_buff *skb, const st
 	case PROXY_AWAITED:
 		return drop(DROP_AWAIT);
 	default:
-		return to_proxy(skb, STEERED_REFUSE);
+		return marked(skb, MARK_REFUSE, REFUSED_ABSENT);
 	}
 }
 
@@ -255,6 +260,7 @@ int to_tunnel(struct __sk_buff *skb)
 	return finish(skb, &packet, TO_NETWORK, leaving(skb, &packet, parse(skb, &packet), TO_NETWORK));
 }
 
+/* A process of the node reaches a service with the mark on its socket, or by an address that the node has. */
 static __always_inline struct verdict from_node(struct __sk_buff *skb, struct packet *packet)
 {
 	enum parsed parsed = parse(skb, packet);
@@ -263,16 +269,12 @@ static __always_inline struct verdict from_node(struct __sk_buff *skb, struct pa
 
 	if (parsed != PARSED_PORTS)
 		return unparsed(parsed);
-	if (mark == MARK_TO_PROXY)
-		return pass(PASS_STEERED);
-	if (mark != MARK_FROM_PROXY && mark != MARK_FROM_PROXY_AS)
-		return pass(PASS_NO_SERVICE);
-	if (!packet->opens)
-		return pass(PASS_FROM_PROXY);
 	service = service_at(&packet->flow.destination, packet->flow.destination_port, packet->flow.protocol);
-	if (service && is_proxied(service))
+	if (!service || !is_proxied(service) || !packet->opens)
+		return pass(mark == MARK_TO_PROXY ? PASS_STEERED : mark & MARK_FROM_PROXY ? PASS_FROM_PROXY : PASS_NO_SERVICE);
+	if (mark == MARK_FROM_PROXY || mark == MARK_FROM_PROXY_AS)
 		return drop(DROP_LOOP);
-	return pass(PASS_FROM_PROXY);
+	return to_service(skb, packet, service);
 }
 
 /* For the node's loopback: `steer` does not see a mark, so Envoy is kept from itself before. */

@@ -32,16 +32,24 @@ static __always_inline int paced(struct pace *own, __u64 now_ns)
 	return 1;
 }
 
-static __always_inline void tell(enum reason reason, enum direction direction, const struct flow *flow, __u32 ifindex)
+/* A function of its own, so that the object's types have an event, and all reasons and directions, by name. */
+static __noinline void publish(struct event *event, enum reason reason, enum direction direction)
 {
 	struct pace *own = bpf_map_lookup_elem(&pace, &only);
-	struct event event = {.time_ns = bpf_ktime_get_ns(), .flow = *flow, .ifindex = ifindex};
 
-	if (!own || !paced(own, event.time_ns))
+	event->time_ns = bpf_ktime_get_ns();
+	if (!own || !paced(own, event->time_ns))
 		return;
-	event.reason = reason;
-	event.direction = direction;
-	event.suppressed = own->suppressed;
-	own->suppressed = bpf_ringbuf_output(&events, &event, sizeof(event), 0) ? own->suppressed + 1 : 0;
+	event->reason = reason;
+	event->direction = direction;
+	event->suppressed = own->suppressed;
+	own->suppressed = bpf_ringbuf_output(&events, event, sizeof(*event), 0) ? own->suppressed + 1 : 0;
+}
+
+static __always_inline void tell(enum reason reason, enum direction direction, const struct flow *flow, __u32 ifindex)
+{
+	struct event event = {.flow = *flow, .ifindex = ifindex};
+
+	publish(&event, reason, direction);
 }
 #endif

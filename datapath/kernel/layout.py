@@ -16,6 +16,7 @@ LAYOUT: Final = 1
 
 MARK_MASK: Final = 0x0F00
 MARK_TO_PROXY: Final = 0x0200
+MARK_REFUSE: Final = 0x0300
 MARK_FROM_PROXY: Final = 0x0A00
 MARK_FROM_PROXY_AS: Final = 0x0B00
 CAPTURE_PORT: Final = 15001
@@ -64,7 +65,7 @@ class Reason(IntEnum):
     STEERED = 9
     STEERED_REPLY = 10
     STEERED_ERROR = 11
-    STEERED_REFUSE = 12
+    REFUSED_ABSENT = 12
     RECORDED = 13
     BALANCED = 14
     PASS_NO_BACKEND = 15
@@ -315,6 +316,7 @@ class Codec(Generic[T]):
 
 
 EVENT: Final = Codec("event", Event)
+PACE: Final = Codec("pace", Pace)
 TALLY: Final = Codec("tally", Tally)
 
 

@@ -1,7 +1,8 @@
 """The few static rules of nftables: what is steered, and what Envoy sends, is not connection tracked.
 
-So no NAT of others (kube-proxy's, a CNI's) changes it. One table, written whole in one transaction, by the netlink
-protocol itself: a node needs no nft binary.
+So no NAT of others (kube-proxy's, a CNI's) changes it. What is to be refused is answered with a reset: the kernel's own
+would not be sent from an address that is not the node's.
+One table, written whole in one transaction, by the netlink protocol itself: a node needs no nft binary.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import errno
 import socket
 import struct
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
-from datapath.kernel.layout import MARK_FROM_PROXY, MARK_MASK, MARK_TO_PROXY
+from datapath.kernel.layout import MARK_FROM_PROXY, MARK_MASK, MARK_REFUSE, MARK_TO_PROXY
 from datapath.kernel.libbpf import BpfError
 
 TABLE: Final = "tidegate"
@@ -32,19 +33,33 @@ _RAW_PRIORITY: Final = -300
 _REGISTER: Final = 1
 _META_MARK: Final = 3
 _EQUAL: Final = 0
+_TCP_RESET: Final = 1
+
+
+class Rule(NamedTuple):
+    mark: int
+    mask: int
+    verdict: Literal["notrack", "reject"]
 
 
 class Chain(NamedTuple):
     name: str
     hook: int
-    untracked: tuple[tuple[int, int], ...]
-    """Marks and their masks."""
+    rules: tuple[Rule, ...]
 
 
 CHAINS: Final = (
-    Chain("prerouting", 0, ((MARK_TO_PROXY, MARK_MASK),)),
-    # What a process of the node sends to a service has the mark from its socket.
-    Chain("output", 3, ((MARK_FROM_PROXY, FROM_PROXY_MASK), (MARK_TO_PROXY, MARK_MASK))),
+    Chain(
+        "prerouting",
+        0,
+        (Rule(MARK_TO_PROXY, MARK_MASK, "notrack"), Rule(MARK_REFUSE, MARK_MASK, "reject")),
+    ),
+    Chain(
+        "output",
+        3,
+        # What a process of the node sends to a service has the mark from its socket.
+        (Rule(MARK_FROM_PROXY, FROM_PROXY_MASK, "notrack"), Rule(MARK_TO_PROXY, MARK_MASK, "notrack")),
+    ),
 )
 
 
@@ -54,7 +69,7 @@ def install() -> None:
     messages = [(_NEWTABLE, _CREATE, table), (_DELTABLE, 0, table), (_NEWTABLE, _CREATE, table)]
     for chain in CHAINS:
         messages.append((_NEWCHAIN, _CREATE, _chain(chain)))
-        messages += [(_NEWRULE, _CREATE | _APPEND, _rule(chain.name, *each)) for each in chain.untracked]
+        messages += [(_NEWRULE, _CREATE | _APPEND, _rule(chain.name, each)) for each in chain.rules]
     _commit(messages)
 
 
@@ -96,13 +111,15 @@ def _expression(name: str, *attributes: bytes) -> bytes:
     return _nested(1, _text(1, name), *([_nested(2, *attributes)] if attributes else []))
 
 
-def _rule(chain: str, mark: int, mask: int) -> bytes:
+def _rule(chain: str, rule: Rule) -> bytes:
     register = _number(1, _REGISTER)
+    masked = (register, _number(2, _REGISTER), _number(3, 4), _value(4, rule.mask), _value(5, 0))
+    reset = (_number(1, _TCP_RESET),) if rule.verdict == "reject" else ()
     expressions = (
         _expression("meta", register, _number(2, _META_MARK)),
-        _expression("bitwise", register, _number(2, _REGISTER), _number(3, 4), _value(4, mask), _value(5, 0)),
-        _expression("cmp", register, _number(2, _EQUAL), _value(3, mark)),
-        _expression("notrack"),
+        _expression("bitwise", *masked),
+        _expression("cmp", register, _number(2, _EQUAL), _value(3, rule.mark)),
+        _expression(rule.verdict, *reset),
     )
     return _text(1, TABLE) + _text(2, chain) + _nested(4, *expressions)
 
