@@ -28,6 +28,7 @@ from google.protobuf.json_format import ParseDict
 
 from xds_server.graph import Graph
 from xds_server.model.backend import Certificate, Cluster, Endpoint, Endpoints
+from xds_server.model.interception import Workload
 from xds_server.model.listener import Frontend, Listener
 from xds_server.model.refs import ClusterRef, HostRef
 from xds_server.model.resource import (
@@ -64,7 +65,7 @@ class World:
     def __init__(self, settings: TranslationSettings | None = None) -> None:
         self.graph = Graph()
         names = ("frontends", "listeners", "routes", "virtual_hosts", "tls_routes", "clusters", "endpoints")
-        for name in (*names, "certificates"):
+        for name in (*names, "certificates", "workloads"):
             setattr(self, name, self.graph.source(name))
         self.resources, self.over_budget = translate(self.graph, self, settings or TranslationSettings())
 
@@ -76,6 +77,7 @@ class World:
     clusters: Any
     endpoints: Any
     certificates: Any
+    workloads: Any
 
     def put(self, *values: Any) -> World:
         """Put values where they belong; clusters that routes name appear by themselves, without endpoints."""
@@ -118,6 +120,7 @@ class World:
             Cluster: self.clusters,
             Endpoints: self.endpoints,
             Certificate: self.certificates,
+            Workload: self.workloads,
         }[type(value)]
 
 

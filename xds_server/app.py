@@ -278,7 +278,8 @@ async def reading(plane: ControlPlane, cluster: Cluster) -> AsyncIterator[Status
 def attached(plane: ControlPlane, link: Link, cluster: Cluster) -> Statuses:
     """Let an API server be the source of a control plane, and hear what became of its objects."""
     wanted = plane.pipeline.ingested.wanted_objects
-    source = KubernetesSource(link, plane.controller, lambda: wanted, read_kinds(cilium_pools=cluster.cilium_pools))
+    kinds = read_kinds(cilium_pools=cluster.cilium_pools, datapath=plane.config.datapath)
+    source = KubernetesSource(link, plane.controller, lambda: wanted, kinds)
 
     def committed(changes: Changes) -> None:
         if wanted.name in changes:

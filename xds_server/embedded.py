@@ -26,6 +26,7 @@ def embedded_pipeline(config: Config) -> Pipeline:
             loadbalancer_mode=config.ingress_mode,
             exposure=Exposure(type=config.exposure),
             host_ports=config.host_ports,
+            datapath=config.datapath,
             default_tls_secret=ObjectRef("Secret", namespace, name) if name else None,
         ),
         TranslationSettings(port_offset=config.port_offset, datapath=config.datapath),

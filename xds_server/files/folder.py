@@ -17,7 +17,7 @@ from xds_server.files.documents import Document, Unreadable, split, text_of
 from xds_server.files.manifest import Reading
 from xds_server.files.problems import NOWHERE, Notice, Problem
 from xds_server.model.refs import ObjectRef
-from xds_server.objects.meta import Model
+from xds_server.objects.meta import Model, ObjectMeta
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -278,6 +278,8 @@ def _generated(read: Model, before: Current | None) -> Model:
     It counts from the start of this process, and again from 1 for an object that was gone.
     """
     metadata = read.metadata  # type: ignore[attr-defined]
+    if not isinstance(metadata, ObjectMeta):
+        return read
     if before is None:
         generation = 1
     else:

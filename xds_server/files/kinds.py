@@ -22,6 +22,7 @@ GATEWAY: Final = "gateway.networking.k8s.io"
 SERVED: Final[dict[tuple[str, str], Kind]] = {
     ("v1", "Namespace"): Kind(core.Namespace, "Namespace", namespaced=False, label=True),
     ("v1", "Service"): Kind(core.Service, "Service", label=True),
+    ("v1", "Pod"): Kind(core.Pod, "Pod"),
     ("v1", "Secret"): Kind(core.Secret, "Secret"),
     ("v1", "ConfigMap"): Kind(core.ConfigMap, "ConfigMap"),
     ("discovery.k8s.io/v1", "EndpointSlice"): Kind(core.EndpointSlice, "EndpointSlice"),
@@ -39,6 +40,10 @@ SERVED: Final[dict[tuple[str, str], Kind]] = {
     (f"{GATEWAY}/v1", "TLSRoute"): Kind(routes.TLSRoute, "TLSRoute"),
     (f"{GATEWAY}/v1alpha3", "TLSRoute"): Kind(routes.TLSRoute, "TLSRoute"),
     (f"{GATEWAY}/v1alpha2", "TLSRoute"): Kind(routes.TLSRoute, "TLSRoute.v1alpha2"),
+    (f"{GATEWAY}/v1", "TCPRoute"): Kind(routes.TCPRoute, "TCPRoute"),
+    (f"{GATEWAY}/v1alpha2", "TCPRoute"): Kind(routes.TCPRoute, "TCPRoute.v1alpha2"),
+    (f"{GATEWAY}/v1", "UDPRoute"): Kind(routes.UDPRoute, "UDPRoute"),
+    (f"{GATEWAY}/v1alpha2", "UDPRoute"): Kind(routes.UDPRoute, "UDPRoute.v1alpha2"),
     ("tidegate.dev/v1alpha1", "GatewayParameters"): Kind(tidegate.GatewayParameters, "GatewayParameters"),
     ("tidegate.dev/v1alpha1", "LoadBalancerIPPool"): Kind(
         tidegate.LoadBalancerIPPool, "LoadBalancerIPPool", namespaced=False
@@ -59,7 +64,6 @@ VERSIONS: Final[dict[str, tuple[str, ...]]] = {
 NOTED: Final[dict[str, frozenset[str] | None]] = {
     "": frozenset(
         {
-            "Pod",
             "PodTemplate",
             "ServiceAccount",
             "ReplicationController",
@@ -76,7 +80,7 @@ NOTED: Final[dict[str, frozenset[str] | None]] = {
     "apps": frozenset({"Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "ControllerRevision"}),
     "batch": frozenset({"Job", "CronJob"}),
     "networking.k8s.io": frozenset({"NetworkPolicy", "IPAddress", "ServiceCIDR"}),
-    GATEWAY: frozenset({"BackendTLSPolicy", "ListenerSet", "TCPRoute", "UDPRoute", "BackendLBPolicy"}),
+    GATEWAY: frozenset({"BackendTLSPolicy", "ListenerSet", "BackendLBPolicy"}),
     "gateway.networking.x-k8s.io": None,
     "policy.networking.k8s.io": None,
     "admissionregistration.k8s.io": None,

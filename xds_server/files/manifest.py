@@ -240,7 +240,9 @@ def _named(value: dict[str, Any], kind: str, served: kinds.Kind) -> tuple[Object
 
 def _settled(obj: Any, ref: ObjectRef) -> tuple[Any, list[Finding]]:
     """The object with the metadata that the API server would give it; `generation` is the directory's to set."""
-    metadata: ObjectMeta = obj.metadata
+    metadata = obj.metadata
+    if not isinstance(metadata, ObjectMeta):
+        return msgspec.structs.replace(obj, metadata=msgspec.structs.replace(metadata, namespace=ref.namespace)), []
     created, found = metadata.creation_timestamp, []
     if created:
         try:

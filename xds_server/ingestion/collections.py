@@ -42,8 +42,10 @@ from xds_server.ingestion.virtual_hosts import (
     virtual_host,
 )
 from xds_server.ingestion.wanted import Wants, wanted_objects
+from xds_server.ingestion.workloads import declare_workloads
 from xds_server.model.backend import Certificate, Cluster, Endpoints, InvalidBackend
 from xds_server.model.generated import Generated
+from xds_server.model.interception import Workload
 from xds_server.model.listener import Attachment, Frontend, Listener
 from xds_server.model.refs import ClusterRef, HostRef, ListenerRef, ObjectRef, Protocol, RouteRef
 from xds_server.model.route import Forward, Route, TlsRoute, VirtualHost
@@ -68,6 +70,7 @@ class Ingested(NamedTuple):
     warnings: Collection[tuple[ObjectRef, str], Remark]
     wanted_objects: Collection[ObjectRef, ObjectRef]
     generated: Collection[ObjectRef, Generated]
+    workloads: Collection[ObjectRef, Workload]
 
 
 def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
@@ -121,6 +124,7 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
         ),
         wanted_objects(graph, graph.union("wanted/references", wants, ingresses.wants), listeners),
         declare_generated(graph, settings, wanted, given, by_service),
+        declare_workloads(graph, sources) if settings.datapath else graph.union("workloads"),
     )
 
 

@@ -15,6 +15,8 @@ GROUP_BY_KIND: Final = {
     "HTTPRoute": GROUP,
     "GRPCRoute": GROUP,
     "TLSRoute": GROUP,
+    "TCPRoute": GROUP,
+    "UDPRoute": GROUP,
     "Service": "",
     "Secret": "",
     "ConfigMap": "",

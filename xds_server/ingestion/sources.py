@@ -10,10 +10,10 @@ from typing import Any, Final, Literal, NamedTuple
 
 from xds_server.graph import Graph, Source
 from xds_server.model.refs import ObjectRef
-from xds_server.objects.core import ConfigMap, EndpointSlice, Namespace, Secret, Service
+from xds_server.objects.core import ConfigMap, EndpointSlice, Namespace, Pod, Secret, Service
 from xds_server.objects.gateway import Gateway, GatewayClass, ReferenceGrant
 from xds_server.objects.networking import Ingress, IngressClass
-from xds_server.objects.routes import GRPCRoute, HTTPRoute, TLSRoute
+from xds_server.objects.routes import GRPCRoute, HTTPRoute, TCPRoute, TLSRoute, UDPRoute
 from xds_server.objects.tidegate import Exposure, GatewayParameters, LoadBalancerIPPool
 
 SOURCE_BY_KIND: Final = {
@@ -22,11 +22,14 @@ SOURCE_BY_KIND: Final = {
     "HTTPRoute": "http_routes",
     "GRPCRoute": "grpc_routes",
     "TLSRoute": "tls_routes",
+    "TCPRoute": "tcp_routes",
+    "UDPRoute": "udp_routes",
     "ReferenceGrant": "reference_grants",
     "Ingress": "ingresses",
     "IngressClass": "ingress_classes",
     "Service": "services",
     "EndpointSlice": "endpoint_slices",
+    "Pod": "pods",
     "Secret": "secrets",
     "ConfigMap": "config_maps",
     "Namespace": "namespaces",
@@ -54,6 +57,9 @@ class Sources(NamedTuple):
     namespaces: Source[ObjectRef, Namespace]
     parameters: Source[ObjectRef, GatewayParameters]
     address_pools: Source[ObjectRef, LoadBalancerIPPool]
+    tcp_routes: Source[ObjectRef, TCPRoute]
+    udp_routes: Source[ObjectRef, UDPRoute]
+    pods: Source[ObjectRef, Pod]
     absent: Source[ObjectRef, str]
     """Secrets and ConfigMaps that were asked for and are not to be had, and why; see `Settings.reads_on_demand`."""
     refused: Source[ObjectRef, str]
@@ -83,6 +89,7 @@ class Settings:
     `highest_port` is the last one that a listener may name: a port offset leaves fewer.
     `reads_on_demand` says that Secrets and ConfigMaps are read once something refers to them (`wanted_objects`), so
     that one is not known to be missing before it is in `absent`.
+    `datapath`: a daemon on every node leads connections, so that Services can be parents of routes.
     `allow_local_endpoints` lets backends be on loopback, link-local and metadata addresses (S11).
     """
 
@@ -91,6 +98,7 @@ class Settings:
     pool: tuple[str, ...] = ("127.64.0.0/12",)
     highest_port: int = 65535
     reads_on_demand: bool = False
+    datapath: bool = False
     allow_local_endpoints: bool = False
     loadbalancer_mode: Literal["dedicated", "shared"] = "dedicated"
     enforce_https: bool = True

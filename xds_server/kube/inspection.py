@@ -150,11 +150,12 @@ class _Reading:
 
 
 async def _kinds(api: Api) -> list[KindFact]:
-    """Of all kinds that Tidegate reads, by which versions the server has them."""
+    """Of all kinds that Tidegate reads on every cluster, by which versions the server has them."""
+    kinds = [kind for kind in KINDS if not kind.datapath]
     served: dict[str, dict[str, list[str]]] = {}
-    for group in dict.fromkeys(kind.group for kind in KINDS):
+    for group in dict.fromkeys(kind.group for kind in kinds):
         served[group] = await _served(api, group)
-    return [_fact(kind, served[kind.group]) for kind in KINDS]
+    return [_fact(kind, served[kind.group]) for kind in kinds]
 
 
 def _fact(kind: Kind, served: dict[str, list[str]]) -> KindFact:

@@ -18,7 +18,7 @@ _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[
 class Kind(NamedTuple):
     """`versions` by preference; the first that the server has is read.
 
-    `writes_status`: by us. `generated`: some are ours to make.
+    `writes_status`: by us. `generated`: some are ours to make. `datapath`: read only where nodes have the daemon.
     """
 
     kind: str
@@ -29,6 +29,7 @@ class Kind(NamedTuple):
     namespaced: bool = True
     writes_status: bool = False
     generated: bool = False
+    datapath: bool = False
 
     def collection_path(self, version: str, namespace: str = "") -> str:
         """Of all objects, or of those of a namespace."""
@@ -45,9 +46,15 @@ def can_exist(ref: ObjectRef) -> bool:
 
 
 def _gateway(
-    kind: str, plural: str, struct: type[Model], *older: str, status: bool = True, namespaced: bool = True
+    kind: str,
+    plural: str,
+    struct: type[Model],
+    *older: str,
+    status: bool = True,
+    namespaced: bool = True,
+    datapath: bool = False,
 ) -> Kind:
-    return Kind(kind, GATEWAY, ("v1", *older), plural, struct, namespaced, status)
+    return Kind(kind, GATEWAY, ("v1", *older), plural, struct, namespaced, status, datapath=datapath)
 
 
 def _pool(kind: str, plural: str, struct: type[Model], group: str, *versions: str) -> Kind:
@@ -59,6 +66,7 @@ KINDS: Final = (
     Kind("Namespace", "", ("v1",), "namespaces", core.Namespace, namespaced=False),
     Kind("Service", "", ("v1",), "services", core.Service, generated=True),
     Kind("EndpointSlice", "discovery.k8s.io", ("v1",), "endpointslices", core.EndpointSlice, generated=True),
+    Kind("Pod", "", ("v1",), "pods", core.Pod, datapath=True),
     Kind("Ingress", "networking.k8s.io", ("v1",), "ingresses", networking.Ingress, writes_status=True),
     Kind("IngressClass", "networking.k8s.io", ("v1",), "ingressclasses", networking.IngressClass, namespaced=False),
     _gateway("GatewayClass", "gatewayclasses", gateway.GatewayClass, "v1beta1", namespaced=False),
@@ -66,6 +74,8 @@ KINDS: Final = (
     _gateway("HTTPRoute", "httproutes", routes.HTTPRoute, "v1beta1"),
     _gateway("GRPCRoute", "grpcroutes", routes.GRPCRoute),
     _gateway("TLSRoute", "tlsroutes", routes.TLSRoute, "v1alpha3", "v1alpha2"),
+    _gateway("TCPRoute", "tcproutes", routes.TCPRoute, "v1alpha2", datapath=True),
+    _gateway("UDPRoute", "udproutes", routes.UDPRoute, "v1alpha2", datapath=True),
     _gateway("ReferenceGrant", "referencegrants", gateway.ReferenceGrant, "v1beta1", status=False),
     Kind("GatewayParameters", tidegate.GROUP, ("v1alpha1",), "gatewayparameters", tidegate.GatewayParameters),
     _pool("LoadBalancerIPPool", "loadbalancerippools", tidegate.LoadBalancerIPPool, tidegate.GROUP, "v1alpha1"),
@@ -83,9 +93,10 @@ CILIUM_POOL: Final = "CiliumLoadBalancerIPPool"
 """Where Cilium's operator runs, it gives the same addresses away: read only by who says that it does not."""
 
 
-def read_kinds(*, cilium_pools: bool) -> tuple[Kind, ...]:
+def read_kinds(*, cilium_pools: bool, datapath: bool = False) -> tuple[Kind, ...]:
     """What is listed and watched."""
-    return tuple(kind for kind in KINDS if cilium_pools or kind.kind != CILIUM_POOL)
+    kinds = (kind for kind in KINDS if cilium_pools or kind.kind != CILIUM_POOL)
+    return tuple(kind for kind in kinds if datapath or not kind.datapath)
 
 
 # Read one by one, when something of ours refers to them.

@@ -58,3 +58,14 @@ class Intercepted:
     fail_open: bool = False
     backends: tuple[KernelBackend, ...] = ()
     affinity_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A pod with addresses of its own; its object is gone, or has another name, once the addresses are another's."""
+
+    ref: ObjectRef
+    uid: str
+    node: str
+    service_account: str
+    addresses: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The core API group and discovery.k8s.io: namespaces, services, endpoint slices, secrets, config maps."""
+"""The core API group and discovery.k8s.io: namespaces, services, endpoint slices, pods, secrets, config maps."""
 
 from __future__ import annotations
 
@@ -79,6 +79,35 @@ class EndpointSlice(Model, frozen=True, kw_only=True):
     address_type: str
     endpoints: tuple[SliceEndpoint, ...] = ()
     ports: tuple[EndpointPort, ...] = ()
+
+
+class PodMeta(Model, frozen=True, kw_only=True):
+    """Neither labels nor annotations: there are many pods, and nothing reads these."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+
+
+class PodSpec(Model, frozen=True, kw_only=True):
+    node_name: str = ""
+    host_network: bool = False
+    service_account_name: str = ""
+
+
+class PodIP(Model, frozen=True, kw_only=True):
+    ip: str = ""
+
+
+class PodStatus(Model, frozen=True, kw_only=True):
+    phase: str = ""
+    pod_ips: tuple[PodIP, ...] = field(name="podIPs", default=())
+
+
+class Pod(Model, frozen=True, kw_only=True):
+    metadata: PodMeta
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
 
 
 class Secret(Model, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""gateway.networking.k8s.io: HTTPRoute, GRPCRoute and TLSRoute, with every field of v1 in both channels."""
+"""gateway.networking.k8s.io: routes of every kind, with every field of v1 in both channels."""
 
 from __future__ import annotations
 
@@ -222,3 +222,24 @@ class TLSRouteSpec(CommonRouteSpec, frozen=True, kw_only=True):
 class TLSRoute(Model, frozen=True, kw_only=True):
     metadata: ObjectMeta
     spec: TLSRouteSpec
+
+
+class TransportRule(Model, frozen=True, kw_only=True):
+    """Of TCPRoute and UDPRoute."""
+
+    backend_refs: tuple[BackendRef, ...]
+    name: str = ""
+
+
+class TransportRouteSpec(CommonRouteSpec, frozen=True, kw_only=True):
+    rules: tuple[TransportRule, ...]
+
+
+class TCPRoute(Model, frozen=True, kw_only=True):
+    metadata: ObjectMeta
+    spec: TransportRouteSpec
+
+
+class UDPRoute(Model, frozen=True, kw_only=True):
+    metadata: ObjectMeta
+    spec: TransportRouteSpec

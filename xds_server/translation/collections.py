@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from xds_server.graph import Collection, Fetch, Graph, Group, Index, Source
 from xds_server.model.backend import Certificate, Cluster, Endpoints
+from xds_server.model.interception import Workload
 from xds_server.model.listener import Frontend, Listener
 from xds_server.model.refs import ClusterRef, HostRef, ListenerRef, ObjectRef, PortRef, RouteRef, TableRef
 from xds_server.model.resource import Resource, ResourceKey
@@ -58,6 +59,8 @@ class Model(Protocol):
     def clusters(self) -> Collection[ClusterRef, Cluster]: ...
     @property
     def endpoints(self) -> Collection[ClusterRef, Endpoints]: ...
+    @property
+    def workloads(self) -> Collection[ObjectRef, Workload]: ...
     @property
     def certificates(self) -> Collection[ObjectRef, Certificate]: ...
 
@@ -111,7 +114,7 @@ def translate(graph: Graph, model: Model, settings: TranslationSettings) -> Tran
         listeners,
     )
     if settings.datapath:
-        parts += (_capture(graph), _exposed(graph, model, indexes, settings))
+        parts += (_capture(graph), _exposed(graph, model, indexes, settings), _workloads(graph, model))
     return Translated(graph.union("resources", *parts), tables.over_budget)
 
 
@@ -132,6 +135,14 @@ def _exposed(
         return _keyed(interception.service(found)) if found is not None else ()
 
     return graph.derive("intercepted/exposed", indexes.listeners_by_port, exposed)
+
+
+def _workloads(graph: Graph, model: Model) -> Collection[ResourceKey, Resource]:
+    return graph.derive(
+        "workloads_by_node",
+        model.workloads.index(lambda value: (value.node,)),
+        lambda _, node, found: _keyed(interception.workloads(node, found)),
+    )
 
 
 class Tables(NamedTuple):

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Final
 
-from xds_server.model.interception import Frontage, Intercepted, KernelBackend, ServiceRef
+from xds_server.model.interception import Frontage, Intercepted, KernelBackend, ServiceRef, Workload
 from xds_server.model.listener import Frontend
 from xds_server.model.refs import PortRef
-from xds_server.model.resource import INTERCEPTED, LISTENER, Resource, ResourceKey, resource
+from xds_server.model.resource import INTERCEPTED, LISTENER, WORKLOADS, Resource, ResourceKey, resource
 from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as datapath
 from xds_server.translation import envoy, names
 from xds_server.translation.listener import node_ports
@@ -44,6 +44,23 @@ def exposed(port: PortRef, frontend: Frontend, port_offset: int = 0) -> Intercep
     if not frontages:
         return None
     return Intercepted(ServiceRef(port.frontend, port.port, "TCP"), frontages, external=True, proxied=True)
+
+
+def workloads(node: str, found: Iterable[Workload]) -> Resource:
+    """The pods of a node."""
+    message = datapath.Workloads(
+        workloads=[
+            datapath.Workload(
+                namespace=each.ref.namespace,
+                name=each.ref.name,
+                uid=each.uid,
+                service_account=each.service_account,
+                addresses=map(_packed, each.addresses),
+            )
+            for each in sorted(found, key=lambda each: each.ref)
+        ]
+    )
+    return resource(WORKLOADS, node, envoy.serialised(message))
 
 
 def _frontages(port: PortRef, frontend: Frontend, number: int) -> Iterable[Frontage]:

@@ -44,6 +44,9 @@ CERTIFICATES: set[Right] = {
 REFERENCES: set[Right] = {(kind.group, kind.plural, "", verb) for kind in REFERENCED for verb in READ}
 
 
+EVERYTHING = {"cilium": {"addressPools": True}, "datapath": {"enabled": True}}
+
+
 def rights(role: Object) -> Iterator[Right]:
     for rule in role["rules"]:
         for group in rule["apiGroups"]:
@@ -70,7 +73,7 @@ def of_kinds() -> set[Right]:
 
 def test_the_controller_may_read_its_kinds_and_write_their_status_and_no_more() -> None:
     """The ClusterRole is what KINDS says, and the table above."""
-    found = given(objects(rendered({"cilium": {"addressPools": True}})), "ClusterRole", "tidegate-controller")
+    found = given(objects(rendered(EVERYTHING)), "ClusterRole", "tidegate-controller")
 
     assert of_kinds() | EVERYWHERE == found
 
@@ -78,12 +81,24 @@ def test_the_controller_may_read_its_kinds_and_write_their_status_and_no_more() 
 @pytest.mark.parametrize("reads", [False, True])
 def test_pools_of_cilium_are_read_by_who_may(reads: bool) -> None:
     """By default not: what the controller is told to list is what it has the right to."""
-    found = objects(rendered({"cilium": {"addressPools": True}} if reads else {}))
+    found = objects(rendered({**EVERYTHING, "cilium": {"addressPools": reads}}))
     role = given(found, "ClusterRole", "tidegate-controller")
     [container] = named(found, "Deployment", "tidegate-controller")["spec"]["template"]["spec"]["containers"]
 
     assert (set() if reads else {"cilium.io"}) == {group for group, *_ in (of_kinds() | EVERYWHERE) - role}
     assert reads == ("--cilium-pools" in container["args"])
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_pods_are_read_where_nodes_have_a_daemon(enabled: bool) -> None:
+    """By default not: there are many, and only daemons are told of them."""
+    found = objects(rendered({**EVERYTHING, "datapath": {"enabled": enabled}}))
+    role = given(found, "ClusterRole", "tidegate-controller")
+    [container] = named(found, "Deployment", "tidegate-controller")["spec"]["template"]["spec"]["containers"]
+    lacking = {plural.partition("/")[0] for _, plural, *_ in (of_kinds() | EVERYWHERE) - role}
+
+    assert (set() if enabled else {"pods", "tcproutes", "udproutes"}) == lacking
+    assert enabled == ("--datapath" in container["args"])
 
 
 def test_ports_of_the_nodes_are_given_away_by_a_flag() -> None:

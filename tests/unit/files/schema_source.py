@@ -35,10 +35,13 @@ CORE = {
     "Secret": "V1Secret",
     "ConfigMap": "V1ConfigMap",
     "Namespace": "V1Namespace",
+    "Pod": "V1Pod",
     "EndpointSlice": "V1EndpointSlice",
     "Ingress": "V1Ingress",
     "IngressClass": "V1IngressClass",
 }
+# Of what describes programs, only this is looked into.
+PARTS = {"V1PodSpec": {"hostNetwork", "nodeName", "serviceAccountName"}}
 # Kind -> versions with fields of their own: v1beta1 of all kinds and v1alpha3 of TLSRoute have those of v1.
 CRDS = {
     "gatewayclasses": ("v1",),
@@ -47,6 +50,8 @@ CRDS = {
     "grpcroutes": ("v1",),
     "referencegrants": ("v1",),
     "tlsroutes": ("v1", "v1alpha2"),
+    "tcproutes": ("v1", "v1alpha2"),
+    "udproutes": ("v1", "v1alpha2"),
     "gatewayparameters": ("v1alpha1",),
     "loadbalancerippools": ("v1alpha1",),
 }
@@ -77,7 +82,9 @@ def _model(name: str, found: Definitions) -> None:
     found[name] = {"type": "object", "properties": (properties := {})}
     for attribute, spelled in sorted(model.attribute_map.items(), key=lambda item: item[1]):
         properties[spelled] = (
-            {} if spelled in {"status", "managedFields"} else _typed(model.openapi_types[attribute], found)
+            {}
+            if spelled in {"status", "managedFields"} or spelled not in PARTS.get(name, {spelled})
+            else _typed(model.openapi_types[attribute], found)
         )
 
 
@@ -104,7 +111,7 @@ def others(folder: Path) -> Definitions:
             if version["name"] in versions:
                 name = kind if version["name"] == versions[0] else f"{kind}.{version['name']}"
                 schema = _reduced(version["schema"]["openAPIV3Schema"], name, found)
-                found[name] = found.pop(schema["$ref"].removeprefix("#")) if "$ref" in schema else schema
+                found[name] = found.pop(name) if schema == {"$ref": name} else schema
     return found
 
 

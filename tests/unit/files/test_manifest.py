@@ -404,7 +404,6 @@ def test_json_is_a_manifest_too() -> None:
     ("version", "kind"),
     [
         ("apps/v1", "Deployment"),
-        ("v1", "Pod"),
         ("v1", "ServiceAccount"),
         ("rbac.authorization.k8s.io/v1", "ClusterRole"),
         ("cilium.io/v2alpha1", "CiliumL2AnnouncementPolicy"),

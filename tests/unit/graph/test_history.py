@@ -20,7 +20,10 @@ from xds_server.pipeline import Pipeline
 from xds_server.translation.settings import TranslationSettings
 
 NAMESPACES = ("east", "west")
-SETTINGS = Settings(undeclared_classes=("tidegate",), pool=("127.64.0.0/28",), host_ports=(range(80, 81),))
+SETTINGS = Settings(
+    undeclared_classes=("tidegate",), pool=("127.64.0.0/28",), host_ports=(range(80, 81),), datapath=True
+)
+WHATEVER_THE_OBJECTS_SAY = "envoy_capture"
 
 CERTIFICATE = "tls: {certificateRefs: [{name: pair, namespace: east}]}"
 LISTENERS = (
@@ -107,6 +110,17 @@ SPECS: dict[str, st.SearchStrategy[str]] = {
             for ready in ("true", "false")
         ]
     ),
+    "Pod": some(
+        [
+            f"spec: {{nodeName: {node}{more}}}\nstatus: {{phase: {phase}, podIPs: [{{ip: {address}}}]}}"
+            for address, node, more, phase in (
+                ("10.0.0.1", "n1", "", "Running"),
+                ("10.0.0.2", "n2", "", "Running"),
+                ("10.0.0.1", "n1", "", "Succeeded"),
+                ("10.0.0.1", "n1", ", hostNetwork: true", "Running"),
+            )
+        ]
+    ),
     "Secret": some(
         [
             "\n".join(tls.secret("pair", crt=crt, key=tls.private(which=which)).strip().splitlines()[2:])
@@ -168,6 +182,7 @@ ALIVE: list[Step] = [
     put("Service", "b", "spec: {ports: [{port: 80}]}", "west"),
     put("ReferenceGrant", "a", "spec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: east}], to: [{group: '', kind: Service}]}", "west"),
     put("EndpointSlice", "a", "addressType: IPv4\nports: [{port: 8080}]\nendpoints: [{addresses: [10.0.0.1]}]", labels={"kubernetes.io/service-name": "a"}),
+    put("Pod", "a", "spec: {nodeName: n1}\nstatus: {phase: Running, podIPs: [{ip: 10.0.0.1}]}"),
     put("Secret", "pair", "\n".join(tls.secret("pair").strip().splitlines()[2:])),
 ]  # fmt: skip
 """A world in which every collection has something to lose."""
@@ -176,7 +191,7 @@ histories = st.lists(st.lists(step(), min_size=1, max_size=4), min_size=1, max_s
 
 
 def replayed(*commits: list[Step]) -> Pipeline:
-    pipeline = Pipeline.declare(SETTINGS, TranslationSettings())
+    pipeline = Pipeline.declare(SETTINGS, TranslationSettings(datapath=True))
     for commit in commits:
         pipeline.apply(commit)
         assert {} == dict(pipeline.graph.faults)
@@ -203,8 +218,10 @@ def test_nothing_leaks(history: list[list[Step]]) -> None:
     pipeline = replayed(*history)
     pipeline.apply([(ref, None) for ref in dict(one for commit in history for one in commit)])
     collections: list[Collection[Any, Any]] = pipeline.graph.collections
+    left = {collection.name for collection in collections if len(collection) or collection.leftovers()}
 
-    assert [] == [collection for collection in collections if len(collection) or collection.leftovers()]
+    assert {WHATEVER_THE_OBJECTS_SAY, pipeline.resources.name} == left
+    assert len(pipeline.resources) == sum(len(each) for each in collections if each.name == WHATEVER_THE_OBJECTS_SAY)
 
 
 @settings(max_examples=75)

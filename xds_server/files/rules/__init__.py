@@ -17,7 +17,7 @@ from xds_server.files.rules import tidegate as tidegate_rules
 from xds_server.files.rules.metadata import metadata
 from xds_server.files.rules.names import Findings
 from xds_server.objects import core, gateway, networking, routes, tidegate
-from xds_server.objects.meta import Model
+from xds_server.objects.meta import Model, ObjectMeta
 
 RULES: Final[dict[type[Model], Callable[[Any], Findings]]] = {
     core.Service: core_rules.service,
@@ -37,7 +37,8 @@ RULES: Final[dict[type[Model], Callable[[Any], Findings]]] = {
 
 def findings(obj: Model) -> list[Finding]:
     """All that is wrong with an object of well-formed fields."""
-    return [*metadata(obj.metadata), *RULES.get(type(obj), _nothing)(obj)]  # type: ignore[attr-defined]
+    meta = obj.metadata  # type: ignore[attr-defined]
+    return [*(metadata(meta) if isinstance(meta, ObjectMeta) else ()), *RULES.get(type(obj), _nothing)(obj)]
 
 
 def _nothing(_: Any) -> Findings:
