@@ -6,8 +6,8 @@ It must not know what the route's rules say.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 from xds_server.graph import Collection, Fetch
 from xds_server.ingestion.hostnames import UNIVERSAL, covers, intersection, valid
@@ -54,8 +54,7 @@ class Parent:
 Parents = Collection[ObjectRef, Parent]
 
 
-@dataclass(frozen=True, slots=True)
-class ParentOutcome:
+class ParentOutcome(NamedTuple):
     """What became of one entry of `parentRefs`: its listeners with the hostnames for each, or why there are none."""
 
     verdict: VerdictRef
@@ -89,7 +88,7 @@ def outcomes(
         section = ref.section_name or (str(ref.port) if ref.port else "")
         verdict = VerdictRef(route, position, str(parent.ref), section)
         written = ParentRef(ref.group, ref.kind, ref.namespace, ref.name, ref.section_name, ref.port)
-        yield replace(outcome(fetch, sources, parent, route, ref, hostnames, verdict), parent=written)
+        yield outcome(fetch, sources, parent, route, ref, hostnames, verdict)._replace(parent=written)
 
 
 def outcome(

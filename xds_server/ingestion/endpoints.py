@@ -122,8 +122,7 @@ def _is_allowed(version: int, number: int) -> bool:
     return all(number & mask != first for first, mask in _FORBIDDEN[version])
 
 
-# Most addresses are such, and a large cluster has many: `ipaddress` takes several times as long.
-# They have one form each.
+# Most addresses are such, in one form each, and a large cluster has many: `ipaddress` takes several times as long.
 _OCTET: Final = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4: Final = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}")
 _FORBIDDEN: Final = {

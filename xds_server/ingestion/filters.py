@@ -6,8 +6,8 @@ A filter that cannot be applied makes the rule refuse its requests; it is never 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
 from xds_server.ingestion import values
 from xds_server.ingestion.values import Refusal
@@ -41,18 +41,17 @@ FIELD_BY_TYPE: Final = {
 _REPEATABLE: Final = frozenset({"RequestMirror", "ExtensionRef"})
 
 
-_NONE: Final = Filters()
+NO_FILTERS: Final = Filters()
 
 
-@dataclass(frozen=True, slots=True)
-class FilterOutcome:
+class FilterOutcome(NamedTuple):
     """What a list of filters comes to.
 
     `unresolved` are references that lead nowhere: a mirror is then left out, as the specification asks,
     and any other filter makes its requests fail (`failed`).
     """
 
-    filters: Filters = _NONE
+    filters: Filters = NO_FILTERS
     redirect: Redirect | None = None
     unresolved: tuple[InvalidBackend, ...] = ()
     failed: bool = False
@@ -69,7 +68,7 @@ def filter_outcome(
     for position, entry in enumerate(filters):
         given = [name for name in FIELD_BY_TYPE.values() if getattr(entry, name) is not None]
         wanted = FIELD_BY_TYPE[entry.type]
-        where = f"{field}[{position}].{camel(wanted)}"
+        where = f"{field}[{position}].{_WRITTEN[wanted]}"
         if given != [wanted]:
             raise Refusal(f"{where}: a filter of type {entry.type} needs it, and nothing else")
         outcome = with_filter(where, outcome, entry, resolve, prefixed=prefixed)
@@ -80,6 +79,9 @@ def camel(snake: str) -> str:
     """The field's name as the author writes it."""
     head, *tail = snake.split("_")
     return head + "".join("URL" if word == "url" else word.title() for word in tail)
+
+
+_WRITTEN: Final = {name: camel(name) for name in FIELD_BY_TYPE.values()}
 
 
 def check_combination(field: str, filters: Sequence[HTTPRouteFilter]) -> None:
@@ -105,18 +107,18 @@ def with_filter(
         case HTTPRouteFilter(cors=HTTPCORSFilter() as found):
             return with_changes(outcome, cors=cors(where, found))
         case HTTPRouteFilter(request_redirect=HTTPRequestRedirectFilter() as found):
-            return replace(outcome, redirect=redirect(where, found, prefixed=prefixed))
+            return outcome._replace(redirect=redirect(where, found, prefixed=prefixed))
         case HTTPRouteFilter(request_mirror=HTTPRequestMirrorFilter() as found):
             return with_mirror(where, outcome, found, resolve)
         case HTTPRouteFilter(extension_ref=LocalObjectReference() as ref):
             # "If a reference to a custom filter type cannot be resolved, the filter MUST NOT be skipped."
             unknown = InvalidBackend("InvalidKind", f"no filter {ref.group}/{ref.kind} is known; remove it", where)
-            return replace(outcome, failed=True, unresolved=(*outcome.unresolved, unknown))
+            return outcome._replace(failed=True, unresolved=(*outcome.unresolved, unknown))
     raise Refusal(f"{where}: external authorization is not implemented, so requests are refused")
 
 
 def with_changes(outcome: FilterOutcome, **changes: Any) -> FilterOutcome:
-    return replace(outcome, filters=replace(outcome.filters, **changes))
+    return outcome._replace(filters=replace(outcome.filters, **changes))
 
 
 def header_modifier(where: str, found: HTTPHeaderFilter) -> HeaderModifier:
@@ -127,8 +129,8 @@ def header_modifier(where: str, found: HTTPHeaderFilter) -> HeaderModifier:
         tuple(dict.fromkeys(values.changeable_header_name(f"{where}.remove", name) for name in found.remove)),
     )
     names = [*dict(modifier.set), *dict(modifier.add), *modifier.remove]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
+    if len(names) > len(set(names)):
+        repeated = sorted({name for name in names if names.count(name) > 1})
         raise Refusal(f"{where}: more than one action for header {', '.join(repeated[:8])}", "IncompatibleFilters")
     return modifier
 
@@ -180,7 +182,7 @@ def with_mirror(where: str, outcome: FilterOutcome, found: HTTPRequestMirrorFilt
             raise Refusal(f"{where}.fraction: {fraction[0]}/{fraction[1]} is more than all")
     cluster = resolve(found.backend_ref)
     if isinstance(cluster, InvalidBackend):
-        return replace(outcome, unresolved=(*outcome.unresolved, replace(cluster, field=f"{where}.backendRef")))
+        return outcome._replace(unresolved=(*outcome.unresolved, replace(cluster, field=f"{where}.backendRef")))
     return with_changes(outcome, mirrors=(*outcome.filters.mirrors, Mirror(cluster, fraction)))
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
 from xds_server.ingestion import values
 from xds_server.ingestion.filters import Resolve
-from xds_server.ingestion.http_route import ANY_PATH, affinity, checked_matches, header_matches, with_action
+from xds_server.ingestion.http_route import ANY_PATH, RuleAction, affinity, checked_matches, header_matches, rule_action
 from xds_server.ingestion.precedence import ANY_SERVICE
 from xds_server.ingestion.route_result import ERROR, Findings
 from xds_server.ingestion.values import Refusal
@@ -44,25 +43,24 @@ def rule_routes(
 ) -> Iterator[Route]:
     field = f"rules[{position}]"
     matches = list(checked_matches(field, position, rule.matches or (GRPCRouteMatch(),), route_match, findings))
-    template = Route(
-        RouteRef(ref, position, 0),
-        metadata.creation_timestamp,
-        RouteMatch(ANY_PATH, grpc=True),
-        ERROR,
-        written_hostnames=hostnames or ("*",),
-        rule_name=rule.name,
-    )
+    session, act = None, RuleAction()
     try:
         check_filters(field, rule)
-        session = affinity(f"{field}.sessionPersistence", template.ref, rule.session_persistence)
-        template = replace(template, affinity=session)
-        template = with_action(field, template, rule.filters, rule.backend_refs, resolve, findings, prefixed=False)
+        session = affinity(f"{field}.sessionPersistence", RouteRef(ref, position, 0), rule.session_persistence)
+        act = rule_action(field, rule.filters, rule.backend_refs, resolve, findings, prefixed=False)
     except Refusal as refusal:
         findings.refuse(position, refusal)
-    if position in findings.refused:
-        template = replace(template, action=ERROR)
     for number, match in matches:
-        yield replace(template, ref=RouteRef(ref, position, number), match=match)
+        yield Route(
+            RouteRef(ref, position, number),
+            metadata.creation_timestamp,
+            match,
+            ERROR if position in findings.refused else act.action,
+            act.filters,
+            hostnames or ("*",),
+            rule.name,
+            affinity=session,
+        )
 
 
 def over_http2(resolve: Resolve) -> Resolve:

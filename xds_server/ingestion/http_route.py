@@ -6,12 +6,11 @@ It must not know the listeners: the routes are the same for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from hashlib import blake2b
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from xds_server.ingestion import values
-from xds_server.ingestion.filters import FilterOutcome, Resolve, filter_outcome
+from xds_server.ingestion.filters import NO_FILTERS, FilterOutcome, Resolve, filter_outcome
 from xds_server.ingestion.route_result import ERROR, Findings
 from xds_server.ingestion.values import Refusal
 from xds_server.model.backend import InvalidBackend
@@ -19,6 +18,7 @@ from xds_server.model.refs import ObjectRef, RouteRef
 from xds_server.model.route import (
     CookieAffinity,
     DirectResponse,
+    Filters,
     Forward,
     PathMatch,
     Redirect,
@@ -69,27 +69,26 @@ def rule_routes(
     field = f"rules[{position}]"
     matches = list(checked_matches(field, position, rule.matches or (HTTPRouteMatch(),), route_match, findings))
     prefixed = all(match.path.kind == "Prefix" for _, match in matches)
-    number, match = matches[0] if matches else (0, RouteMatch(ANY_PATH))
-    template = Route(
-        RouteRef(ref, position, number),
-        metadata.creation_timestamp,
-        match,
-        ERROR,
-        written_hostnames=hostnames or ("*",),
-        rule_name=rule.name,
-    )
+    policies, act = RulePolicies(), RuleAction()
     try:
-        template = with_policies(field, template, rule, findings)
-        template = with_action(field, template, rule.filters, rule.backend_refs, resolve, findings, prefixed=prefixed)
+        policies = rule_policies(field, RouteRef(ref, position, 0), rule, findings)
+        act = rule_action(field, rule.filters, rule.backend_refs, resolve, findings, prefixed=prefixed)
     except Refusal as refusal:
         findings.refuse(position, refusal)
-    if position in findings.refused:
-        template = replace(template, action=ERROR)
     for number, match in matches:
-        if match is template.match:
-            yield template
-        else:
-            yield replace(template, ref=RouteRef(ref, position, number), match=match)
+        yield Route(
+            RouteRef(ref, position, number),
+            metadata.creation_timestamp,
+            match,
+            ERROR if position in findings.refused else act.action,
+            act.filters,
+            hostnames or ("*",),
+            rule.name,
+            request_timeout_ms=policies.request_timeout_ms,
+            backend_timeout_ms=policies.backend_timeout_ms,
+            retry=policies.retry,
+            affinity=policies.affinity,
+        )
 
 
 def checked_matches(
@@ -153,17 +152,23 @@ def value_match(field: str, name: str, match: HTTPHeaderMatch | HTTPQueryParamMa
 # --- actions ----------------------------------------------------------------------------------------------------------
 
 
-def with_action(
+class RuleAction(NamedTuple):
+    """What a rule does with its requests."""
+
+    action: Forward | Redirect | DirectResponse = ERROR
+    filters: Filters = NO_FILTERS
+
+
+def rule_action(
     field: str,
-    route: Route,
     filters: Sequence[HTTPRouteFilter],
     backend_refs: Sequence[BackendRef],
     resolve: Resolve,
     findings: Findings,
     *,
     prefixed: bool,
-) -> Route:
-    """The route with its filters and where its requests go; backends are resolved whatever else is refused."""
+) -> RuleAction:
+    """The filters of a rule and where its requests go; backends are resolved whatever else is refused."""
     backends = [
         weighted_backend(f"{field}.backendRefs[{number}]", ref, resolve, findings, prefixed=prefixed)
         for number, ref in enumerate(backend_refs)
@@ -176,7 +181,7 @@ def with_action(
     action: Forward | Redirect | DirectResponse = outcome.redirect or Forward(tuple(b for b in backends if b.weight))
     if outcome.failed:
         action = ERROR
-    return replace(route, action=action, filters=outcome.filters)
+    return RuleAction(action, outcome.filters)
 
 
 def weighted_backend(
@@ -201,16 +206,20 @@ def weighted_backend(
 # --- timeouts, retries, sessions --------------------------------------------------------------------------------------
 
 
-def with_policies(field: str, route: Route, rule: HTTPRouteRule, findings: Findings) -> Route:
-    if rule.timeouts is None and rule.retry is None and rule.session_persistence is None:
-        return route
-    request, backend = timeouts(f"{field}.timeouts", rule.timeouts)
-    return replace(
-        route,
-        request_timeout_ms=request,
-        backend_timeout_ms=backend,
-        retry=retry(f"{field}.retry", rule.retry, findings),
-        affinity=affinity(f"{field}.sessionPersistence", route.ref, rule.session_persistence),
+class RulePolicies(NamedTuple):
+    """What a rule asks for beside its matches and its action."""
+
+    request_timeout_ms: int | None = None
+    backend_timeout_ms: int | None = None
+    retry: Retry | None = None
+    affinity: CookieAffinity | None = None
+
+
+def rule_policies(field: str, ref: RouteRef, rule: HTTPRouteRule, findings: Findings) -> RulePolicies:
+    return RulePolicies(
+        *timeouts(f"{field}.timeouts", rule.timeouts),
+        retry(f"{field}.retry", rule.retry, findings),
+        affinity(f"{field}.sessionPersistence", ref, rule.session_persistence),
     )
 
 

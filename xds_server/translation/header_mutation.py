@@ -15,10 +15,10 @@ _ADD: Final = envoy.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
 def header_mutation(request: HeaderModifier, response: HeaderModifier) -> dict[str, Any]:
     """Keyword arguments of a `Route` or a `ClusterWeight`; the Host header is not among them (see `host`)."""
     return {
-        "request_headers_to_add": _values(request, "request"),
-        "request_headers_to_remove": _removed(request, "request"),
-        "response_headers_to_add": _values(response, "response"),
-        "response_headers_to_remove": _removed(response, "response"),
+        f"{side}_headers_to_{what}": changes
+        for side, modifier in (("request", request), ("response", response))
+        for what, changes in (("add", _values(modifier, side)), ("remove", _removed(modifier, side)))
+        if changes
     }
 
 

@@ -7,6 +7,7 @@ unrelated edit could move, except the rule and match of a route, which only `exp
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, cast, get_args
 from urllib.parse import unquote
 
@@ -44,6 +45,7 @@ def listener(ref: PortRef, address: str) -> str:
     return f"{port(ref)}/{_escaped(address)}"
 
 
+@lru_cache(maxsize=1024)  # each virtual host asks for the name of its table
 def route_configuration(table: TableRef, *, vhds: bool = False) -> str:
     """A plaintext table is named as its port; an HTTPS table adds its hostname; one served by VHDS says so."""
     hostname = (_hostname(table.hostname),) if table.hostname else ()

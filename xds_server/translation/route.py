@@ -41,6 +41,7 @@ _VARY: Final = envoy.HeaderValueOption(
     append_action=envoy.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD,
 )
 
+_ROUTES: Final = 3  # of a VirtualHost
 _NO_CONTENT: Final = 204
 _LONGEST_BODY: Final = 4096  # Envoy refuses a route configuration with a longer one
 
@@ -71,7 +72,7 @@ def encoded_route(route: Route, place: Place | None = None, *, one_label_of: str
 
 
 def encoded(routes: Sequence[envoy.Route]) -> bytes:
-    return envoy.serialised(envoy.VirtualHost(routes=routes))
+    return b"".join(envoy.framed(_ROUTES, envoy.serialised(route)) for route in routes)
 
 
 def is_placed(route: Route) -> bool:

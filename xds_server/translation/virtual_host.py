@@ -15,7 +15,7 @@ from xds_server.translation.redirect import Place, host_has_port, redirects
 from xds_server.translation.route import EncodedRoute, direct_response, encoded, encoded_route, is_placed, refused
 from xds_server.translation.route_match import every_request, one_label_host
 
-_NAME: Final = 1  # of a VirtualHost
+_NAME, _DOMAINS = 1, 2  # of a VirtualHost
 _VIRTUAL_HOSTS: Final = 2  # of a RouteConfiguration
 MISDIRECTED: Final = DirectResponse(421)
 
@@ -47,7 +47,7 @@ def _encoded(ref: HostRef, body: bytes, clusters: Iterable[ClusterRef] = ()) -> 
 def encoded_host(host: VirtualHost, routes: Sequence[EncodedRoute], port_offset: int = 0) -> EncodedHost:
     """`routes` in the order of `host.routes`; where HTTPS is forced, all of them give way to one redirect."""
     place = Place(host.ref.table, host.ref.hostname, port_offset)
-    parts = [envoy.serialised(envoy.VirtualHost(domains=[host.ref.hostname]))]
+    parts = [envoy.framed(_DOMAINS, host.ref.hostname.encode())]
     if host.force_https:
         parts.append(encoded(_force_https(place, one_label_of(host))))
         return _encoded(host.ref, b"".join(parts))
