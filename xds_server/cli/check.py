@@ -49,7 +49,7 @@ def _show(
             defined = place(ObjectRef(*row[:3])) if row[:3] in failing else None
             at = f" ({defined[0]}:{defined[1]})" if defined else ""
             console.print(f"[bold]{escape(subject)}[/]{escape(at)}")
-        console.print(f"  {'[red]✗[/]' if row.fails else '[green]✓[/]'} {escape(_line(row))}")
+        console.print(f"  {_mark(row)} {escape(_line(row))}")
     for warning in content["warnings"]:
         about = "/".join(warning[part] for part in ("kind", "namespace", "name") if warning.get(part))
         where = " ".join(part for part in (about, warning.get("field", "")) if part)
@@ -65,6 +65,12 @@ def _show(
         f"{len(rows)} conditions, {sum(row.fails for row in rows)} of them failing; "
         f"{len(content['problems'])} problems; {len(content['warnings'])} warnings"
     )
+
+
+def _mark(row: ConditionRow) -> str:
+    if row.fails:
+        return "[red]✗[/]"
+    return "[yellow]![/]" if row.doubtful else "[green]✓[/]"
 
 
 def _line(row: ConditionRow) -> str:

@@ -56,6 +56,8 @@ CORE: Final[dict[str, Definition]] = {
     "V1IngressSpec.ingressClassName": _SUBDOMAIN,
     "V1IngressClassParametersReference": {"required": ["kind", "name"]},
 }
+# Fields that had another name in versions of before, by which people still know them.
+RENAMED: Final = {"LoadBalancerIPPool.spec": {"cidrs": "blocks"}}
 MOST: Final = 20  # findings of one object that anybody reads
 _DURATION: Final = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"  # of Gateway API
 _UNREAD: Final = frozenset({"status"})
@@ -149,7 +151,7 @@ class _Compiler:
             for field, of in definition["properties"].items()
         }
         required = tuple(definition.get("required", ()))
-        known = sorted(fields)
+        known, renamed = sorted(fields), RENAMED.get(name, {})
 
         def check(value: Any, found: list[Finding]) -> None:
             if type(value) is not dict:
@@ -159,7 +161,8 @@ class _Compiler:
             for field, item in value.items():
                 of = fields.get(field)
                 if of is None:
-                    hint = near(str(field), known) if len(found) < MOST else ""
+                    now = renamed.get(field)
+                    hint = f'it is called "{now}" now' if now else near(str(field), known) if len(found) < MOST else ""
                     found.append(Finding((str(field),), "unknown field", hint))
                 elif item is None:
                     unset = [*(unset or ()), field]

@@ -1,4 +1,4 @@
-"""Objects that are left to somebody else, or to nobody: a class that nobody has is a typo.
+"""Objects that are left to somebody else, or to nobody: a class that nobody has, or parameters that nobody names.
 
 Of a class that another controller has is told only with manifests alone: in a cluster others are the rule.
 """
@@ -14,8 +14,9 @@ from xds_server.ingestion import gateway, ingress_class
 from xds_server.ingestion.sources import Settings, Sources
 from xds_server.model.refs import ObjectRef
 from xds_server.model.verdict import Warning as Remark
-from xds_server.objects.gateway import Gateway
+from xds_server.objects.gateway import Gateway, GatewayClass
 from xds_server.objects.networking import Ingress
+from xds_server.objects.tidegate import GatewayParameters
 
 Remarks = Collection[tuple[ObjectRef, str], Remark]
 
@@ -38,7 +39,7 @@ def _ingress_classes(sources: Sources) -> _Classes:
 
 
 def declare_unowned(graph: Graph, sources: Sources, settings: Settings) -> Remarks:
-    """At most one remark for each Gateway and Ingress whose class is not ours."""
+    """At most one remark for each Gateway and Ingress whose class is not ours, and for unused GatewayParameters."""
     defaults = ingress_class.default_classes(sources)
     gateway_classes, ingress_classes = _gateway_classes(sources), _ingress_classes(sources)
     alone = bool(settings.undeclared_classes)
@@ -60,11 +61,33 @@ def declare_unowned(graph: Graph, sources: Sources, settings: Settings) -> Remar
         elif alone or not annotated:  # what the older annotation names needs no object in a cluster
             yield from _left(settings, ref, field, annotated or named or "", ingress_classes, fetch)
 
+    by_class = sources.gateway_classes.index(_parameters_of_class)
+    by_gateway = sources.gateways.index(_parameters_of_gateway)
+
+    def of_parameters(
+        fetch: Fetch, ref: ObjectRef, _: GatewayParameters
+    ) -> Iterator[tuple[tuple[ObjectRef, str], Remark]]:
+        if not fetch.by(by_class, ref) and not fetch.by(by_gateway, ref):
+            text = "no GatewayClass and no Gateway names it, so it changes nothing: "
+            way_out = "name it in spec.parametersRef of a class, or in spec.infrastructure.parametersRef of a Gateway"
+            yield _remark(ref, "", text + way_out)
+
     return graph.union(
         "unowned",
+        graph.derive("unused_parameters", sources.parameters, of_parameters),
         graph.derive("unowned_gateways", sources.gateways, of_gateway),
         graph.derive("unowned_ingresses", sources.ingresses, of_ingress),
     )
+
+
+def _parameters_of_class(found: GatewayClass) -> tuple[ObjectRef, ...]:
+    ref = found.spec.parameters_ref
+    return (ObjectRef(ref.kind, ref.namespace, ref.name),) if ref else ()
+
+
+def _parameters_of_gateway(found: Gateway) -> tuple[ObjectRef, ...]:
+    ref = found.spec.infrastructure.parameters_ref if found.spec.infrastructure else None
+    return (ObjectRef(ref.kind, found.metadata.namespace, ref.name),) if ref else ()
 
 
 def _left(

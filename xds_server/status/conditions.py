@@ -33,6 +33,11 @@ class ConditionRow(NamedTuple):
             return False
         return (self.status == "True") if name in _BAD_WHEN_TRUE else (self.status != "True")
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether it holds of the object, and not of all its parts: their own conditions say which fail."""
+        return not self.fails and self.reason == "ListenersNotValid"
+
 
 def rows(statuses: Iterable[DesiredStatus]) -> Iterator[ConditionRow]:
     """All conditions, in the order of kind, namespace and name."""

@@ -15,6 +15,9 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- define "tidegate.image" -}}
 {{- $root := index . 0 -}}
 {{- $image := index . 1 -}}
+{{- if contains "://" $root.Values.images.registry }}
+{{- fail (printf "images.registry: %s has a scheme, which names of images have not; give host and path alone, such as registry.example/team" $root.Values.images.registry) }}
+{{- end }}
 {{- with $root.Values.images.registry }}{{ . | trimSuffix "/" }}/{{ end -}}
 {{ $image.repository }}
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ end }}

@@ -208,6 +208,7 @@ def test_the_job_is_named_after_what_it_runs() -> None:
         ({"networkPolicy": {"apiServerPorts": [0]}}, "at '/networkPolicy/apiServerPorts/0': minimum: got 0, want 1"),
         ({"proxy": {"tolerations": [{"op": "Exists"}]}}, "additional properties 'op' not allowed"),
         ({"gatewayClass": {"parametersRef": {"name": "a"}}}, "gatewayClass.parametersRef.namespace: name the"),
+        ({"images": {"registry": "https://a.example"}}, "images.registry: https://a.example has a scheme"),
         ({"proxy": {"drainSeconds": 60}}, "give more than proxy.drainSeconds"),
     ],
 )  # fmt: skip

@@ -266,6 +266,7 @@ REFUSED = {
         "spec.from",
         "needs 1 or more items",
     ),
+    "the older name of blocks": (POOL.replace("blocks:", "cidrs:  # here") + "  - cidr: 192.0.2.0/24", "spec.cidrs", 'it is called "blocks" now'),
     "a block of nothing": (POOL + "  - {}  # here", "spec.blocks[0]", "needs either cidr, or start"),
     "a block twice": (POOL + "  - {cidr: 192.0.2.0/24, start: 192.0.2.1}  # here", "spec.blocks[0]", "set one of them"),
     "a network without a prefix": (POOL + "  - cidr: 192.0.2.0  # here", "spec.blocks[0].cidr", "write it as 192.0.2.0/24"),

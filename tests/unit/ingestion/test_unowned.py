@@ -108,3 +108,25 @@ def test_in_a_cluster_a_class_that_nobody_has_is_said_too() -> None:
         "spec.gatewayClassName": "there is no GatewayClass 'tidegat', so nothing is served; did you mean tidegate?"
     } == remarks(world)
     assert ["Gateway"] == unresolved(world)
+
+
+PARAMETERS = """
+apiVersion: tidegate.dev/v1alpha1
+kind: GatewayParameters
+metadata: {name: edge, namespace: %s}
+spec: {exposure: {type: HostPort}}
+"""
+
+
+def test_parameters_that_nobody_names_are_said() -> None:
+    """Those of a class or of a Gateway of their namespace are used; one of the same name elsewhere is not."""
+    named = "{group: tidegate.dev, kind: GatewayParameters, name: edge"
+    gateway_class = (GATEWAY_CLASS % ("tidegate", OURS)).replace(
+        OURS, f"{OURS}, parametersRef: {named}, namespace: infra}}"
+    )
+    gateway = GATEWAY.replace("tidegat\n", f"tidegate\n  infrastructure: {{parametersRef: {named}}}}}\n")
+    world = World(gateway_class, gateway, *(PARAMETERS % namespace for namespace in ("infra", "default", "other")))
+
+    assert ["other"] == [remark.object.namespace for remark in world.ingested.warnings.values()]
+    assert {""} == set(remarks(world))
+    assert [] == unresolved(world)
