@@ -171,15 +171,7 @@ def wanted_envoy(config: Config) -> Wanted:
     for path, text in (certificate_sources(tls) if tls else {}).items():
         path.parent.mkdir(mode=0o700, exist_ok=True)
         private_file(path, text)
-    # Half of the time clients are told to leave, and in the other half they may finish.
-    arguments = (
-        "--log-level",
-        "warning",
-        "--concurrency",
-        str(workers),
-        "--drain-time-s",
-        str(max(1, round(drain_s / 2))),
-    )
+    arguments = ("--log-level", "warning", "--concurrency", str(workers))
     return Wanted(binary, bootstrap(options), arguments, directory, config.envoy_cgroup, drain_s)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -16,16 +17,17 @@ from datapath.kernel import routing
 from datapath.kernel.programs import Pins, detach, detach_clsact
 
 
-async def cleanup(config: Config) -> list[str]:
+def cleanup(config: Config) -> list[str]:
     """What was removed. The caller has the lock."""
     pins = Pins(config.bpffs)
     removed = [f"program {pin.name}" for pin in _detached(config.pins)]
-    removed += [f"filter at link {ifindex}" for ifindex in clsact_links()]
-    for ifindex in clsact_links():
+    filtered = clsact_links()
+    for ifindex in filtered:
         detach_clsact(ifindex)
+    removed += [f"filters of link {ifindex}" for ifindex in filtered]
     directory = config.state / "envoy"
     wanted = Wanted(Path(), "", (), directory, config.envoy_cgroup, drain_s=0)
-    removed += [f"Envoy, process {pid}" for pid in await end_all(wanted, config.instances)]
+    removed += [f"Envoy, process {pid}" for pid in asyncio.run(end_all(wanted, config.instances))]
     routing.remove()
     removed += [f"map {pin.name}" for pin in sorted(pins.maps.glob("*"))]
     _remove_pins(config.pins)

@@ -130,7 +130,7 @@ def _cleanup(config: Config, flags: argparse.Namespace) -> int:
         _stop_daemon(config)
     try:
         with owned(config.pins, config.lock):
-            removed = asyncio.run(cleanup(config))
+            removed = cleanup(config)
     except Taken as error:
         print(f"tidegate node: {error}: end it, or give --force", file=sys.stderr)
         return 1

@@ -21,8 +21,8 @@ from datapath.instances import (
     Instance,
     Wanted,
     ended,
+    last_words,
     listeners,
-    log_of,
     remember,
     remembered,
     retire,
@@ -30,7 +30,7 @@ from datapath.instances import (
     stop,
 )
 from xds_server.proxy import admin
-from xds_server.proxy.process import delay_s, failures_after, last_words
+from xds_server.proxy.process import delay_s, failures_after
 
 CAPTURE: Final = "capture/"
 """What the names of the listeners begin with that are bound to a port."""
@@ -148,7 +148,9 @@ class Envoy:
             current=ended(state.current), successor=ended(state.successor), complete=self._complete(state.successor)
         )
         if what == "successor":
-            state.fault = f"a new Envoy ended before it served: {last_words(log_of(self._wanted.directory))}"
+            state.fault = (
+                f"a new Envoy ended before it served: {last_words(self._wanted.directory, state.successor.pid)}"
+            )
             log.warning("envoy not replaced", pid=state.successor.pid, fault=state.fault)
             state.successor, state.lacks = None, frozenset()
             self._remember()
@@ -201,7 +203,7 @@ class Envoy:
     async def _crashed(self, instance: Instance) -> None:
         state = self.state
         state.current, state.ready = None, False
-        state.fault = f"Envoy ended: {last_words(log_of(self._wanted.directory))}"
+        state.fault = f"Envoy ended: {last_words(self._wanted.directory, instance.pid)}"
         log.warning("envoy ended", pid=instance.pid, last_words=state.fault)
         self._remember()
         self.on_change()

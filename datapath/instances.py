@@ -24,6 +24,12 @@ from datapath import launcher
 from xds_server.proxy import admin
 from xds_server.proxy.process import opened_log, private_file
 
+_STOPPING_S: Final = 1.0
+"""Until all threads of an Envoy have closed their listeners, after the time to leave is over."""
+
+_LOOK_S: Final = 0.1
+_TAIL: Final = 1 << 16
+_LONGEST_WORDS: Final = 400
 _MIGRATES: Final = Path("/proc/sys/net/ipv4/tcp_migrate_req")
 
 
@@ -50,7 +56,13 @@ class Wanted:
     """For its files; closed to others."""
     cgroup: Path
     drain_s: float
+    """How long connections of an old one may take to end."""
     stop_s: float = 5.0
+
+    @property
+    def leaving_s(self) -> int:
+        """For half of that time clients are told to leave, and are served; then it takes none, and they may finish."""
+        return max(1, round(self.drain_s / 2))
 
     def made_of(self) -> str:
         found = self.binary.stat()
@@ -84,6 +96,8 @@ def start(wanted: Wanted, number: int) -> Instance:
         str(config),
         # Two of any version run beside each other, and a killed one leaves no shared memory behind.
         "--disable-hot-restart",
+        "--drain-time-s",
+        str(wanted.leaving_s),
         *wanted.arguments,
     ]
     with opened_log(log_of(wanted.directory)) as log:
@@ -104,6 +118,18 @@ def start(wanted: Wanted, number: int) -> Instance:
 
 def log_of(directory: Path) -> Path:
     return directory / "envoy.log"
+
+
+def last_words(directory: Path, pid: int) -> str:
+    """The last line of a process in the log, short and printable; its name in it is its thread's, which is its id."""
+    try:
+        with log_of(directory).open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return "its log is gone"
+    line = next((line for line in reversed(lines) if f"[{pid}]" in line), "it said nothing")
+    return "".join(c if c.isprintable() else " " for c in line)[:_LONGEST_WORDS]
 
 
 def start_of(pid: int) -> int | None:
@@ -159,8 +185,12 @@ async def retire(instance: Instance, wanted: Wanted) -> None:
     """Let its clients leave for the one that has taken over, then end it."""
     socket = wanted.admin(instance.number)
     with suppress(OSError, TimeoutError), migrating():
-        async with asyncio.timeout(wanted.drain_s):
-            await admin.drained(socket)
+        async with asyncio.timeout(wanted.leaving_s + _STOPPING_S + wanted.drain_s / 2):
+            await admin.ask(socket, "/drain_listeners?graceful", method="POST")
+            # Nobody may be connected at a moment, and somebody in the next, for as long as it listens.
+            await asyncio.sleep(wanted.leaving_s + _STOPPING_S)
+            while await admin.connected(socket):
+                await asyncio.sleep(_LOOK_S)
     await stop(instance, wanted)
 
 

@@ -43,6 +43,7 @@ _PRIORITY: Final = 1
 _HANDLE: Final = 1
 _ETH_P_ALL: Final = 3
 _SK_LOOKUP: Final = 36
+_CGROUP_LINK: Final = 3
 
 CGROUP_HOOKS: Final[Mapping[str, int]] = {
     "sockops": 3,
@@ -272,7 +273,8 @@ def running(pin: Path, pins: Pins) -> Program | None:
     finally:
         os.close(link)
     name = pin.name.partition("@")[0]
-    if not attached.first and not attached.second:
+    # In a cgroup's link the two are its number; in others the second is the hook.
+    if not attached.first and not (attached.type == _CGROUP_LINK and attached.second):
         return None
     try:
         fd = _open(pins.programs / name)
