@@ -5,11 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from datapath.kernel.libbpf import call, library, pointer
+from datapath.kernel.libbpf import BpfError, call, library, pointer
 
 _STRUCT: Final = 4
 _ENUM: Final = 6
@@ -34,8 +34,11 @@ class Field(NamedTuple):
 
 
 class Types:
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
+    """Of several objects: a type is taken from the first that has it."""
+
+    def __init__(self, handles: dict[str, int]) -> None:
+        self._handles = handles
+        self._handle = next(iter(handles.values()))
 
     def size(self, struct: str) -> int:
         return int(self._head(struct, _STRUCT)[1].size)
@@ -50,7 +53,13 @@ class Types:
         return {self._text(each.name): each.value for each in members}
 
     def _head(self, name: str, kind: int) -> tuple[int, _Type]:
-        number = call("btf__find_by_name_kind", name, self._handle, name.encode(), kind)
+        for handle in self._handles.values():
+            self._handle = handle
+            with suppress(BpfError):
+                number = call("btf__find_by_name_kind", name, handle, name.encode(), kind)
+                break
+        else:
+            raise KeyError(f"none of {', '.join(self._handles)} has {name}")
         address = pointer("btf__type_by_id", name, self._handle, number)
         return address, _Type.from_address(address)
 
@@ -68,9 +77,10 @@ class Types:
 
 
 @contextmanager
-def types(file: Path) -> Iterator[Types]:
-    handle = pointer("btf__parse", str(file), os.fsencode(file), None)
-    try:
-        yield Types(handle)
-    finally:
-        library().btf__free(handle)
+def types(*files: Path) -> Iterator[Types]:
+    with ExitStack() as stack:
+        handles = {}
+        for file in files:
+            handles[file.name] = pointer("btf__parse", str(file), os.fsencode(file), None)
+            stack.callback(library().btf__free, handles[file.name])
+        yield Types(handles)

@@ -18,7 +18,7 @@ from datapath.kernel.maps import Map, opened
 from datapath.kernel.programs import Pins, Program, load
 
 BUILD: Final = Path(__file__).resolve().parents[2] / "datapath/bpf/build"
-OBJECTS: Final = ("traffic", "steer", "listen")
+OBJECTS: Final = ("traffic", "steer", "listen", "sockets")
 
 TC_ACT_UNSPEC: Final = -1
 TC_ACT_SHOT: Final = 2

@@ -14,12 +14,12 @@ from datapath.kernel import layout
 from datapath.kernel.layout import KINDS, STRUCTS, Direction, MapSpec, Reason, ServiceFlag
 from datapath.kernel.libbpf import map_info
 from tests.bpf.btf import Field, Types, types
-from tests.bpf.stand import Stand
+from tests.bpf.stand import OBJECTS, Stand
 
 
 @pytest.fixture(scope="module")
 def compiled(build: Path) -> Iterator[Types]:
-    with types(build / "traffic.bpf.o") as found:
+    with types(*(build / f"{name}.bpf.o" for name in OBJECTS)) as found:
         yield found
 
 
@@ -33,13 +33,13 @@ def declared(struct: str) -> list[Field]:
 
 
 def spread(compiled: Types, fields: list[Field]) -> Iterator[Field]:
-    """An event's flow is a structure of its own in C."""
+    """A structure within one is spread out in Python."""
     for field in fields:
-        if field.name != "flow":
+        if field.name not in {"flow", "backend"}:
             yield field
             continue
-        for inner in compiled.fields("flow"):
-            name = "flow_pad" if inner.name == "pad" else inner.name
+        for inner in compiled.fields(field.name):
+            name = f"{field.name}_pad" if inner.name == "pad" else inner.name
             yield Field(name, field.offset + inner.offset, inner.size)
 
 
