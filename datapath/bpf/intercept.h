@@ -192,6 +192,7 @@ enum reason {
 	RETURNED,	/* an answer to that */
 	BALANCED_ERROR, /* ICMP about a packet to or from a backend */
 	DROP_NO_SOURCE, /* neither a port nor an address of the node to masquerade with */
+	DROP_TAKEN,	/* a pod's connection that Envoy has in its name */
 	REASONS,
 };
 

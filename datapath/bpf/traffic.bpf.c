@@ -21,6 +21,8 @@
 
 #define VLAN_ID 0x0fff
 #define NO_ETHERNET 0
+#define LOOPBACK 1 /* its ifindex, in every network namespace */
+#define PACKET_HOST 0
 
 static __always_inline struct verdict pass(enum reason reason)
 {
@@ -110,6 +112,17 @@ static __always_inline struct verdict without_ports(struct __sk_buff *skb, const
 	return pass(PASS_NO_PORTS);
 }
 
+/* A pod may not open a connection that Envoy has in its name, by chance or not: its backend could not tell them apart. */
+static __always_inline struct verdict unserved(struct __sk_buff *skb, const struct packet *packet,
+					       enum direction direction)
+{
+	struct flow reply = reversed(&packet->flow);
+
+	if (direction == FROM_WORKLOAD && packet->opens && is_for_proxy(skb, &reply, packet->ipv6))
+		return drop(DROP_TAKEN);
+	return pass(PASS_NO_SERVICE);
+}
+
 /* Of who is on this node, or outside of it. */
 static __always_inline struct verdict arriving(struct __sk_buff *skb, const struct packet *packet, enum parsed parsed,
 					       enum direction direction)
@@ -128,7 +141,7 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 		return verdict;
 	service = service_at(&flow->destination, flow->destination_port, flow->protocol);
 	if (!service)
-		return pass(PASS_NO_SERVICE);
+		return unserved(skb, packet, direction);
 	if (direction == FROM_NETWORK && !(service->flags & SERVICE_EXTERNAL))
 		return pass(PASS_NOT_EXTERNAL);
 	return to_service(skb, packet, service);
@@ -173,6 +186,13 @@ static __always_inline struct verdict from_pod(struct __sk_buff *skb, struct pac
 	return to_proxy(skb, TRANSLATED_SELF);
 }
 
+/* A process of the node replies to Envoy, which has come from a pod's address: so the node has routed it to the pod. */
+static __always_inline struct verdict to_this_node(struct __sk_buff *skb)
+{
+	to_proxy(skb, STEERED_REPLY);
+	return (struct verdict){bpf_redirect(LOOPBACK, BPF_F_INGRESS), STEERED_REPLY};
+}
+
 /* Envoy's packets, and what others send; `packet` is parsed. */
 static __always_inline struct verdict leaving(struct __sk_buff *skb, const struct packet *packet, enum parsed parsed,
 					      enum direction direction)
@@ -186,6 +206,8 @@ static __always_inline struct verdict leaving(struct __sk_buff *skb, const struc
 		return pass(record(&packet->flow) ? RECORDED : PASS_FROM_PROXY);
 	if (mark == MARK_FROM_PROXY)
 		return pass(PASS_FROM_PROXY);
+	if (direction == TO_WORKLOAD && is_for_proxy(skb, &packet->flow, packet->ipv6))
+		return to_this_node(skb);
 	if (l4_continue(skb, packet, direction, &verdict))
 		return verdict;
 	return pass(PASS_NO_SERVICE);
@@ -260,6 +282,20 @@ int to_tunnel(struct __sk_buff *skb)
 	return finish(skb, &packet, TO_NETWORK, leaving(skb, &packet, parse(skb, &packet), TO_NETWORK));
 }
 
+static __always_inline struct verdict unserved_by_node(const struct __sk_buff *skb, const struct packet *packet)
+{
+	switch (skb->mark & MARK_MASK) {
+	case MARK_TO_PROXY:
+		return pass(PASS_STEERED);
+	case MARK_FROM_PROXY:
+		return pass(PASS_FROM_PROXY);
+	case MARK_FROM_PROXY_AS:
+		return pass(packet->flow.protocol == IPPROTO_TCP && record(&packet->flow) ? RECORDED : PASS_FROM_PROXY);
+	default:
+		return pass(PASS_NO_SERVICE);
+	}
+}
+
 /* A process of the node reaches a service with the mark on its socket, or by an address that the node has. */
 static __always_inline struct verdict from_node(struct __sk_buff *skb, struct packet *packet)
 {
@@ -271,7 +307,7 @@ static __always_inline struct verdict from_node(struct __sk_buff *skb, struct pa
 		return unparsed(parsed);
 	service = service_at(&packet->flow.destination, packet->flow.destination_port, packet->flow.protocol);
 	if (!service || !is_proxied(service) || !packet->opens)
-		return pass(mark == MARK_TO_PROXY ? PASS_STEERED : mark & MARK_FROM_PROXY ? PASS_FROM_PROXY : PASS_NO_SERVICE);
+		return unserved_by_node(skb, packet);
 	if (mark == MARK_FROM_PROXY || mark == MARK_FROM_PROXY_AS)
 		return drop(DROP_LOOP);
 	return to_service(skb, packet, service);
@@ -283,6 +319,9 @@ int from_host(struct __sk_buff *skb)
 {
 	struct packet packet = {.network = ETH_HLEN};
 
+	/* What `to_workload` has sent back is addressed to a pod's link. */
+	if ((skb->mark & MARK_MASK) == MARK_TO_PROXY && skb->pkt_type != PACKET_HOST)
+		bpf_skb_change_type(skb, PACKET_HOST);
 	return finish(skb, &packet, FROM_HOST, from_node(skb, &packet));
 }
 

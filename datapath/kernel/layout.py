@@ -90,6 +90,7 @@ class Reason(IntEnum):
     RETURNED = 34
     BALANCED_ERROR = 35
     DROP_NO_SOURCE = 36
+    DROP_TAKEN = 37
 
 
 class ServiceKey(NamedTuple):

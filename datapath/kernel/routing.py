@@ -25,6 +25,8 @@ _DEFAULTS: Final[dict[socket.AddressFamily, str]] = {socket.AF_INET: "0.0.0.0/0"
 _LOOSE: Final = 2
 _STRICT: Final = 1
 _SYSCTLS: Final = Path("/proc/sys/net/ipv4/conf")
+# A process of the node that replies to Envoy at a pod's address is sent back by loopback, from the node's own address.
+_ACCEPT_LOCAL: Final = _SYSCTLS / "lo/accept_local"
 _IPV6: Final = Path("/proc/net/if_inet6")
 
 
@@ -38,6 +40,7 @@ def install(node4: IPv4Address | None = None, node6: IPv6Address | None = None) 
     with IPRoute() as netlink:
         for family in _families():
             _present(netlink, family, sources[family])
+    _ACCEPT_LOCAL.write_text("1")
     nft.install()
 
 
@@ -47,6 +50,7 @@ def remove() -> None:
             while _rule_exists(netlink, family):
                 netlink.rule("del", family=family, **_RULE)
             netlink.flush_routes(family=family, table=ROUTE_TABLE)
+    _ACCEPT_LOCAL.write_text("0")
     nft.remove()
 
 

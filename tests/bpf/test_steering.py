@@ -33,6 +33,8 @@ GATEWAY = ("203.0.113.10", "2001:db8:203::10")
 HTTP, HTTPS, NODE_PORT, BACKEND_PORT = 80, 443, 30080, 8080
 FROM_WORKLOAD, FROM_HOST = Direction.FROM_WORKLOAD, Direction.FROM_HOST
 SO_MARK = 36
+RESET = b"\1\0\0\0\0\0\0\0"
+"""Of SO_LINGER: a closed socket leaves nothing behind."""
 SELF = ("192.0.0.8", "100:0:0:1::8")
 
 Family = int
@@ -182,6 +184,42 @@ def test_envoy_reaches_a_backend_elsewhere_from_its_clients_address(node: Lab, f
 
 
 @both
+def test_envoy_reaches_a_process_of_the_node_from_its_clients_address(node: Lab, family: Family) -> None:
+    """Its replies, which the node routes to the pod, are turned round on the way."""
+    backend = (ADDRESSES[NODE][family], BACKEND_PORT)
+    with node.listener(NODE, *backend) as listener, node.upstream(ADDRESSES[POD][family], backend) as upstream:
+        server, _, peer = accepted(listener)
+        with server:
+            converse(upstream, server)
+
+    assert ADDRESSES[POD][family] == peer
+
+
+@both
+def test_a_connection_that_envoy_has_in_a_pods_name_is_not_the_pods_too(node: Lab, family: Family) -> None:
+    """From the same port to the same backend the pod waits until Envoy's is closed; Envoy's is not disturbed."""
+    backend = (ADDRESSES[BACKEND][family], BACKEND_PORT)
+    before = node.counted().get((Reason.DROP_TAKEN, FROM_WORKLOAD), 0)
+    with node.listener(BACKEND, *backend) as listener, node.endpoint(POD, FAMILIES[family]) as client:
+        with node.upstream(ADDRESSES[POD][family], backend, port=46001) as upstream:
+            server, _, _ = accepted(listener)
+            client.bind(("", 46001))
+            client.setblocking(False)
+            assert errno.EINPROGRESS == client.connect_ex(backend)
+            after = node.counted()[Reason.DROP_TAKEN, FROM_WORKLOAD]
+            converse(upstream, server)
+            upstream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        server.close()
+        server, _, peer = accepted(listener)
+        with server:
+            client.setblocking(True)
+            converse(client, server)
+
+    assert after > before
+    assert ADDRESSES[POD][family] == peer
+
+
+@both
 def test_a_pod_that_is_its_own_backend_sees_a_stand_in(node: Lab, family: Family) -> None:
     """It would not take a packet from its own address; its replies to the stand-in are Envoy's."""
     own = ADDRESSES[POD][family]
@@ -201,7 +239,7 @@ def test_a_port_that_envoy_has_left_is_the_clients_again(node: Lab, family: Fami
         with node.upstream(ADDRESSES[POD][family], backend, port=46000) as upstream:
             server, _, _ = accepted(listener)
             # With a reset neither side remembers the connection; what the programs have recorded is still there.
-            upstream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            upstream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         with server, pytest.raises(ConnectionResetError):
             server.recv(1)
         recorded = {(str(flow.destination), flow.destination_port) for flow, _ in node.stand.map(PROXIED_AS).items()}
@@ -400,3 +438,16 @@ def test_a_pod_reaches_a_pod_directly(node: Lab, family: Family) -> None:
             converse(client, server)
 
     assert ADDRESSES[POD][family] == peer
+
+
+@both
+def test_a_flood_of_openings_costs_no_connection(node: Lab, family: Family) -> None:
+    """With SYN cookies the listener is looked for when the handshake ends, and is found."""
+    node.sysctl(NODE, "ipv4/tcp_syncookies", "2")
+    try:
+        with node.capture(FAMILIES[family]) as listener:
+            seen = [asked(node, listener, POD, (MESH[family], HTTP))[0] for _ in range(5)]
+    finally:
+        node.sysctl(NODE, "ipv4/tcp_syncookies", "1")
+
+    assert [(MESH[family], HTTP)] * 5 == seen
