@@ -7,6 +7,7 @@
 #ifndef TIDEGATE_CHOICE_H
 #define TIDEGATE_CHOICE_H
 
+#include "parsing.h"
 #include "remembered.h"
 #include "service.h"
 
@@ -16,16 +17,16 @@
 /* A client's backend that has moved to another slot is looked for in so many, the nearest ones first. */
 #define SEARCHED_SLOTS 256
 
-static __always_inline int same_address(const struct address *one, const struct address *other)
-{
-	return one->word[0] == other->word[0] && one->word[1] == other->word[1] && one->word[2] == other->word[2] &&
-	       one->word[3] == other->word[3];
-}
-
-static __always_inline int backend_at(const struct service *service, __u32 slot, struct backend *backend)
+static __always_inline const struct backend *backend_at(const struct service *service, __u32 slot)
 {
 	struct backend_key key = {service->id, service->generation, slot};
-	struct backend *found = bpf_map_lookup_elem(&backends, &key);
+
+	return bpf_map_lookup_elem(&backends, &key);
+}
+
+static __always_inline int copy_backend(const struct service *service, __u32 slot, struct backend *backend)
+{
+	const struct backend *found = backend_at(service, slot);
 
 	if (!found)
 		return 0;
@@ -33,24 +34,35 @@ static __always_inline int backend_at(const struct service *service, __u32 slot,
 	return 1;
 }
 
-/* The slot that has a backend now, or one past the last. The daemon keeps slots in order, so that few move far. */
-static __noinline __u32 slot_of(const struct service *service, const struct backend *backend, __u32 before)
+/* A function of its own to the verifier, which so looks at the loop once: it may have five numbers as arguments. */
+__noinline __u32 find_slot(__u64 service, __u64 slots, __u64 high, __u64 low, __u64 port)
 {
-	__u32 slots = service->backends;
-	struct backend at;
+	struct service in = {.id = service >> 32, .generation = service, .backends = slots >> 32};
+	__u32 before = slots;
+	struct address address = {{high >> 32, high, low >> 32, low}};
 
 	for (__u32 i = 0; i < SEARCHED_SLOTS; i++) {
 		__u32 away = (i + 1) / 2;
+		const struct backend *at;
 		__u32 slot;
 
-		if (i >= slots)
+		if (i >= in.backends)
 			break;
-		slot = (before % slots + (i % 2 ? away : slots - away)) % slots;
-		if (backend_at(service, slot, &at) && same_address(&at.address, &backend->address) &&
-		    at.port == backend->port)
+		slot = (before % in.backends + (i % 2 ? away : in.backends - away)) % in.backends;
+		at = backend_at(&in, slot);
+		if (at && same(&at->address, &address) && at->port == (__be16)port)
 			return slot;
 	}
-	return slots;
+	return in.backends;
+}
+
+/* The slot that has a backend now, or one past the last. The daemon keeps slots in order, so that few move far. */
+static __always_inline __u32 slot_of(const struct service *service, const struct backend *backend, __u32 before)
+{
+	const __u32 *word = backend->address.word;
+
+	return find_slot((__u64)service->id << 32 | service->generation, (__u64)service->backends << 32 | before,
+			 (__u64)word[0] << 32 | word[1], (__u64)word[2] << 32 | word[3], backend->port);
 }
 
 static __always_inline int held_backend(const struct service *service, const struct client *client,
@@ -58,20 +70,20 @@ static __always_inline int held_backend(const struct service *service, const str
 {
 	struct held *held = bpf_map_lookup_elem(&affinity, client);
 	__u64 now = bpf_ktime_get_ns();
-	struct held copy;
+	__u32 slot;
 
 	if (!held)
 		return 0;
-	copy = *held;
-	if (service->affinity_s && now - copy.seen_ns > service->affinity_s * NANOSECONDS)
+	if (service->affinity_s && now - held->seen_ns > service->affinity_s * NANOSECONDS)
 		return 0;
-	if (copy.generation != service->generation) {
-		copy.slot = slot_of(service, &copy.backend, copy.slot);
-		held->slot = copy.slot;
+	slot = held->slot;
+	if (held->generation != service->generation) {
+		slot = slot_of(service, &held->backend, slot);
+		held->slot = slot;
 		held->generation = service->generation;
 	}
 	held->seen_ns = now;
-	return copy.slot < service->backends && backend_at(service, copy.slot, backend);
+	return slot < service->backends && copy_backend(service, slot, backend);
 }
 
 static __always_inline int new_backend(const struct service *service, const struct client *client,
@@ -82,7 +94,7 @@ static __always_inline int new_backend(const struct service *service, const stru
 	if (!service->backends)
 		return 0;
 	held.slot = bpf_get_prandom_u32() % service->backends;
-	if (!backend_at(service, held.slot, backend))
+	if (!copy_backend(service, held.slot, backend))
 		return 0;
 	held.backend = *backend;
 	if (client->kind)

@@ -16,6 +16,7 @@
 #include "choice.h"
 #include "maps.h"
 #include "parsing.h"
+#include "proxy.h"
 #include "remembered.h"
 #include "service.h"
 #include "verdict.h"
@@ -95,22 +96,6 @@ static __always_inline void unset_mark(struct bpf_sock_addr *ctx)
 		set_mark(ctx, 0);
 }
 
-static __always_inline int listens(const struct address *to)
-{
-	__u32 first = is_mapped(to) ? 0 : LISTENERS_PER_FAMILY;
-
-	for (__u32 i = 0; i < LISTENERS_PER_FAMILY; i++) {
-		__u32 slot = first + i;
-		struct bpf_sock *socket = bpf_map_lookup_elem(&listeners, &slot);
-
-		if (!socket)
-			continue;
-		bpf_sk_release(socket);
-		return 1;
-	}
-	return 0;
-}
-
 /* Envoy's own connections never come back to it: for them all is as if there were no Envoy. */
 static __always_inline int goes_to_proxy(const struct settings *settings, const struct flow *to,
 					 const struct service *service)
@@ -119,7 +104,7 @@ static __always_inline int goes_to_proxy(const struct settings *settings, const 
 		return 0;
 	if (!(service->flags & SERVICE_FAIL_OPEN))
 		return 1;
-	return !settings->stopped && listens(&to->destination);
+	return !settings->stopped && is_listening(!is_mapped(&to->destination));
 }
 
 static __always_inline int steer(struct bpf_sock_addr *ctx, const struct settings *settings, enum call call)
@@ -148,7 +133,7 @@ static __always_inline void remember(struct bpf_sock_addr *ctx, const struct bac
 	struct frontend frontend = {.address = to->destination, .port = to->destination_port};
 	struct frontend *had = bpf_map_lookup_elem(&asked, &peer);
 
-	if (had && same_address(&had->address, &frontend.address) && had->port == frontend.port)
+	if (had && same(&had->address, &frontend.address) && had->port == frontend.port)
 		return;
 	bpf_map_update_elem(&asked, &peer, &frontend, BPF_ANY);
 }
