@@ -14,7 +14,7 @@ export TIDEGATE_ENVOY ?= $(CURDIR)/$(ENVOY)
 export PATH := $(PATH):$(CURDIR)/$(PROMETHEUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv envoy prometheus go cluster-binary nft network-tools clang bpf conformance-binary conformance manifests format proto check test soak demo cluster demo-kubernetes bench bench-kubernetes clean
+.PHONY: help venv envoy prometheus go cluster-binary nft network-tools iptables clang bpf conformance-binary conformance manifests format proto check test soak demo cluster demo-kubernetes bench bench-kubernetes bench-datapath clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -69,6 +69,12 @@ nft:
 	@command -v nft >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	  { apt-get install -qq -y nftables >/dev/null 2>&1 || { apt-get update -qq && apt-get install -qq -y nftables >/dev/null; }; }; } || \
 	  { echo "Install nftables (nft on PATH): kube-proxy of the test cluster needs it." >&2; exit 1; }
+
+# Its rules are measured beside ours.
+iptables:
+	@command -v iptables-legacy-restore >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  { apt-get install -qq -y iptables >/dev/null 2>&1 || { apt-get update -qq && apt-get install -qq -y iptables >/dev/null; }; }; } || \
+	  { echo "Install iptables (iptables-legacy-restore on PATH): its rules are measured beside ours." >&2; exit 1; }
 
 # The compiler of BPF programs, and libbpf's headers; `make bpf` needs both.
 clang:
@@ -130,6 +136,9 @@ bench: venv envoy  ## the figures of docs/benchmarks.md
 
 bench-kubernetes: venv envoy cluster-binary  ## the figures of docs/benchmarks.md that need an API server, on a test cluster; BENCH="--large --churn 600" for all
 	$(BIN)/python -m tests.bench.kubernetes $(BENCH)
+
+bench-datapath: venv bpf nft iptables  ## the figures of docs/benchmarks.md of the kernel side (as root); BENCH="b13 --quick" narrows them
+	$(BIN)/python -m tests.bench.datapath $(BENCH)
 
 clean:  ## remove all that make has installed
 	rm -rf .venv .envoy .prometheus .cluster .state build $(BUILD) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
