@@ -1,0 +1,35 @@
+"""Maps as dictionaries, which tell each write, and may be full."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+K = TypeVar("K", bound=tuple[Any, ...])
+V = TypeVar("V", bound=tuple[Any, ...])
+
+
+class Table(Generic[K, V]):
+    def __init__(self, name: str, capacity: int = 1 << 20) -> None:
+        self.name, self.capacity = name, capacity
+        self.content: dict[K, V] = {}
+        self.written: Callable[[], None] = lambda: None
+        self.writes = 0
+
+    def items(self) -> Iterable[tuple[K, V]]:
+        return list(self.content.items())
+
+    def put_all(self, entries: Iterable[tuple[K, V]]) -> None:
+        for key, value in entries:
+            if key not in self.content and len(self.content) >= self.capacity:
+                raise OSError(errno.E2BIG, "Argument list too long")
+            self.content[key] = value
+            self.writes += 1
+            self.written()
+
+    def delete_all(self, keys: Iterable[K]) -> None:
+        for key in keys:
+            self.content.pop(key, None)
+            self.writes += 1
+            self.written()

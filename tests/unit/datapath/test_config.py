@@ -1,0 +1,66 @@
+"""The daemon's configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from datapath.config import Config, ConfigError, bootstrap_options, parse
+from xds_server.proxy.bootstrap import XdsHost, XdsSocket
+
+SMALLEST = "node: n1\nserver: unix:/run/xds.sock\nstate: /run/tidegate\n"
+REMOTE = "node: n1\nserver: xds.example:15010\nstate: /run/tidegate\n"
+TLS = "tls: {certificate: /c/tls.crt, privateKey: /c/tls.key, authority: /c/ca.crt}\n"
+
+
+def test_three_fields_are_enough() -> None:
+    """The rest has an opinion of ours."""
+    assert Config("n1", "unix:/run/xds.sock", Path("/run/tidegate")) == parse(SMALLEST, "file")
+
+
+def test_another_machine_is_reached_by_certificates() -> None:
+    """Envoy and the daemon show the same files."""
+    options = bootstrap_options(parse(REMOTE + TLS, "file"), Path("/run/a.sock"))
+
+    assert isinstance(options.xds, XdsHost)
+    assert options.xds.tls is not None
+    assert ("xds.example", 15010, "xds.example") == (options.xds.host, options.xds.port, options.xds.tls.server_name)
+
+
+def test_a_socket_needs_none() -> None:
+    """Its mode says who may connect."""
+    options = bootstrap_options(parse(SMALLEST, "file"), Path("/run/a.sock"))
+
+    assert XdsSocket(Path("/run/xds.sock")) == options.xds
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "f: it has no fields: give at least node, server and state"),
+        ("node: [", "f: line 1 is no YAML"),
+        ("node: n1\nserver: unix:/x\n", "missing required field `state`"),
+        (SMALLEST + "colour: red\n", "unknown field `colour`"),
+        (SMALLEST + "envoy: {concurrency: many}\n", "f: envoy.concurrency: Expected `int | null`, got `str`"),
+        (SMALLEST + "envoy: {concurrency: 9}\n", "f: envoy.concurrency: 9: give a number from 1 to 8"),
+        (SMALLEST + "envoy: {drainSeconds: -1}\n", "f: envoy.drainSeconds: -1: give a number from 0 to 3600"),
+        (SMALLEST + "envoy: {metrics: here}\n", "f: envoy.metrics: 'here': give ADDRESS:PORT"),
+        (SMALLEST + "metrics: '9100'\n", "f: metrics: '9100': give HOST:PORT"),
+        (SMALLEST + "bpffs: bpf\n", "f: bpffs: bpf: give it from / on"),
+        (SMALLEST + "devices: [eth0, a/b]\n", "f: devices[1]: 'a/b': give the name of a link, as `ip link` shows it"),
+        (SMALLEST + "addresses: [127.0.0.1]\n", "f: addresses[0]: 127.0.0.1: give one that others reach the node by"),
+        (SMALLEST + "addresses: [here]\n", "f: addresses[0]: 'here': give an IPv4 or IPv6 address"),
+        (SMALLEST.replace("n1", "a/b"), "f: node: 'a/b': give the node's name, as Kubernetes has it"),
+        (SMALLEST.replace("/run/tidegate", "/" + "s" * 100), "too long for the sockets in it"),
+        (SMALLEST.replace("unix:/run/xds.sock", "xds"), "f: server: 'xds': give it as unix:PATH or HOST:PORT"),
+        (SMALLEST + TLS, "f: tls: a Unix socket has none: leave it out, or give server as HOST:PORT"),
+        (REMOTE, "f: tls: xds.example:15010 is not on this machine: give certificate, privateKey and authority"),
+    ],
+)
+def test_a_fault_names_file_field_and_way_out(text: str, words: str) -> None:
+    """Nothing begins with a configuration that is not understood whole."""
+    with pytest.raises(ConfigError) as raised:
+        parse(text, "f")
+
+    assert words in str(raised.value)

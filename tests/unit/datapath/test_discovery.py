@@ -1,0 +1,172 @@
+"""The stream's conversation, without a stream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from datapath import accepted
+from datapath.discovery import Discovery
+from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
+from tests.unit.datapath.wire import packed, response, service
+from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as pb
+
+GOOD = service(("10.0.0.1", 80, ""), backends=[("10.1.0.1", 8080, 1)])
+OTHER = service(("10.0.0.2", 80, ""), backends=[("10.1.0.2", 8080, 1)])
+BAD = service(("127.0.0.1", 80, ""))
+
+
+def pods(address: str) -> pb.Workloads:
+    return pb.Workloads(workloads=[pb.Workload(namespace="default", name="a", addresses=[packed(address)])])
+
+
+def test_a_stream_begins_with_what_is_wanted_and_held() -> None:
+    """All services, and what is of this node by its name; the node is named once."""
+    discovery = Discovery("n1")
+    discovery.receive(response(("a", GOOD), version="7"))
+
+    services, workloads, announcements = discovery.hello()
+
+    assert (["*"], {"a": "7"}) == (list(services.resource_names_subscribe), dict(services.initial_resource_versions))
+    assert (WORKLOADS, ["n1"]) == (workloads.type_url, list(workloads.resource_names_subscribe))
+    assert (ANNOUNCEMENTS, ["n1"]) == (announcements.type_url, list(announcements.resource_names_subscribe))
+    assert ("n1", "", "") == (services.node.id, workloads.node.id, announcements.node.id)
+
+
+def test_an_accepted_response_is_acknowledged_by_its_nonce() -> None:
+    """An answer without a detail is an ACK."""
+    answer = Discovery("n1").receive(response(("a", GOOD), nonce="42"))
+
+    assert ("42", False) == (answer.request.response_nonce, answer.request.HasField("error_detail"))
+    assert {(SERVICE, "a")} == answer.changed
+
+
+def test_what_cannot_be_used_is_refused_by_name_and_the_rest_is_applied() -> None:
+    """One bad resource holds nobody up."""
+    discovery = Discovery("n1")
+
+    answer = discovery.receive(response(("a", GOOD), ("b", BAD), ("c", OTHER)))
+
+    assert "b: frontends[0].address 127.0.0.1 is no address of a service, a pod or a node" == (
+        answer.request.error_detail.message
+    )
+    assert {(SERVICE, "a"), (SERVICE, "c")} == set(discovery.held)
+    assert {"b"} == {name for _, name in discovery.refused}
+
+
+def test_a_refused_version_leaves_the_one_before() -> None:
+    """And the next stream says that this is what is held, so that the server sends the new one again."""
+    discovery = Discovery("n1")
+    discovery.receive(response(("a", GOOD), version="1"))
+    discovery.receive(response(("a", BAD), version="2"))
+
+    assert "1" == discovery.hello()[0].initial_resource_versions["a"]
+    assert "1" == discovery.held[SERVICE, "a"].version
+
+
+def test_a_corrected_or_removed_resource_is_no_longer_refused() -> None:
+    """What is wrong now is what is told."""
+    discovery = Discovery("n1")
+    discovery.receive(response(("a", BAD), ("b", BAD)))
+    discovery.receive(response(("a", GOOD), removed=["b"]))
+
+    assert {} == discovery.refused
+
+
+def test_what_a_server_removes_is_gone() -> None:
+    """And what was never held changes nothing."""
+    discovery = Discovery("n1")
+    discovery.receive(response(("a", GOOD)))
+
+    answer = discovery.receive(response(removed=["a", "never"]))
+
+    assert ({(SERVICE, "a")}, {}) == (answer.changed, discovery.held)
+
+
+def test_the_same_content_is_no_change() -> None:
+    """A server that sends everything again rewrites nothing."""
+    discovery = Discovery("n1")
+    discovery.receive(response(("a", GOOD), version="1"))
+
+    assert frozenset() == discovery.receive(response(("a", GOOD), version="2")).changed
+
+
+def test_nothing_is_forgotten_because_a_stream_says_nothing() -> None:
+    """An empty answer removes nobody."""
+    discovery = Discovery("n1")
+    discovery.receive(response(("a", GOOD)))
+    discovery.hello()
+
+    discovery.receive(response())
+
+    assert {(SERVICE, "a")} == set(discovery.held)
+
+
+def test_another_nodes_pods_are_refused() -> None:
+    """A server that mixes nodes up is not believed."""
+    answer = Discovery("n1").receive(response(("n2", pods("10.1.0.1")), type_url=WORKLOADS))
+
+    assert "n2: it is not of this node" == answer.request.error_detail.message
+
+
+def test_a_type_that_was_not_asked_for_is_refused() -> None:
+    """Nothing of it is held."""
+    discovery = Discovery("n1")
+    answer = discovery.receive(response(type_url="type.googleapis.com/a.B"))
+
+    assert "it was not asked for" in answer.request.error_detail.message
+    assert set() == discovery.heard
+
+
+def test_many_refusals_are_told_in_part() -> None:
+    """The detail has a bound, and says that there are more."""
+    answer = Discovery("n1").receive(response(*((f"s{i:02}", BAD) for i in range(25))))
+
+    assert answer.request.error_detail.message.endswith("and 5 more")
+    assert 25 == len(answer.refused)
+
+
+def test_a_type_is_heard_of_with_its_first_answer() -> None:
+    """Before, nothing may be taken out of the kernel."""
+    discovery = Discovery("n1")
+    discovery.receive(response(removed=["n1"], type_url=WORKLOADS))
+
+    assert {WORKLOADS} == discovery.heard
+
+
+def test_what_was_accepted_is_read_back_from_its_file(tmp_path: Path) -> None:
+    """Resources, versions, and that a server had spoken; the file is closed to others."""
+    discovery, path = Discovery("n1"), tmp_path / "accepted.json"
+    discovery.receive(response(("a", GOOD)))
+    discovery.receive(response(("n1", pods("10.1.0.1")), type_url=WORKLOADS))
+
+    accepted.write(path, "n1", discovery.held, discovery.heard)
+
+    assert (discovery.held, discovery.heard) == accepted.read(path, "n1")
+    assert 0o600 == path.stat().st_mode & 0o777
+
+
+def test_no_file_is_no_fault(tmp_path: Path) -> None:
+    """A first start knows nothing."""
+    assert ({}, set()) == accepted.read(tmp_path / "none", "n1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b'{"format":2,"node":"n1","heard":[],"entries":[]}',
+        b'{"format":1,"node":"n2","heard":[],"entries":[]}',
+        b'{"format":1,"node":"n1","heard":[],"entries":[["type.googleapis.com/tidegate.datapath.v1.Service","a","1","/w=="]]}',
+    ],
+    ids=["empty", "cut", "format", "node", "content"],
+)
+def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: bytes) -> None:
+    """Of a broken file nothing is used, and nothing is removed for it."""
+    path = tmp_path / "accepted.json"
+    path.write_bytes(text)
+
+    with pytest.raises(accepted.UnusableFile, match=str(path)):
+        accepted.read(path, "n1")

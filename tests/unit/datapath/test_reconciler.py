@@ -1,0 +1,261 @@
+"""Desired groups into maps: never less than whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datapath.intercept import Group
+from datapath.kernel.layout import (
+    AddressKey,
+    Backend,
+    BackendKey,
+    Service,
+    ServiceFlag,
+    ServiceKey,
+    Workload,
+)
+from datapath.reconciler import Entries, ServiceMaps
+from tests.unit.datapath.tables import Table
+
+FULL = "the map is full: serve fewer, or run a version with larger maps"
+
+
+def key(number: int) -> ServiceKey:
+    return ServiceKey(ip_address(f"10.0.0.{number}"), 80, 6)
+
+
+def backend(number: int) -> Backend:
+    return Backend(ip_address(f"10.1.0.{number}"), 8080)
+
+
+def group(frontends: Iterable[int], backends: Iterable[int], flags: ServiceFlag = ServiceFlag(0)) -> Group:
+    return Group({key(number): flags for number in frontends}, tuple(backend(number) for number in backends))
+
+
+class Kernel:
+    """Two maps; after each single write every service is whole."""
+
+    def __init__(self, services: int = 1 << 20, backends: int = 1 << 20) -> None:
+        self.services: Table[ServiceKey, Service] = Table("svc", services)
+        self.backends: Table[BackendKey, Backend] = Table("backends", backends)
+        self.services.written = self.backends.written = self.check
+        self.stay: set[ServiceKey] = set()
+
+    def check(self) -> None:
+        for found in self.services.content.values():
+            slots = [BackendKey(found.id, found.generation, slot) for slot in range(found.backends)]
+            assert all(slot in self.backends.content for slot in slots)
+        assert self.stay <= self.services.content.keys()
+
+    def daemon(self) -> ServiceMaps:
+        return ServiceMaps(self.services, self.backends)
+
+    def served(self) -> dict[ServiceKey, tuple[int, tuple[Backend, ...]]]:
+        return {
+            each: (
+                found.flags,
+                tuple(self.backends.content[found.id, found.generation, slot] for slot in range(found.backends)),  # type: ignore[index]
+            )
+            for each, found in self.services.content.items()
+        }
+
+    def apply(self, maps: ServiceMaps, desired: Mapping[str, Group]) -> None:
+        wanted = {each for found in desired.values() for each in found.frontends}
+        self.stay = wanted & self.services.content.keys()
+        maps.reconcile(desired)
+        maps.retire()
+        self.stay = set()
+
+
+def expected(desired: Mapping[str, Group]) -> dict[ServiceKey, tuple[int, tuple[Backend, ...]]]:
+    return {each: (int(flags), found.backends) for found in desired.values() for each, flags in found.frontends.items()}
+
+
+def slots(desired: Mapping[str, Group]) -> int:
+    return sum(len(found.backends) for found in desired.values())
+
+
+def test_a_change_of_backends_is_a_new_generation() -> None:
+    """It is written whole before the service is switched to it; then the old one goes."""
+    kernel = Kernel()
+    maps = kernel.daemon()
+    kernel.apply(maps, {"a": group([1], [1, 2])})
+    first = kernel.services.content[key(1)]
+
+    kernel.apply(maps, {"a": group([1], [2, 3])})
+    second = kernel.services.content[key(1)]
+
+    assert (first.id, first.generation + 1) == (second.id, second.generation)
+    assert {BackendKey(second.id, second.generation, 0), BackendKey(second.id, second.generation, 1)} == set(
+        kernel.backends.content
+    )
+
+
+def test_the_old_backends_stay_until_nobody_looks_at_them() -> None:
+    """A program that has read the service before it was switched finds its backend."""
+    kernel = Kernel()
+    maps = kernel.daemon()
+    kernel.apply(maps, {"a": group([1], [1])})
+
+    maps.reconcile({"a": group([1], [2])})
+
+    assert 2 == len(kernel.backends.content)
+
+
+def test_flags_alone_write_no_backend() -> None:
+    """Envoy's coming and going costs one write a frontend."""
+    kernel = Kernel()
+    maps = kernel.daemon()
+    kernel.apply(maps, {"a": group([1], [1, 2])})
+    before = (kernel.services.writes, kernel.backends.writes)
+
+    kernel.apply(maps, {"a": group([1], [1, 2], ServiceFlag.PROXY)})
+
+    assert (before[0] + 1, before[1]) == (kernel.services.writes, kernel.backends.writes)
+
+
+def test_a_daemon_that_starts_writes_nothing_that_is_there() -> None:
+    """Ids and generations are those of the pinned maps."""
+    kernel, desired = Kernel(), {"a": group([1, 2], [1, 2]), "b": group([3], [])}
+    kernel.apply(kernel.daemon(), desired)
+    before = (kernel.services.writes, kernel.backends.writes)
+
+    kernel.apply(kernel.daemon(), dict(desired))
+
+    assert before == (kernel.services.writes, kernel.backends.writes)
+
+
+def test_what_a_daemon_left_in_the_middle_is_put_in_order() -> None:
+    """A generation that was written and not switched to goes, and so does a half of one."""
+    kernel = Kernel()
+    kernel.apply(kernel.daemon(), {"a": group([1], [1])})
+    kernel.backends.content[BackendKey(1, 2, 0)] = backend(9)
+    kernel.backends.content[BackendKey(7, 1, 5)] = backend(9)
+
+    kernel.apply(kernel.daemon(), {"a": group([1], [1])})
+
+    assert {BackendKey(1, 1, 0): backend(1)} == kernel.backends.content
+
+
+def test_a_service_that_does_not_fit_stays_as_it_was() -> None:
+    """It is told; the others are served; and nothing of it is left."""
+    kernel = Kernel(backends=4)
+    maps = kernel.daemon()
+    kernel.apply(maps, {"a": group([1], [1, 2]), "b": group([2], [3])})
+
+    kernel.apply(maps, {"a": group([1], [1, 2, 3]), "b": group([2], [4])})
+
+    assert {"a": FULL} == maps.failed
+    assert {key(1): (0, (backend(1), backend(2))), key(2): (0, (backend(4),))} == kernel.served()
+    assert 3 == len(kernel.backends.content)
+
+
+def test_a_new_service_is_there_with_all_frontends_or_none() -> None:
+    """A half of one would be intercepted here and not there."""
+    kernel = Kernel(services=2)
+    maps = kernel.daemon()
+
+    kernel.apply(maps, {"a": group([1], [1]), "b": group([2, 3], [2])})
+
+    assert {"b": FULL} == maps.failed
+    assert {key(1): (0, (backend(1),))} == kernel.served()
+    assert 1 == len(kernel.backends.content)
+
+
+def test_what_did_not_fit_comes_when_there_is_room() -> None:
+    """A failure is tried again."""
+    kernel, b = Kernel(services=1), group([2], [2])
+    maps = kernel.daemon()
+    kernel.apply(maps, {"a": group([1], [1]), "b": b})
+
+    kernel.apply(maps, {"b": b})
+
+    assert {} == maps.failed
+    assert expected({"b": b}) == kernel.served()
+
+
+def test_sizes_are_told() -> None:
+    """Desired and actual, a map each."""
+    kernel = Kernel(services=1)
+    maps = kernel.daemon()
+    kernel.apply(maps, {"a": group([1], [1, 2]), "b": group([2], [3])})
+
+    assert {"svc": (2, 1), "backends": (3, 2)} == maps.sizes()
+
+
+DESIRED = st.dictionaries(
+    st.sampled_from("abcd"),
+    st.tuples(st.sets(st.integers(1, 6), min_size=1, max_size=3), st.lists(st.integers(1, 4), max_size=3)),
+    max_size=4,
+)
+
+
+def distinct(drawn: Mapping[str, tuple[set[int], list[int]]]) -> dict[str, Group]:
+    """Each frontend is of one group."""
+    owners: dict[int, str] = {}
+    for name, (frontends, _) in sorted(drawn.items()):
+        for number in frontends:
+            owners.setdefault(number, name)
+    groups = {
+        name: group([number for number in sorted(frontends) if owners[number] == name], backends)
+        for name, (frontends, backends) in drawn.items()
+    }
+    return {name: found for name, found in groups.items() if found.frontends}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(DESIRED, st.booleans()), min_size=1, max_size=8))
+def test_any_history_ends_as_a_rebuild(history: list[tuple[dict[str, tuple[set[int], list[int]]], bool]]) -> None:
+    """Whatever came before, and whenever the daemon was replaced; and after each write all services are whole."""
+    kernel = Kernel()
+    maps = kernel.daemon()
+    desired: dict[str, Group] = {}
+    for drawn, restarted in history:
+        if restarted:
+            maps = kernel.daemon()
+        desired = distinct(drawn)
+        kernel.apply(maps, desired)
+
+    assert expected(desired) == kernel.served()
+    assert slots(desired) == len(kernel.backends.content)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(DESIRED, st.booleans()), min_size=1, max_size=8), st.integers(1, 4), st.integers(1, 6))
+def test_a_full_map_breaks_nobody(
+    history: list[tuple[dict[str, tuple[set[int], list[int]]], bool]], services: int, backends: int
+) -> None:
+    """Services that fit are served, those that do not are told, and nothing is left behind that nobody uses."""
+    kernel = Kernel(services, backends)
+    maps = kernel.daemon()
+    desired: dict[str, Group] = {}
+    for drawn, restarted in history:
+        if restarted:
+            maps = kernel.daemon()
+        desired = distinct(drawn)
+        maps.reconcile(desired)
+        maps.retire()
+    whole = {name: found for name, found in desired.items() if name not in maps.failed}
+
+    assert expected(whole).items() <= kernel.served().items()
+    used = {(found.id, found.generation) for found in kernel.services.content.values()}
+    assert {each[:2] for each in kernel.backends.content} <= used
+
+
+@pytest.mark.parametrize("capacity", [1, 8])
+def test_entries_that_stand_for_themselves(capacity: int) -> None:
+    """What is not desired goes before what is new comes; one that does not fit is told."""
+    table: Table[AddressKey, Workload] = Table("workloads", capacity)
+    table.content = {AddressKey(ip_address("10.1.0.9")): Workload(9)}
+    entries = Entries(table)
+    desired = {AddressKey(ip_address(f"10.1.0.{i}")): Workload(i) for i in range(1, 4)}
+
+    entries.reconcile(desired)
+
+    assert (FULL if capacity == 1 else "", (3, min(capacity, 3))) == (entries.failed, entries.size())
+    assert table.content.items() <= desired.items()

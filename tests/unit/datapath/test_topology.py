@@ -1,0 +1,85 @@
+"""Where things are on the node, and what its links are to have."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from datapath.flows import record, text
+from datapath.kernel.layout import AddressKey, Event, NodeAddress, Workload
+from datapath.probe import file_system, missing_capabilities
+from datapath.topology import Role, Topology, node_entries, primary, roles, workload_entries
+
+POD, OTHER = ip_address("10.1.0.1"), ip_address("fd00::1")
+TOPOLOGY = Topology(
+    pods={POD: 7, OTHER: 7},
+    addresses={ip_address("192.168.0.1"): 2, ip_address("192.168.1.1"): 3, ip_address("2001:db8::1"): 2},
+    devices={2: "eth0"},
+    links={2: "eth0", 3: "eth1", 7: "br0"},
+)
+
+
+def test_pods_of_a_bridge_share_its_programs() -> None:
+    """One link, one role."""
+    assert {7: Role.WORKLOAD, 2: Role.NETWORK} == roles(TOPOLOGY)
+
+
+def test_a_link_that_leads_off_the_node_is_that() -> None:
+    """Also where a pod is behind it."""
+    assert {2: Role.NETWORK} == roles(Topology(pods={POD: 2}, devices={2: "eth0"}))
+
+
+def test_entries_are_by_address() -> None:
+    """Of pods and of the node."""
+    assert {AddressKey(POD): Workload(7), AddressKey(OTHER): Workload(7)} == workload_entries(TOPOLOGY)
+    assert NodeAddress(3) == node_entries(TOPOLOGY)[AddressKey(ip_address("192.168.1.1"))]
+
+
+@pytest.mark.parametrize(("version", "address"), [(4, "192.168.0.1"), (6, "2001:db8::1")])
+def test_the_first_address_of_a_family_is_what_the_node_sends_from(version: int, address: str) -> None:
+    """They come in that order."""
+    assert ip_address(address) == primary(TOPOLOGY, version)
+
+
+def test_a_node_may_have_one_family() -> None:
+    """Then it has no address of the other."""
+    assert None is primary(Topology(), 6)
+
+
+@pytest.mark.parametrize(
+    ("effective", "missing"),
+    [
+        ("000001ffffffffff", []),
+        ("0000008000001000", []),
+        ("0000000000001000", ["CAP_BPF"]),
+        ("0", ["CAP_NET_ADMIN", "CAP_BPF"]),
+    ],
+)
+def test_missing_capabilities_are_named(effective: str, missing: list[str]) -> None:
+    """By what /proc says."""
+    assert missing == missing_capabilities(f"Name:\tx\nCapEff:\t{effective}\n")
+
+
+def test_the_innermost_and_last_mount_counts(tmp_path: Path) -> None:
+    """One may be mounted over another."""
+    mounts = f"1 1 0:1 / / rw - ext4 root rw\n2 1 0:2 / {tmp_path} rw - tmpfs t rw\n3 1 0:3 / {tmp_path} rw shared:1 - bpf b rw\n"
+    (tmp_path / "below").mkdir()
+
+    assert ["bpf", "bpf", "ext4", ""] == [
+        file_system(mounts, path) for path in (tmp_path, tmp_path / "below", tmp_path.parent, tmp_path / "none")
+    ]
+
+
+def test_a_record_says_reason_and_direction_by_name() -> None:
+    """And the link; a word that a newer program has is its number."""
+    event = Event(1_500_000_000, POD, OTHER, 40000, 80, 6, 7, 2, 16, 0)
+    links = {7: "br0"}
+
+    known, unknown = (record(each, lambda i: links[i]) for each in (event, event._replace(reason=250, ifindex=0)))
+
+    assert "1.500000 drop_spoofed from_workload tcp 10.1.0.1:40000 -> [fd00::1]:80 at br0 (2 more were not told)" == (
+        text(known)
+    )
+    assert ("250", "") == (unknown["reason"], unknown["link"])
