@@ -33,8 +33,10 @@ def backend(number: int) -> Backend:
     return Backend(ip_address(f"10.1.0.{number}"), 8080)
 
 
-def group(frontends: Iterable[int], backends: Iterable[int], flags: ServiceFlag = ServiceFlag(0)) -> Group:
-    return Group({key(number): flags for number in frontends}, tuple(backend(number) for number in backends))
+def group(frontends: Iterable[int], backends: Iterable[int], flags: int = 0) -> Group:
+    return Group(
+        {key(number): ServiceFlag(flags) for number in frontends}, tuple(backend(number) for number in backends)
+    )
 
 
 class Kernel:

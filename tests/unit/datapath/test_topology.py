@@ -64,11 +64,16 @@ def test_missing_capabilities_are_named(effective: str, missing: list[str]) -> N
 
 def test_the_innermost_and_last_mount_counts(tmp_path: Path) -> None:
     """One may be mounted over another."""
-    mounts = f"1 1 0:1 / / rw - ext4 root rw\n2 1 0:2 / {tmp_path} rw - tmpfs t rw\n3 1 0:3 / {tmp_path} rw shared:1 - bpf b rw\n"
+    lines = [
+        "1 1 0:1 / / rw - ext4 root rw",
+        f"2 1 0:2 / {tmp_path} rw - tmpfs t rw",
+        f"3 1 0:3 / {tmp_path} rw shared:1 - bpf b rw",
+    ]
     (tmp_path / "below").mkdir()
 
     assert ["bpf", "bpf", "ext4", ""] == [
-        file_system(mounts, path) for path in (tmp_path, tmp_path / "below", tmp_path.parent, tmp_path / "none")
+        file_system("\n".join(lines), path)
+        for path in (tmp_path, tmp_path / "below", tmp_path.parent, tmp_path / "none")
     ]
 
 
