@@ -62,6 +62,7 @@ async def run(config: Config) -> None:
     with owned(config.pins, config.lock):
         for warning in probe.warnings():
             log.warning(warning)
+        write_sources(config)
         await _run(config, wanted)
 
 
@@ -166,13 +167,18 @@ def wanted_envoy(config: Config) -> Wanted:
     """:raises ConfigError: there is no Envoy, or it could not use what it would be told."""
     directory = config.state / "envoy"
     binary, options = envoy_binary(config), bootstrap_options(config, directory / "admin.sock")
-    tls, drain_s = client_tls(config), config.envoy.drain_seconds
     workers = config.envoy.concurrency or min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+    arguments = ("--log-level", "warning", "--concurrency", str(workers))
+    return Wanted(binary, bootstrap(options), arguments, directory, config.envoy_cgroup, config.envoy.drain_seconds)
+
+
+def write_sources(config: Config) -> None:
+    """Tell Envoy where its certificate is, and to look when it changes."""
+    tls = client_tls(config)
     for path, text in (certificate_sources(tls) if tls else {}).items():
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        private_file(path, text)
-    arguments = ("--log-level", "warning", "--concurrency", str(workers))
-    return Wanted(binary, bootstrap(options), arguments, directory, config.envoy_cgroup, drain_s)
+        if not path.exists() or path.read_text() != text:
+            private_file(path, text)
 
 
 def capacities(pinned: Path) -> dict[str, int]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+from pyroute2.netlink.exceptions import NetlinkError
 
 from datapath.kernel.libbpf import BpfError
 from datapath.kernel.programs import (
@@ -127,7 +128,7 @@ class Attachments:
         name, target = place
         try:
             attached = self._attach_program(self.programs[name], target)
-        except (OSError, KeyError) as error:  # a link may go while it is looked at
+        except (OSError, KeyError, NetlinkError) as error:  # a link may go while it is looked at
             self.attached.pop(place, None)
             if place not in self.missing:
                 log.warning("not attached", program=name, target=target, error=str(error)[:512])

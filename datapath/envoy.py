@@ -236,7 +236,11 @@ class Envoy:
     def _remember(self) -> None:
         state = self.state
         alive = [*state.draining, *filter(None, (state.current, state.successor))]
-        remember(self._memory, alive)
+        try:
+            remember(self._memory, alive)
+        except OSError as error:
+            state.fault = f"{self._memory} cannot be written, so the next daemon will not know this Envoy: {error}"
+            log.warning("envoy not remembered", fault=state.fault)
 
 
 async def end_all(wanted: Wanted, memory: Path) -> list[int]:

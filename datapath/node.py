@@ -9,13 +9,14 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import structlog
+from pyroute2.netlink.exceptions import NetlinkError
 
 from datapath import accepted, workloads
 from datapath.attachments import Attachments
@@ -44,7 +45,7 @@ from datapath.topology import Topology, node_entries, primary, roles, workload_e
 from xds_server.proxy.process import delay_s
 
 HOLD_OFF_S: Final = 0.02
-"""A burst of changes is gathered for so long."""
+"""A lone change is done at once; the rest of a burst is gathered for so long, and for twice as long as it took."""
 
 GRACE_S: Final = 0.01
 """A program that has looked a service up has looked its backend up too, or looks again."""
@@ -119,21 +120,21 @@ class Node:
 
     async def run(self) -> NoReturn:
         """Bring the kernel up to date whenever something changes; what failed is tried again."""
+        clock = asyncio.get_running_loop().time
         while True:
+            began = clock()
             wait_s = await self._updated()
-            try:
+            await asyncio.sleep(max(HOLD_OFF_S, 2 * (clock() - began)))
+            with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self.changed.wait()
-            except TimeoutError:
-                continue
-            await asyncio.sleep(HOLD_OFF_S)
 
     async def watch(self) -> NoReturn:
         """Follow the node's links, addresses and routes."""
         while True:
             try:
                 await workloads.watch(self.changed.set)
-            except OSError as error:  # as when more happened than the socket has room for
+            except workloads.UNANSWERED as error:  # as when more happened than the socket has room for
                 log.warning("netlink ended", error=str(error))
                 self.changed.set()
                 await asyncio.sleep(HOLD_OFF_S)
@@ -152,7 +153,11 @@ class Node:
         outcome = self.outcome
         await self._persist()
         pods = [address for pod in self._pods() for address in pod.addresses]
-        outcome.topology = await workloads.survey(pods, self.config.devices, self.config.own_addresses)
+        try:
+            outcome.topology = await workloads.survey(pods, self.config.devices, self.config.own_addresses)
+        except workloads.UNANSWERED as error:  # as when a link goes while it is looked at
+            log.warning("netlink not answered", error=str(error))
+            return delay_s(1, 0.5)
         active = await self.envoy.active()
         if active is not None:
             outcome.active = active
@@ -234,7 +239,7 @@ class Node:
         faults = self.outcome.faults
         try:
             await asyncio.to_thread(act)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, NetlinkError) as error:
             if faults.get(what) != str(error):
                 log.warning("not done", what=what, error=str(error)[:1024])
             faults[what] = str(error)[:1024]

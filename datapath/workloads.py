@@ -6,7 +6,7 @@ By the node's routes: whatever made the pod's link, its address is routed there.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Any, Final, NoReturn
 
 from pyroute2 import AsyncIPRoute
@@ -24,9 +24,14 @@ _GROUPS: Final = (
     | rtnl.RTMGRP_IPV6_ROUTE
     | rtnl.RTMGRP_TC
 )
+UNANSWERED: Final = (OSError, NetlinkError)
+"""What asking may end with."""
+
 _UNICAST: Final = 1
 _LOOPBACK: Final = 1
 """Its ifindex."""
+# Of documentation: whatever the node sends from to there, it sends from to others.
+_SOMEWHERE: Final = ("192.0.2.1", "2001:db8::1")
 _HOST_SCOPE: Final = 254
 _LINK_SCOPE: Final = 253
 
@@ -38,7 +43,8 @@ async def survey(pods: Iterable[Address], devices: Collection[str], addresses: C
         routes = [route async for route in await netlink.get_default_routes()]
         outward, problems = _outward(links, routes, devices)
         found = [_address(message) async for message in await netlink.get_addr()]
-        own = _own([pair for pair in found if pair is not None], list(outward), addresses)
+        sources = [await _source(netlink, somewhere) for somewhere in _SOMEWHERE]
+        own = _own([pair for pair in found if pair is not None], outward, addresses, sources)
         behind = {pod: await _link_of(netlink, pod) for pod in sorted(pods, key=str) if pod not in own}
     return Topology(
         pods={pod: ifindex for pod, ifindex in behind.items() if ifindex and ifindex not in outward},
@@ -71,6 +77,15 @@ async def _link_of(netlink: Any, pod: Address) -> int | None:
     return ifindex
 
 
+async def _source(netlink: Any, destination: str) -> Address | None:
+    try:
+        [route] = await netlink.route("get", dst=destination)
+    except (NetlinkError, ValueError):
+        return None
+    text = route.get_attr("RTA_PREFSRC")
+    return ip_address(text) if text else None
+
+
 def _outward(
     links: dict[int, str], routes: Iterable[Any], devices: Collection[str]
 ) -> tuple[dict[int, str], tuple[str, ...]]:
@@ -97,15 +112,19 @@ def _address(message: Any) -> tuple[Address, int] | None:
     return ip_address(text), message["index"]
 
 
-def _own(found: list[tuple[Address, int]], outward: list[int], configured: Collection[Address]) -> dict[Address, int]:
-    """Those of links that lead off the node first, IPv4 before IPv6, so that the first is one that others reach."""
+def _own(
+    found: list[tuple[Address, int]],
+    outward: Collection[int],
+    configured: Collection[Address],
+    sources: Collection[Address | None],
+) -> dict[Address, int]:
+    """What the node sends from first, then those of links that lead off it: the first is one that others reach."""
     known = dict(found)
     if configured:
         return {address: known.get(address, 0) for address in configured}
 
-    def order(pair: tuple[Address, int]) -> tuple[bool, int, bool, bytes]:
+    def order(pair: tuple[Address, int]) -> tuple[bool, bool, int, bytes]:
         address, ifindex = pair
-        temporary = isinstance(address, IPv6Address) and address.is_site_local
-        return ifindex not in outward, address.version, temporary, address.packed
+        return address not in sources, ifindex not in outward, address.version, address.packed
 
     return dict(sorted(found, key=order))

@@ -1,0 +1,193 @@
+"""The node's Envoy, as the node daemon keeps it: real Envoys, which outlive who started them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from datapath.envoy import Envoy, end_all
+from datapath.instances import Wanted, remembered
+from tests.e2e.installation import WAIT_S, Installation, installed
+from tests.e2e.load import Backend, Target, load
+from tests.e2e.test_continuity import route, service
+from xds_server.proxy.bootstrap import BootstrapOptions, XdsSocket, bootstrap
+
+OFFSET = 19000
+REQUESTS = 30_000
+GATEWAY = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: GATEWAY}
+spec: {gatewayClassName: tidegate, listeners: [{name: http, port: 80, protocol: HTTP}]}
+"""
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, envoy: Path) -> AsyncIterator[Installation]:
+    async with Backend("b1", "127.91.8.1") as backend, installed(tmp_path, envoy, OFFSET) as running:
+        running.write("gateway.yaml", GATEWAY)
+        running.write("a.yaml", service("a", backend))
+        running.write("route.yaml", route("a"))
+        await running.start_control_plane()
+        yield running
+
+
+@pytest.fixture
+async def wanted(installation: Installation, envoy: Path) -> AsyncIterator[Wanted]:
+    """In a folder that stands for a cgroup, so that no privilege is needed; whatever was started ends with the test."""
+    directory = installation.directory
+    made = Wanted(
+        binary=envoy,
+        bootstrap=bootstrap(BootstrapOptions("n1", XdsSocket(installation.socket), directory / "admin")),
+        arguments=("--concurrency", "1", "--log-level", "warning"),
+        directory=directory / "node-envoy",
+        cgroup=directory / "cgroup",
+        drain_s=2,
+    )
+    yield made
+    await end_all(made, memory(made))
+
+
+def memory(wanted: Wanted) -> Path:
+    return wanted.cgroup.with_name("envoys.json")
+
+
+def target(installation: Installation) -> Target:
+    output = subprocess.run(installation.check, check=True, capture_output=True, text=True).stdout
+    [entry] = json.loads(output)["addresses"]
+    return Target(entry["addresses"][0], 80 + OFFSET, "any.example.com")
+
+
+@asynccontextmanager
+async def kept(wanted: Wanted) -> AsyncIterator[Envoy]:
+    """A daemon's part for Envoy; when it ends, Envoy does not."""
+    envoy = Envoy(wanted, memory(wanted), chance=lambda: 0.0)
+    running = asyncio.ensure_future(envoy.run())
+    try:
+        yield envoy
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+        if not running.cancelled():
+            running.result()
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+def pid(envoy: Envoy) -> int:
+    assert envoy.state.current is not None
+    return envoy.state.current.pid
+
+
+async def test_it_outlives_the_daemon_and_is_adopted_by_the_next(wanted: Wanted) -> None:
+    """The same process, in the cgroup that was named; and it ends when all is to end."""
+    async with kept(wanted) as first:
+        await until(lambda: first.state.ready)
+        started = pid(first)
+    async with kept(wanted) as second:
+        await until(lambda: second.state.ready)
+        listeners = await second.active()
+
+        assert started == pid(second)
+    ended = await end_all(wanted, memory(wanted))
+
+    assert listeners
+    assert str(started) == (wanted.cgroup / "cgroup.procs").read_text()
+    assert [started] == ended
+    assert [] == remembered(memory(wanted))
+
+
+async def test_a_killed_one_is_started_again(wanted: Wanted) -> None:
+    """Also one that was adopted, whose parent is another."""
+    async with kept(wanted) as first:
+        await until(lambda: first.state.ready)
+    async with kept(wanted) as second:
+        await until(lambda: second.state.ready)
+        before = pid(second)
+        os.kill(before, signal.SIGKILL)
+        await until(lambda: second.state.starts and second.state.ready)
+
+        assert before != pid(second)
+
+
+async def test_a_daemon_that_wants_another_replaces_what_it_finds(wanted: Wanted) -> None:
+    """A new version of the daemon brings its own arguments to an Envoy that runs."""
+    async with kept(wanted) as first:
+        await until(lambda: first.state.ready)
+        before = pid(first)
+    async with kept(replace(wanted, arguments=("--concurrency", "2", "--log-level", "warning"))) as second:
+        await until(lambda: second.state.ready and pid(second) != before and not second.state.draining)
+
+    assert [pid(second)] == [instance.pid for instance in remembered(memory(wanted))]
+
+
+async def test_a_successor_that_ends_is_tried_again_while_the_old_one_serves(
+    wanted: Wanted, installation: Installation
+) -> None:
+    """Without a control plane it gets no configuration; killed, it is followed by the next."""
+    async with kept(wanted) as envoy:
+        await until(lambda: envoy.state.ready)
+        old = pid(envoy)
+        await installation.control_plane.end(signal.SIGKILL)
+        envoy.restart()
+        await until(lambda: envoy.state.successor)
+        assert envoy.state.successor is not None
+        os.kill(first := envoy.state.successor.pid, signal.SIGKILL)
+        await until(lambda: envoy.state.successor and envoy.state.successor.pid != first)
+
+        assert (old, True) == (pid(envoy), envoy.state.ready)
+
+
+async def test_of_two_that_are_found_the_newer_one_takes_over(wanted: Wanted, installation: Installation) -> None:
+    """A daemon that is killed while it replaces an Envoy leaves two; the next daemon goes on with it."""
+    async with kept(wanted) as first:
+        await until(lambda: first.state.ready)
+        await installation.control_plane.end(signal.SIGKILL)
+        first.restart()
+        await until(lambda: first.state.successor)
+        assert first.state.successor is not None
+        newer = first.state.successor.pid
+    async with kept(wanted) as second:
+        await installation.start_control_plane()
+        await until(lambda: second.state.ready and pid(second) == newer)
+
+        assert newer == pid(second)
+
+
+async def test_no_request_is_lost_while_it_is_replaced(wanted: Wanted, installation: Installation) -> None:
+    """R13, R14: three times, the last one begun while the control plane is away, when the old one serves on:
+    0 of 30,000 requests fail.
+    """
+    async with kept(wanted) as envoy:
+        await until(lambda: envoy.state.ready)
+        async with load(target(installation)) as tally:
+            for away in (False, False, True):
+                old = pid(envoy)
+                if away:
+                    await installation.control_plane.end(signal.SIGKILL)
+                envoy.restart()
+                if away:
+                    await until(lambda: envoy.state.successor)
+                    goal = tally.total + 2000
+                    await until(lambda: tally.total >= goal or tally.failed)  # noqa: B023  # awaited here
+                    assert old == pid(envoy)
+                    await installation.start_control_plane()
+                await until(lambda: pid(envoy) != old and not envoy.state.draining)  # noqa: B023  # awaited here
+            while tally.total < REQUESTS and not tally.failed:
+                goal = tally.total + 1000
+                await until(lambda: tally.total >= goal or tally.failed)  # noqa: B023  # awaited here
+
+    assert {} == tally.failed
