@@ -22,7 +22,10 @@ spec:
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: tidegate-gateway-web, labels: {app.kubernetes.io/managed-by: tidegate}}
+metadata:
+  name: tidegate-gateway-web
+  labels: {app.kubernetes.io/managed-by: tidegate}
+  ownerReferences: [{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, name: web, uid: a, controller: true}]
 spec: {type: NodePort, ports: [{port: 80, nodePort: 30080}]}
 """
 

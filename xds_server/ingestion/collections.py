@@ -27,6 +27,7 @@ from xds_server.ingestion.grpc_route import grpc_routes
 from xds_server.ingestion.http_route import http_routes
 from xds_server.ingestion.ingress import IngressParts, ingest_ingresses
 from xds_server.ingestion.ingress_exposure import dedicated_ingress, shared_ingress
+from xds_server.ingestion.ingress_tls import HTTPS_PORT
 from xds_server.ingestion.precedence import Ranking, ranking
 from xds_server.ingestion.route_result import Findings, RouteResult, route_result
 from xds_server.ingestion.sources import Settings, Sources
@@ -172,8 +173,16 @@ def declare_wanted(
         lambda _, port, __: ((port, port),),
     ).index(lambda port: (port.frontend,))
 
+    # As of a Gateway: one that only lacks its certificate keeps its port, wherever that is given.
+    secured = graph.derive(
+        "frontends/secured",
+        ingresses.plans.index(lambda plan: (plan.frontend,) if plan.tls and not plan.annotations.canary else ()),
+        lambda _, ref, __: ((ref, True),),
+    )
+
     def of_ingress(fetch: Fetch, ref: ObjectRef, _: ObjectRef) -> Iterator[tuple[ObjectRef, WantedFrontend]]:
         numbers = frozenset(port.port for port in fetch.by(ports, ref))
+        numbers |= {HTTPS_PORT} if fetch.get(secured, ref) else frozenset()
         ingress, plan = fetch.get(sources.ingresses, ref), fetch.get(ingresses.plans, ref)
         if ingress is None or plan is None:
             yield ref, shared_ingress(ref, settings, numbers)

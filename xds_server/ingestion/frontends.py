@@ -17,7 +17,7 @@ from xds_server.ingestion.endpoints import Slices
 from xds_server.ingestion.service_names import MANAGED_BY, TIDEGATE, service_ref
 from xds_server.ingestion.sources import Settings, Sources
 from xds_server.model.listener import Frontend, FrontendPort
-from xds_server.model.refs import ObjectRef
+from xds_server.model.refs import SHARED_INGRESS, ObjectRef
 from xds_server.objects.core import Service
 
 WILDCARDS: Final = {"IPv4": "0.0.0.0", "IPv6": "::"}  # noqa: S104  # each at ports of its own
@@ -37,7 +37,7 @@ def declare_frontends(
             return
         behind = found.wanted.exposure.type == "Service"
         service = fetch.get(sources.services, service_ref(ref, settings)) if behind else None
-        refused = fetch.get(sources.refused, service_ref(ref, settings)) if behind and service is None else None
+        refused = fetch.get(sources.refused, service_ref(ref, settings)) if behind else None
         nodes = partial(node_addresses, fetch, settings, by_service)
         exposed = (
             _behind_service(settings, service, refused, nodes, found) if behind else _at_nodes(settings, nodes, found)
@@ -70,7 +70,8 @@ def _behind_service(
     client = dict.fromkeys(found.bound, 0)
     node: dict[int, int] = {}
     problem = f"{ref} is not there yet, by which this is exposed" + (f": {refused}" if refused else "")
-    if service is not None and service.metadata.labels.get(MANAGED_BY) != TIDEGATE:
+    outdated = ""
+    if service is not None and not is_generated(service, wanted.ref):
         problem = f"{ref} is somebody else's, and this would be exposed by it: delete or rename it"
     elif service is not None:
         addresses = service_addresses(service)
@@ -80,6 +81,7 @@ def _behind_service(
             addresses = nodes(families)
             client = node
             problem = f"no proxy of {settings.namespace}/{settings.proxy_service} is ready, whose node would be reached"
+        outdated = f"{ref} is not as it is asked for, and goes on as it was: {refused}" if refused else ""
     return Frontend(
         wanted.ref,
         addresses,
@@ -87,7 +89,16 @@ def _behind_service(
         NOT_ASSIGNED,
         bind=tuple(WILDCARDS[family] for family in families),
         ports=_ports(found.bound, client, node),
+        outdated=outdated if addresses else "",
     )
+
+
+def is_generated(service: Service, frontend: ObjectRef) -> bool:
+    """Whether a Service was made for a frontend: by its label, and by its owner, but for all shared Ingresses."""
+    meta = service.metadata
+    owners = ((owner.kind, owner.name) for owner in meta.owner_references if owner.controller)
+    owned = frontend == SHARED_INGRESS or (frontend.kind, frontend.name) in owners
+    return owned and meta.labels.get(MANAGED_BY) == TIDEGATE
 
 
 def service_addresses(service: Service) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ class Frontend:
     """Addresses served as one: a Gateway, a dedicated Ingress, or all shared Ingresses.
 
     `addresses` is empty while none can be had; `unusable` then says why, and `reason` is its word in a condition.
+    `outdated` says why a change of what leads there was refused, so that it goes on as it was.
     `pools` are the objects that the addresses are from.
     `bind` is where Envoy listens, where that is not at the addresses: a load balancer or the node leads there.
     `ports` are those that differ on the way.
@@ -34,6 +35,7 @@ class Frontend:
     pools: tuple[ObjectRef, ...] = ()
     bind: tuple[str, ...] = ()
     ports: tuple[FrontendPort, ...] = ()
+    outdated: str = ""
 
     @property
     def bound(self) -> tuple[str, ...]:

@@ -44,8 +44,20 @@ class WithLoadBalancer(Model, frozen=True, kw_only=True):
     load_balancer: LoadBalancerStatus = LoadBalancerStatus()
 
 
+class OwnerReference(Model, frozen=True, kw_only=True):
+    kind: str = ""
+    name: str = ""
+    controller: bool = False
+
+
+class ServiceMeta(ObjectMeta, frozen=True, kw_only=True):
+    """Of a Service it is read whose it is: some are generated."""
+
+    owner_references: tuple[OwnerReference, ...] = ()
+
+
 class Service(Model, frozen=True, kw_only=True):
-    metadata: ObjectMeta
+    metadata: ServiceMeta
     spec: ServiceSpec = ServiceSpec()
     status: WithLoadBalancer = WithLoadBalancer()
 

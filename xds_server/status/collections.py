@@ -85,8 +85,10 @@ def statuses(
     def status(fetch: Fetch, ref: ObjectRef, group: Group[Verdict]) -> Iterator[tuple[ObjectRef, DesiredStatus]]:
         found = tuple(group)
         if ref.kind == "Gateway":
-            condition = _addressed(fetch.get(frontends, ref)) or fetch.get(programs, ref) or _NOTHING_SERVED
-            found = tuple(_with_programmed(verdict, condition) for verdict in found)
+            frontend = fetch.get(frontends, ref)
+            condition = _addressed(frontend) or fetch.get(programs, ref) or _NOTHING_SERVED
+            own = _exposed(condition, frontend)
+            found = tuple(_with_programmed(each, condition if each.ref.section else own) for each in found)
         yield ref, DesiredStatus(ref, found, _addresses(fetch, frontends, ref, found))
 
     return graph.derive("statuses", by_object, status)
@@ -174,6 +176,13 @@ def _addressed(frontend: Frontend | None) -> Condition | None:
     if frontend is None or not frontend.unusable:
         return None
     return Condition(PROGRAMMED, "False", frontend.reason, frontend.unusable)
+
+
+def _exposed(programmed: Condition, frontend: Frontend | None) -> Condition:
+    """Of the Gateway itself: also what leads clients to it has to be as it is wanted now."""
+    if frontend is None or not frontend.outdated or programmed.status != "True":
+        return programmed
+    return Condition(PROGRAMMED, "False", "Invalid", frontend.outdated)
 
 
 def _with_programmed(verdict: Verdict, programmed: Condition) -> Verdict:

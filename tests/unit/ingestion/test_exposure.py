@@ -53,10 +53,16 @@ def parameters(exposure: str, name: str = "p") -> str:
     return PARAMETERS.format(name=name, exposure=exposure)
 
 
-def generated(spec: str, status: str = "{}", labels: str = "{app.kubernetes.io/managed-by: tidegate}") -> str:
+OURS = "{app.kubernetes.io/managed-by: tidegate}"
+
+
+def generated(spec: str, status: str = "{}", labels: str = OURS, owner: str = "web") -> str:
     return f"""
 kind: Service
-metadata: {{name: tidegate-gateway-web, labels: {labels}}}
+metadata:
+  name: tidegate-gateway-web
+  labels: {labels}
+  ownerReferences: [{{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, name: {owner}, controller: true}}]
 spec: {spec}
 status: {status}
 """
@@ -105,10 +111,11 @@ def test_a_cluster_ip_is_an_address_in_the_cluster() -> None:
     assert ("10.96.0.9", "fd00::9") == found.addresses
 
 
-def test_the_service_of_somebody_else_is_not_taken_for_ours() -> None:
-    """S3: nobody can publish an address by a Service of the name that ours would have."""
+@pytest.mark.parametrize(("labels", "owner"), [("{}", "web"), (OURS, "other")])
+def test_the_service_of_somebody_else_is_not_taken_for_ours(labels: str, owner: str) -> None:
+    """S3: nobody can publish an address by a Service of the name that ours would have, nor by our label alone."""
     status = "{loadBalancer: {ingress: [{ip: 203.0.113.7}]}}"
-    theirs = generated("{type: LoadBalancer}", status, labels="{}")
+    theirs = generated("{type: LoadBalancer}", status, labels, owner)
     found = frontend(World(gateway(), parameters("{type: Service}"), theirs))
 
     assert () == found.addresses
@@ -333,3 +340,18 @@ def test_why_a_service_is_not_made_is_told() -> None:
 
     assert found.unusable.endswith("is not there yet, by which this is exposed: Forbidden: quota")
     assert (before.bind, before.ports) == (found.bind, found.ports)
+
+
+def test_a_change_of_a_service_that_is_refused_is_told() -> None:
+    """What is there serves on, with its addresses."""
+    status = "{loadBalancer: {ingress: [{ip: 203.0.113.7}]}}"
+    world = World(gateway(), parameters("{type: Service}"), generated("{type: LoadBalancer}", status))
+    assert "" == frontend(world).outdated
+    world.sources.refused.put(ObjectRef("Service", "default", "tidegate-gateway-web"), "Invalid: no such class")
+    world.commit()
+    found = frontend(world)
+
+    assert (("203.0.113.7",), "") == (found.addresses, found.unusable)
+    assert (
+        "Service/default/tidegate-gateway-web is not as it is asked for, and goes on as it was: Invalid: no such class"
+    ) == found.outdated

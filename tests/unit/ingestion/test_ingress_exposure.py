@@ -112,7 +112,10 @@ def test_the_address_of_the_service_is_the_ingresses() -> None:
         ingress("a", service_type="LoadBalancer"),
         """
 kind: Service
-metadata: {name: tidegate-ingress-a, labels: {app.kubernetes.io/managed-by: tidegate}}
+metadata:
+  name: tidegate-ingress-a
+  labels: {app.kubernetes.io/managed-by: tidegate}
+  ownerReferences: [{apiVersion: networking.k8s.io/v1, kind: Ingress, name: a, controller: true}]
 spec: {type: LoadBalancer}
 status: {loadBalancer: {ingress: [{ip: 203.0.113.9}]}}
 """,
@@ -146,3 +149,17 @@ def test_the_shared_ingresses_have_one_service_in_the_installation() -> None:
 
     assert (ObjectRef("Service", "tidegate-system", "tidegate-ingress"), None) == (found.ref, found.owner)
     assert [SHARED_INGRESS] == list(world.ingested.frontends)
+
+
+@pytest.mark.parametrize("mode", ["dedicated", "shared"])
+def test_an_ingress_without_its_certificate_keeps_its_port_of_the_service(mode: str) -> None:
+    """Whoever balances load to it is not to lose the port while a Secret is missing; without TLS there is none."""
+    document = msgspec.json.decode(ingress("a", mode))
+    settings = replace(DIRECTORY, exposure=Exposure(type="Service"))
+    plain = World(msgspec.json.encode(document).decode(), settings=settings)
+    document["spec"]["tls"] = [{"hosts": ["a.example.com"], "secretName": "missing"}]
+    secured = World(msgspec.json.encode(document).decode(), settings=settings)
+
+    for world, expected in ((plain, [80]), (secured, [80, 443])):
+        [made] = [msgspec.json.decode(each.manifest) for each in world.ingested.generated.values()]
+        assert expected == [port["port"] for port in made["spec"]["ports"]]

@@ -201,6 +201,19 @@ def test_an_unusable_address_is_not_programmed(world: World) -> None:
     assert ("False", "AddressNotUsable") == world.programmed()
 
 
+def test_a_refused_change_of_what_leads_to_a_gateway_shows_at_it(world: World) -> None:
+    """Its addresses stay in its status, for what was there goes on; its listeners are served as they are wanted."""
+    world.connect("n1")
+    world.accept()
+    world.frontends.put(GATEWAY, Frontend(GATEWAY, ("192.0.2.1",), outdated="the Service is not as it is asked for"))
+    world.graph.commit()
+    status = world.statuses[GATEWAY]
+    [own] = [condition for condition in status.verdicts[0].conditions if condition.type == "Programmed"]
+
+    assert ("False", "Invalid", "the Service is not as it is asked for") == (own.status, own.reason, own.message)
+    assert ("192.0.2.1",) == status.addresses
+
+
 def test_a_listener_that_is_not_valid_is_not_programmed(world: World) -> None:
     """A listener's own condition outweighs what Envoy accepted of its Gateway."""
     world.accept()
