@@ -11,8 +11,25 @@ import yaml
 
 from tests.helm import objects, rendered
 from tests.promql import DASHBOARDS, asked, exposed, expressions, metrics
-from xds_server.metrics import Metrics, collection_sizes, handshake_counter, stream_counters
+from xds_server.kube.stats import SourceStats
+from xds_server.kube.status_stats import StatusStats
+from xds_server.metrics import (
+    Metrics,
+    collection_sizes,
+    generated_counters,
+    handshake_counter,
+    relay_counters,
+    source_counters,
+    status_counters,
+    stream_counters,
+)
 from xds_server.xds.streams import Streams
+
+
+class Nothing:
+    """Of a relay that has told nothing."""
+
+    told = envoys = 0
 
 
 def test_names_of_metrics_are_told_from_labels() -> None:
@@ -28,6 +45,10 @@ def test_the_control_plane_has_what_is_asked_of_it() -> None:
     found.watch(collection_sizes(dict))
     found.watch(stream_counters(Streams()))
     found.watch(handshake_counter(int))
+    found.watch(source_counters(SourceStats(), dict, dict, dict))
+    found.watch(status_counters(StatusStats(), bool, int))
+    found.watch(generated_counters(tuple, int))
+    found.watch(relay_counters(Nothing(), Nothing()))
 
     assert set() == asked("tidegate_") - exposed(found.exposition().decode())
 
