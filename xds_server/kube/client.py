@@ -70,10 +70,16 @@ class Api:
 
     def __init__(self, configuration: Configuration) -> None:
         self._client, self._configuration = client.ApiClient(configuration), configuration
+        hook = configuration.refresh_api_key_hook
+        self._renewal = hook if isinstance(hook, Renewal) else None
+        self._generation = self._renewal.generation if self._renewal else 0
+        self._retired: client.ApiClient | None = None
         self.host = str(configuration.host).rstrip("/")
 
     async def close(self) -> None:
         await self._client.close()
+        if self._retired is not None:
+            await self._retired.close()
 
     async def request(
         self,
@@ -118,11 +124,11 @@ class Api:
         headers = {"Accept": JSON, "Accept-Encoding": PLAIN, "User-Agent": "tidegate"}
         if body is not None:
             headers["Content-Type"] = content_type
-        rest = self._client.rest_client
         try:
             async with AsyncExitStack() as stack:
                 for renewed in (False, True):
                     await self._believed(headers)
+                    rest, generation = self._client.rest_client, self._generation
                     asked = rest.pool_manager.request(
                         method,
                         self.host + path,
@@ -135,7 +141,7 @@ class Api:
                         allow_redirects=False,
                     )
                     response = await stack.enter_async_context(asked)
-                    if response.status != 401 or renewed or not await self._renewed(headers):
+                    if response.status != 401 or renewed or not await self._renewed(headers, generation):
                         break
                     response.release()
                 if not 200 <= response.status < 300:
@@ -145,19 +151,29 @@ class Api:
             raise ApiError(0, type(error).__name__, str(error)[:_LONGEST_MESSAGE] or "no answer in time") from error
 
     async def _believed(self, headers: dict[str, str]) -> None:
-        """Set the token as it is now."""
+        """Set the token as it is now, and take connections that show the client certificate as it is now."""
         try:
+            if self._renewal is not None:
+                await self._renewal(self._configuration)  # without a token kubernetes-asyncio does not call it
+                if self._renewal.generation != self._generation:
+                    await self._reconnect(self._renewal.generation)
             await self._client.update_params_for_auth(headers, [], ["BearerToken"])
         except _UNUSABLE as error:
             raise _no_credentials(error) from error
 
-    async def _renewed(self, headers: Mapping[str, str]) -> bool:
-        """Whether there is another token than the one that was refused."""
-        renewal = self._configuration.refresh_api_key_hook
-        if not isinstance(renewal, Renewal):
+    async def _reconnect(self, generation: int) -> None:
+        """What is being answered goes on by its connection until the certificate after this one."""
+        self._generation, before = generation, self._retired
+        self._retired, self._client = self._client, client.ApiClient(self._configuration)
+        if before is not None:
+            await before.close()
+
+    async def _renewed(self, headers: Mapping[str, str], generation: int) -> bool:
+        """Whether there are other credentials than those that were refused."""
+        if self._renewal is None:
             return False
         try:
-            return await renewal.renew(self._configuration, headers.get("authorization", ""))
+            return await self._renewal.renew(self._configuration, headers.get("authorization", ""), generation)
         except _UNUSABLE as error:
             raise _no_credentials(error) from error
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import ssl
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
+from aiohttp import web
 from kubernetes_asyncio.config.config_exception import ConfigException
 
 from tests.kube_api import KubeApi, Refusal
+from xds_server.certificates.authority import issue_client, issue_server, loaded, new_authority
 from xds_server.kube.client import Api, ApiError, Configuration, CredentialsError, credentials
 
 PATH = "/api/v1/services"
@@ -116,3 +122,83 @@ async def test_what_is_no_kubeconfig_is_told_by_its_path(tmp_path: Path, content
 
     with pytest.raises(CredentialsError, match=rf"(?s){path} cannot be used: .*; name one by --kubeconfig"):
         await credentials(path)
+
+
+CERTIFYING = """
+printf x >> "$0.runs"
+cat "$0.$(wc -c < "$0.runs" | tr -d ' ').json"
+"""
+
+
+@asynccontextmanager
+async def certified(directory: Path, *lives: timedelta) -> AsyncIterator[tuple[Path, list[int], set[int]]]:
+    """A server that asks for certificates, and a plugin that gives one after the other.
+
+    Gives the kubeconfig, the serial number of each request, and those numbers that are refused.
+    """
+    now = datetime.now(UTC)
+    authority = new_authority(now - timedelta(days=1))
+    own = issue_server(authority, ["127.0.0.1"], now)
+    for name, content in (("ca", authority.certificate), ("crt", own.certificate), ("key", own.key)):
+        (directory / name).write_bytes(content)
+    for number, life in enumerate(lives, 1):
+        pair = issue_client(authority, "spiffe://a/operator/b", now, life)
+        status = {"clientCertificateData": pair.certificate.decode(), "clientKeyData": pair.key.decode()}
+        credential = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
+        (directory / f"plugin.{number}.json").write_text(json.dumps(credential))
+    (directory / "plugin").write_text(CERTIFYING)
+    asked, refused = list[int](), set[int]()
+
+    async def answer(request: web.Request) -> web.Response:
+        peer = request.transport.get_extra_info("peercert") if request.transport else {}
+        asked.append(int(peer["serialNumber"], 16))
+        return web.json_response({}, status=401 if asked[-1] in refused else 200)
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(directory / "ca"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(directory / "crt", directory / "key")
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    cluster = {"server": f"https://127.0.0.1:{runner.addresses[0][1]}", "certificate-authority": str(directory / "ca")}
+    run = {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": [str(directory / "plugin")]}
+    written = {
+        "apiVersion": "v1", "kind": "Config", "current-context": "a", "clusters": [{"name": "a", "cluster": cluster}],
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "users": [{"name": "a", "user": {"exec": run}}],
+    }  # fmt: skip
+    path = directory / "kubeconfig"
+    path.write_text(yaml.safe_dump(written))
+    try:
+        yield path, asked, refused
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_client_certificate_is_loaded_again_when_it_is_refused(tmp_path: Path) -> None:
+    """By a connection of its own: one that is open shows the old one for as long as it lasts."""
+    hour = timedelta(hours=1)
+    async with certified(tmp_path, hour, hour) as (kubeconfig, asked, refused):
+        api = Api(await credentials(kubeconfig))
+        await api.request("GET", PATH)
+        refused.add(asked[0])
+        await api.request("GET", PATH)
+        await api.request("GET", PATH)
+        await api.close()
+
+    first, second = sorted(set(asked), key=asked.index)
+    assert [first, first, second, second] == asked
+
+
+async def test_a_client_certificate_is_loaded_again_before_it_expires(tmp_path: Path) -> None:
+    """Its own end says when."""
+    async with certified(tmp_path, timedelta(seconds=20), timedelta(hours=1)) as (kubeconfig, asked, _):
+        api = Api(await credentials(kubeconfig))
+        for _ in range(2):
+            await api.request("GET", PATH)
+        await api.close()
+
+    plugged = json.loads((tmp_path / "plugin.2.json").read_text())["status"]["clientCertificateData"]
+    assert [loaded(plugged.encode()).serial_number] * 2 == asked
