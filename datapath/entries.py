@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datapath.kernel.layout import (
+    ANSWERS,
     BACKENDS,
     NODE_ADDRESSES,
     SERVICES,
@@ -34,6 +35,9 @@ def entries(folder: Path) -> Iterator[str]:
     with opened(WORKLOADS, folder) as workloads:
         for pod, workload in sorted(workloads.items(), key=str):
             yield f"workload {pod.address}: link {workload.ifindex}"
+    with opened(ANSWERS, folder) as answers:
+        for announced, answer in sorted(answers.items(), key=str):
+            yield f"answer {announced.address}: link {announced.ifindex} {answer.mac.hex(':')}"
     with opened(NODE_ADDRESSES, folder) as addresses:
         for own, found in sorted(addresses.items(), key=str):
             yield f"node address {own.address}: link {found.ifindex}"

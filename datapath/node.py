@@ -19,6 +19,7 @@ import structlog
 from pyroute2.netlink.exceptions import NetlinkError
 
 from datapath import accepted, workloads
+from datapath.announcing import Announcing, answers, macs
 from datapath.attachments import Attachments
 from datapath.config import Config
 from datapath.discovery import Discovery
@@ -26,6 +27,7 @@ from datapath.envoy import Envoy
 from datapath.intercept import Intercept, Services, steered
 from datapath.kernel import routing
 from datapath.kernel.layout import (
+    ANSWERS,
     BACKENDS,
     NODE_ADDRESSES,
     ONLY,
@@ -33,13 +35,15 @@ from datapath.kernel.layout import (
     SETTINGS,
     WORKLOADS,
     AddressKey,
+    Answer,
+    AnswerKey,
     NodeAddress,
     Settings,
     Workload,
 )
 from datapath.kernel.maps import Map, opened
 from datapath.reconciler import Entries, ServiceMaps
-from datapath.resources import SERVICE, Address, Service, Workloads
+from datapath.resources import ANNOUNCEMENTS, SERVICE, Address, Announcement, Announcements, Service, Workloads
 from datapath.resources import WORKLOADS as WORKLOADS_TYPE
 from datapath.topology import Topology, node_entries, primary, roles, workload_entries
 from xds_server.proxy.process import delay_s
@@ -66,6 +70,7 @@ class Maps:
         self.services = ServiceMaps(services, backends)
         self.workloads: Entries[AddressKey, Workload] = Entries(self._open(WORKLOADS, folder))
         self.addresses: Entries[AddressKey, NodeAddress] = Entries(self._open(NODE_ADDRESSES, folder))
+        self.answers: Map[AnswerKey, Answer] = self._open(ANSWERS, folder)
         self.settings: Map[Any, Settings] = self._open(SETTINGS, folder)
 
     def _open(self, spec: Any, folder: Path) -> Any:
@@ -98,6 +103,9 @@ class Node:
         self.attachments, self.maps = attachments, maps
         self.outcome = Outcome()
         self.changed = asyncio.Event()
+        self.announcing = Announcing(maps.answers, lambda: self.outcome.topology.devices)
+        self.told_now: Callable[[], bool] = lambda: False
+        """Whether a server tells now what is held, and not only did before."""
         self.errors = 0
         envoy.on_change, envoy.named = self.changed.set, self.named
         self._intercept = Intercept()
@@ -146,6 +154,7 @@ class Node:
             async with self._at_work:
                 await self._tried("attachments", self.attachments.repair)
                 await self._tried("routes", self._route)
+                await self._announce()
 
     async def _updated(self) -> float | None:
         """How long to wait for a change before the next try; None for ever."""
@@ -164,6 +173,7 @@ class Node:
         async with self._at_work:
             await self._apply(outcome.topology)
             await self._apply_services()
+            await self._announce()
         outcome.runs += 1
         if outcome.faults or self.maps.services.failed or self.maps.workloads.failed or self.maps.addresses.failed:
             self._failures += 1
@@ -209,6 +219,16 @@ class Node:
         await asyncio.sleep(GRACE_S)
         await self._tried("backends", maps.retire)
 
+    async def _announce(self) -> None:
+        """Also without a change: another node may have taken an address that a server says is this one's."""
+        if ANNOUNCEMENTS not in self.discovery.heard:
+            return
+        devices = self.outcome.topology.devices
+        desired = answers(self._announcements(), devices, dict(macs(devices)))
+        told_now = self.told_now()
+        await self._tried("announcements", lambda: self.announcing.reconcile(desired, told_now=told_now))
+        self.announcing.wake()
+
     def _set(self, topology: Topology) -> None:
         wanted = Settings(
             node4=primary(topology, 4),
@@ -248,6 +268,14 @@ class Node:
 
     def _services(self) -> list[Service]:
         return [found for found in self.discovery.resources(SERVICE) if isinstance(found, Service)]
+
+    def _announcements(self) -> list[Announcement]:
+        return [
+            announcement
+            for found in self.discovery.resources(ANNOUNCEMENTS)
+            if isinstance(found, Announcements)
+            for announcement in found.announcements
+        ]
 
     def _pods(self) -> list[Any]:
         return [

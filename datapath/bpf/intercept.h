@@ -113,7 +113,12 @@ struct ports {
 #define SELF_IPV6_WORD1 0x00000001
 #define SELF_IPV6_WORD3 0x00000008
 
-/* answers: HASH by address. What this node says on its links that it has. */
+/* answers: HASH. An address that this node has on a link, as far as others there are told: with this MAC. */
+struct answer_key {
+	struct address address;
+	__u32 ifindex;
+};
+
 struct answer {
 	__u8 mac[6];
 	__u8 pad[2];
@@ -193,6 +198,8 @@ enum reason {
 	BALANCED_ERROR, /* ICMP about a packet to or from a backend */
 	DROP_NO_SOURCE, /* neither a port nor an address of the node to masquerade with */
 	DROP_TAKEN,	/* a pod's connection that Envoy has in its name */
+	NEIGHBOUR_ANSWERED, /* who asked for the MAC of an address that is announced */
+	NEIGHBOUR_YIELDED,  /* another node says that it has such an address now */
 	REASONS,
 };
 

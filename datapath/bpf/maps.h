@@ -64,7 +64,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct address);
+	__type(key, struct answer_key);
 	__type(value, struct answer);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } answers SEC(".maps");

@@ -13,6 +13,7 @@
 #include "itself.h"
 #include "l4.h"
 #include "maps.h"
+#include "neighbour.h"
 #include "parsing.h"
 #include "proxied.h"
 #include "proxy.h"
@@ -233,6 +234,20 @@ static __always_inline struct verdict from_outside(struct __sk_buff *skb, struct
 	return arriving(skb, packet, parse(skb, packet), FROM_NETWORK);
 }
 
+/* Links with Ethernet have neighbours. */
+static __always_inline struct verdict from_link(struct __sk_buff *skb, struct packet *packet)
+{
+	struct verdict verdict;
+	enum parsed parsed;
+
+	if (skb->vlan_present && (skb->vlan_tci & VLAN_ID))
+		return pass(PASS_TAGGED);
+	parsed = parse(skb, packet);
+	if (is_of_neighbours(skb, packet, parsed, &verdict))
+		return verdict;
+	return arriving(skb, packet, parsed, FROM_NETWORK);
+}
+
 SEC("tc")
 int from_workload(struct __sk_buff *skb)
 {
@@ -254,7 +269,7 @@ int from_network(struct __sk_buff *skb)
 {
 	struct packet packet = {.network = ETH_HLEN};
 
-	return finish(skb, &packet, FROM_NETWORK, from_outside(skb, &packet));
+	return finish(skb, &packet, FROM_NETWORK, from_link(skb, &packet));
 }
 
 SEC("tc")

@@ -91,6 +91,8 @@ class Reason(IntEnum):
     BALANCED_ERROR = 35
     DROP_NO_SOURCE = 36
     DROP_TAKEN = 37
+    NEIGHBOUR_ANSWERED = 38
+    NEIGHBOUR_YIELDED = 39
 
 
 class ServiceKey(NamedTuple):
@@ -154,6 +156,11 @@ class Fragment(NamedTuple):
 class Ports(NamedTuple):
     source: int
     destination: int
+
+
+class AnswerKey(NamedTuple):
+    address: Address | None
+    ifindex: int
 
 
 class Answer(NamedTuple):
@@ -278,6 +285,7 @@ STRUCTS: Final[dict[str, str]] = {
     "proxied": "since_ns:u64",
     "fragment": "source:address destination:address id:u32 protocol:u8 pad:3x",
     "ports": "source:port destination:port",
+    "answer_key": "address:address ifindex:u32",
     "answer": "mac:mac pad:2x",
     "settings": "node4:address node6:address envoy_cgroup:u64 host_netns:u64 stopped:u32 pad:4x",
     "absence": "since_ns:u64",
@@ -354,7 +362,7 @@ WORKLOADS: Final = MapSpec("workloads", _ADDRESS, Codec("workload", Workload))
 NODE_ADDRESSES: Final = MapSpec("node_addresses", _ADDRESS, Codec("node_address", NodeAddress))
 PROXIED_AS: Final = MapSpec("proxied_as", Codec("flow", Flow), Codec("proxied", Proxied))
 FRAGMENTS: Final = MapSpec("fragments", Codec("fragment", Fragment), Codec("ports", Ports))
-ANSWERS: Final = MapSpec("answers", _ADDRESS, Codec("answer", Answer))
+ANSWERS: Final = MapSpec("answers", Codec("answer_key", AnswerKey), Codec("answer", Answer))
 SETTINGS: Final = MapSpec("settings", _INDEX, Codec("settings", Settings))
 ABSENCE: Final = MapSpec("absence", _INDEX, Codec("absence", Absence))
 AFFINITY: Final = MapSpec("affinity", Codec("client", Client), Codec("held", Held))
