@@ -30,7 +30,7 @@ from datapath.kernel.layout import (
     ServiceKey,
     Workload,
 )
-from datapath.kernel.programs import attach_cgroup, attach_netns, attach_tc, detach_all
+from datapath.kernel.programs import Attached, attach_cgroup, attach_netns, attach_tc, detach_all
 from tests.bpf.stand import Stand
 
 _NEW_NETWORK: Final = 0x40000000
@@ -147,18 +147,19 @@ class Lab(ExitStack):
         for address in ADDRESSES[NODE]:
             nodes.put(AddressKey(ip_address(address)), NodeAddress(self.links[OUTSIDE]))
 
-    def attach(self) -> None:
+    def attach(self) -> list[Attached]:
         """As the daemon does: what is pinned is adopted."""
-        programs = self.stand.programs
+        programs, pins = self.stand.programs, self.pins
         with inside(self.name(NODE)):
-            for who in (POD, BACKEND):
-                attach_tc(programs["from_workload"], self.links[who], "ingress", self.pins)
-                attach_tc(programs["to_workload"], self.links[who], "egress", self.pins)
-            attach_tc(programs["from_network"], self.links[OUTSIDE], "ingress", self.pins)
-            attach_tc(programs["to_network"], self.links[OUTSIDE], "egress", self.pins)
-            attach_tc(programs["from_host"], 1, "ingress", self.pins)
-            attach_netns(programs["steer"], self.pins, f"/run/netns/{self.name(NODE)}")
-        attach_cgroup(programs["listen"], self.cgroup, "sockops", self.pins)
+            attached = [
+                *(attach_tc(programs["from_workload"], self.links[who], "ingress", pins) for who in (POD, BACKEND)),
+                *(attach_tc(programs["to_workload"], self.links[who], "egress", pins) for who in (POD, BACKEND)),
+                attach_tc(programs["from_network"], self.links[OUTSIDE], "ingress", pins),
+                attach_tc(programs["to_network"], self.links[OUTSIDE], "egress", pins),
+                attach_tc(programs["from_host"], 1, "ingress", pins),
+                attach_netns(programs["steer"], pins, f"/run/netns/{self.name(NODE)}"),
+            ]
+        return [*attached, attach_cgroup(programs["listen"], self.cgroup, "sockops", pins)]
 
     def serve(self, address: str | None, port: int, flags: ServiceFlag) -> None:
         key = ServiceKey(ip_address(address) if address else None, port, socket.IPPROTO_TCP)
