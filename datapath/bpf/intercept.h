@@ -200,6 +200,7 @@ enum reason {
 	DROP_TAKEN,	/* a pod's connection that Envoy has in its name */
 	NEIGHBOUR_ANSWERED, /* who asked for the MAC of an address that is announced */
 	NEIGHBOUR_YIELDED,  /* another node says that it has such an address now */
+	DROP_NO_CONNECTION, /* to what stands in for a pod itself, where Envoy has no such connection */
 	REASONS,
 };
 

@@ -167,7 +167,7 @@ static __always_inline int is_tag(__be32 protocol)
 static __always_inline struct verdict from_pod(struct __sk_buff *skb, struct packet *packet)
 {
 	enum parsed parsed;
-	struct address own;
+	struct flow own;
 
 	/* The first tag is not in the packet any more. The kernel looks below a second one without asking again. */
 	if (is_tag(skb->protocol))
@@ -181,8 +181,11 @@ static __always_inline struct verdict from_pod(struct __sk_buff *skb, struct pac
 		return drop(DROP_SPOOFED);
 	if (parsed != PARSED_PORTS || !is_to_itself(packet))
 		return arriving(skb, packet, parsed, FROM_WORKLOAD);
-	own = packet->flow.source;
-	if (!readdress(skb, packet, destination_at(packet), &packet->flow.destination, &own))
+	own = packet->flow;
+	own.destination = own.source;
+	if (!is_connected(skb, &own, packet->ipv6))
+		return drop(DROP_NO_CONNECTION);
+	if (!readdress(skb, packet, destination_at(packet), &packet->flow.destination, &own.destination))
 		return drop(DROP_MALFORMED);
 	return to_proxy(skb, TRANSLATED_SELF);
 }

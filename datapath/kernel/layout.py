@@ -93,6 +93,7 @@ class Reason(IntEnum):
     DROP_TAKEN = 37
     NEIGHBOUR_ANSWERED = 38
     NEIGHBOUR_YIELDED = 39
+    DROP_NO_CONNECTION = 40
 
 
 class ServiceKey(NamedTuple):

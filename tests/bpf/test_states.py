@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
@@ -231,15 +231,28 @@ def summed(source: str, destination: str, segment: bytes) -> bytes:
     return segment[:16] + checksum(pseudo + segment).to_bytes(2, "big") + segment[18:]
 
 
-@pytest.mark.parametrize(("own", "stand_in", "packet"), [(POD, SELF, ipv4), (POD6, SELF6, ipv6)], ids=["IPv4", "IPv6"])
+def connected(stack: ExitStack, address: str) -> tuple[int, int]:
+    """The ports of a connection from an address to itself: of who connects, and of who listens."""
+    listener = stack.enter_context(listening(socket.AF_INET6 if ":" in address else socket.AF_INET))
+    client = stack.enter_context(socket.create_connection(listener.getsockname()[:2]))
+    stack.enter_context(listener.accept()[0])
+    return client.getsockname()[1], listener.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("own", "stand_in", "packet"), [("127.0.0.1", SELF, ipv4), ("::1", SELF6, ipv6)], ids=["IPv4", "IPv6"]
+)
 def test_a_pod_that_is_its_own_backend_is_reached_by_a_stand_in(
-    stand: Stand, own: str, stand_in: str, packet: type
+    stand: Stand, own: str, stand_in: str, packet: Callable[..., bytes]
 ) -> None:
     """To the pod the source is replaced, from it the destination, with checksums that are right."""
-    there = packet(own, own, TCP, summed(own, own, tcp(50000, 8080, payload=b"odd")))
-    back = packet(own, stand_in, TCP, summed(own, stand_in, tcp(8080, 50000, ACK)))
-    arrived = stand.run("to_workload", frame(there), MARK_FROM_PROXY_AS)
-    replied = stand.run("from_workload", frame(back))
+    stand.map(layout.WORKLOADS).put(AddressKey(ip_address(own)), Workload(LOOPBACK))
+    with ExitStack() as stack:
+        envoy, pod = connected(stack, own)
+        there = packet(own, own, TCP, summed(own, own, tcp(envoy, pod, payload=b"odd")))
+        back = packet(own, stand_in, TCP, summed(own, stand_in, tcp(pod, envoy, ACK)))
+        arrived = stand.run("to_workload", frame(there), MARK_FROM_PROXY_AS)
+        replied = stand.run("from_workload", frame(back))
 
     assert (TC_ACT_UNSPEC, MARK_FROM_PROXY_AS, (Reason.TRANSLATED_SELF,)) == arrived[:3]
     assert frame(packet(stand_in, own, TCP, arrived.packet[-23:])) == arrived.packet
@@ -247,6 +260,14 @@ def test_a_pod_that_is_its_own_backend_is_reached_by_a_stand_in(
     assert frame(packet(own, own, TCP, replied.packet[-20:])) == replied.packet
     assert verified(arrived.packet[14:], ipv6_header=packet is ipv6)
     assert verified(replied.packet[14:], ipv6_header=packet is ipv6)
+
+
+@pytest.mark.parametrize("to", [1, 22, 15001, 40000])
+def test_a_stand_in_is_no_way_to_the_node(stand: Stand, to: int) -> None:
+    """A pod that calls it out of the blue reaches nobody, whoever listens at such a port of the node."""
+    outcome = stand.run("from_workload", frame(ipv4(POD, SELF, TCP, tcp(40000, to))))
+
+    assert (TC_ACT_SHOT, 0, (Reason.DROP_NO_CONNECTION,)) == outcome[:3]
 
 
 def test_a_pods_own_connection_to_itself_is_not_translated(stand: Stand) -> None:
