@@ -18,6 +18,10 @@ class Role(Enum):
 
     WORKLOAD = "workload"
     NETWORK = "network"
+    TUNNEL = "tunnel"
+    """Leads off the node too, and its packets have no Ethernet header."""
+    HOST = "host"
+    """The node's loopback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,8 @@ class Topology:
     """Address of a pod of this node -> the node's end of its link, which pods of a bridge share."""
     addresses: Mapping[Address, int] = field(default_factory=dict)
     """Address of the node -> its link; the first of a family is the one that it sends from."""
-    devices: Mapping[int, str] = field(default_factory=dict)
-    """Links that lead off the node."""
+    devices: Mapping[int, Role] = field(default_factory=dict)
+    """Links that lead off the node, and its loopback."""
     links: Mapping[int, str] = field(default_factory=dict)
     """The name of every link."""
     problems: tuple[str, ...] = ()
@@ -37,7 +41,7 @@ class Topology:
 
 def roles(topology: Topology) -> dict[int, Role]:
     """Links that are to have programs. One that leads off the node is that, whatever else is behind it."""
-    return dict.fromkeys(topology.pods.values(), Role.WORKLOAD) | dict.fromkeys(topology.devices, Role.NETWORK)
+    return dict.fromkeys(topology.pods.values(), Role.WORKLOAD) | dict(topology.devices)
 
 
 def workload_entries(topology: Topology) -> dict[AddressKey, Workload]:

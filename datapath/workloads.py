@@ -14,7 +14,7 @@ from pyroute2.netlink import rtnl
 from pyroute2.netlink.exceptions import NetlinkError
 
 from datapath.resources import Address
-from datapath.topology import Topology
+from datapath.topology import Role, Topology
 
 _GROUPS: Final = (
     rtnl.RTMGRP_LINK
@@ -27,6 +27,8 @@ _GROUPS: Final = (
 UNANSWERED: Final = (OSError, NetlinkError)
 """What asking may end with."""
 
+# By what Linux calls the hardware of a link: Ethernet, loopback; what has neither carries bare packets.
+_ROLES: Final = {1: Role.NETWORK, 772: Role.HOST}
 _UNICAST: Final = 1
 _LOOPBACK: Final = 1
 """Its ifindex."""
@@ -39,7 +41,9 @@ _LINK_SCOPE: Final = 253
 async def survey(pods: Iterable[Address], devices: Collection[str], addresses: Collection[Address]) -> Topology:
     """`devices` and `addresses` as configured; none for those that are found."""
     async with AsyncIPRoute() as netlink:
-        links = {link["index"]: link.get_attr("IFLA_IFNAME") async for link in await netlink.get_links()}
+        dumped = [link async for link in await netlink.get_links()]
+        links = {link["index"]: link.get_attr("IFLA_IFNAME") for link in dumped}
+        kinds = {link["index"]: _ROLES.get(link["ifi_type"], Role.TUNNEL) for link in dumped}
         routes = [route async for route in await netlink.get_default_routes()]
         outward, problems = _outward(links, routes, devices)
         found = [_address(message) async for message in await netlink.get_addr()]
@@ -49,7 +53,7 @@ async def survey(pods: Iterable[Address], devices: Collection[str], addresses: C
     return Topology(
         pods={pod: ifindex for pod, ifindex in behind.items() if ifindex and ifindex not in outward},
         addresses=own,
-        devices=outward,
+        devices={ifindex: kinds[ifindex] for ifindex in (*outward, _LOOPBACK) if ifindex in kinds},
         links=links,
         problems=problems,
     )

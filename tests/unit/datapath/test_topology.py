@@ -16,19 +16,19 @@ POD, OTHER = ip_address("10.1.0.1"), ip_address("fd00::1")
 TOPOLOGY = Topology(
     pods={POD: 7, OTHER: 7},
     addresses={ip_address("192.168.0.1"): 2, ip_address("192.168.1.1"): 3, ip_address("2001:db8::1"): 2},
-    devices={2: "eth0"},
+    devices={2: Role.NETWORK, 1: Role.HOST},
     links={2: "eth0", 3: "eth1", 7: "br0"},
 )
 
 
 def test_pods_of_a_bridge_share_its_programs() -> None:
     """One link, one role."""
-    assert {7: Role.WORKLOAD, 2: Role.NETWORK} == roles(TOPOLOGY)
+    assert {7: Role.WORKLOAD, 2: Role.NETWORK, 1: Role.HOST} == roles(TOPOLOGY)
 
 
 def test_a_link_that_leads_off_the_node_is_that() -> None:
     """Also where a pod is behind it."""
-    assert {2: Role.NETWORK} == roles(Topology(pods={POD: 2}, devices={2: "eth0"}))
+    assert {2: Role.TUNNEL} == roles(Topology(pods={POD: 2}, devices={2: Role.TUNNEL}))
 
 
 def test_entries_are_by_address() -> None:
