@@ -18,7 +18,7 @@ from kubernetes_asyncio import client
 
 from xds_server.certificates.authority import is_of, uris_of
 from xds_server.certificates.keeping import Store, kept_authority, kept_server
-from xds_server.certificates.kubernetes import kept_bundle, kept_secret
+from xds_server.certificates.kubernetes import kept_bundle, kept_ends, kept_secret
 from xds_server.cli import main
 from xds_server.kube.client import Api, ApiError
 
@@ -161,3 +161,17 @@ async def test_an_object_that_never_rests_is_said() -> None:
     async with api_of(objects) as api:
         with pytest.raises(ApiError, match="secrets/ca changes all the time"):
             await kept_secret(api, "ns", "ca", restless)
+
+
+async def test_until_when_certificates_hold_is_beside_what_proxies_trust() -> None:
+    """Neither of the two entries takes the other away, and what is the same is not written."""
+    objects = Objects()
+    async with api_of(objects) as api:
+        done = [await kept_bundle(api, "ns", "ca", b"pem")]
+        done += [await kept_ends(api, "ns", "ca", {"tidegate-operator-a": NOW}) for _ in range(2)]
+        done.append(await kept_bundle(api, "ns", "ca", b"pem"))
+
+    assert ["created", "renewed", "unchanged", "unchanged"] == done
+    [found] = objects.objects.values()
+    assert {"ca.crt": "pem", "ends.json": json.dumps({"tidegate-operator-a": NOW.isoformat().replace("+00:00", "Z")},
+                                                     separators=(",", ":"))} == found["data"]  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from xds_server.kube.client import Api, ApiError
 
 AUTHORITY_NAME: Final = "tidegate-ca"
 SERVER_NAME: Final = "tidegate-xds-server"
+ENDS: Final = "ends.json"
 
 _ATTEMPTS: Final = 8
 _LABELS: Final = {"app.kubernetes.io/part-of": "tidegate", "app.kubernetes.io/managed-by": "tidegate-certificates"}
@@ -49,12 +51,20 @@ async def kept_secret(api: Api, namespace: str, name: str, keep: Callable[[Store
 
 async def kept_bundle(api: Api, namespace: str, name: str, trusted: bytes) -> str:
     """Make a ConfigMap hold what proxies trust: they get no Secret for that."""
+    return await _kept_entry(api, namespace, name, AUTHORITY, trusted.decode())
 
+
+async def kept_ends(api: Api, namespace: str, name: str, ends: Mapping[str, datetime]) -> str:
+    """Make the same ConfigMap say until when certificates hold, by their Secrets, which few may read."""
+    return await _kept_entry(api, namespace, name, ENDS, msgspec.json.encode(ends, order="sorted").decode())
+
+
+async def _kept_entry(api: Api, namespace: str, name: str, key: str, value: str) -> str:
     def changed(found: Object | None) -> Object | None:
-        data = {AUTHORITY: trusted.decode()}
-        if found is not None and found.get("data") == data:
+        data = (found or {}).get("data") or {}
+        if data.get(key) == value:
             return None
-        return (found or _new("ConfigMap", namespace, name)) | {"data": data}
+        return (found or _new("ConfigMap", namespace, name)) | {"data": {**data, key: value}}
 
     return await _kept(api, f"/api/v1/namespaces/{namespace}/configmaps", name, changed)
 

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from xds_server.certificates import directory, kubernetes
-from xds_server.certificates.authority import CertificateError
-from xds_server.certificates.keeping import AUTHORITY, Store, kept_authority, kept_client, kept_server
+from xds_server.certificates.authority import CertificateError, loaded
+from xds_server.certificates.keeping import AUTHORITY, CERTIFICATE, Store, kept_authority, kept_client, kept_server
 from xds_server.config import ConfigError, add_trust_domain, trust_domain
 from xds_server.kube.client import Api, ApiError, CredentialsError, credentials
 from xds_server.xds.identity import Node, Operator, Replica, is_node_name, is_operator_name, uri
@@ -100,11 +100,13 @@ async def _in_kubernetes(flags: argparse.Namespace, clients: dict[str, str], now
     inside = [SERVICE, f"{SERVICE}.{namespace}", f"{SERVICE}.{namespace}.svc"]
     hosts = [*inside, f"{SERVICE}.{namespace}.svc.cluster.local", *(flags.hosts or [])]
     api = Api(await credentials(flags.kubeconfig, flags.context))
+    ends: dict[str, datetime] = {}
     try:
 
         async def kept(name: str, keep: Callable[[Store], Store]) -> Store:
             store, done = await kubernetes.kept_secret(api, namespace, name, keep)
             print(f"Secret {namespace}/{name}: {done}")
+            ends[name] = loaded(store[CERTIFICATE]).not_valid_after_utc
             return store
 
         authority = await kept(kubernetes.AUTHORITY_NAME, partial(kept_authority, now=now))
@@ -114,5 +116,6 @@ async def _in_kubernetes(flags: argparse.Namespace, clients: dict[str, str], now
         await kept(kubernetes.SERVER_NAME, server)
         for name, identity in clients.items():
             await kept(f"tidegate-{name}", partial(kept_client, authority=authority, uri=identity, now=now))
+        await kubernetes.kept_ends(api, namespace, kubernetes.AUTHORITY_NAME, ends)
     finally:
         await api.close()

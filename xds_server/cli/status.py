@@ -93,6 +93,8 @@ def show(content: dict[str, Any]) -> None:
         if routes["objects"]:
             counted = f"{routes['objects']}, {routes['attached']} of them ours, {routes['without_fault']} without fault"
             console.print(f"{routes['kind']}: {counted}")
+    for secret, until in content["certificates"].items():
+        console.print(f"Certificate of Secret {escape(secret)}: until {until}")
     console.print(f"Features: {', '.join(of['features']) or 'unknown'}")
     for finding in content["findings"]:
         colour, sign = _COLOURS[finding["severity"]]

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from xds_server.kube.client import Api, ApiError
-from xds_server.kube.kinds import KINDS, Kind
+from xds_server.kube.kinds import CILIUM_POOL, KINDS, Kind
 from xds_server.kube.reflector import printable
 from xds_server.overview import objects
 from xds_server.overview.facts import Facts, KindFact
@@ -18,7 +18,9 @@ from xds_server.overview.replica import Replica
 
 METRICS_PORT: Final = 15081
 ROUTES: Final = ("HTTPRoute", "GRPCRoute", "TLSRoute")
-POOLS: Final = ("LoadBalancerIPPool", "CiliumLoadBalancerIPPool")
+POOL: Final = "LoadBalancerIPPool"
+TRUST: Final = "tidegate-ca"
+"""The ConfigMap in which the certificates' Job says until when they hold."""
 
 _AGREE_ATTEMPTS: Final = 5
 _AGREE_EVERY_S: Final = 0.5
@@ -57,6 +59,8 @@ async def inspected(api: Api, namespace: str) -> Facts:
     kinds = await _kinds(api)
     reading = _Reading(api, namespace, {kind.kind: kind for kind in kinds})
     controllers = await reading.pods("controller")
+    replicas = await reading.replicas(controllers)
+    read = {kind for replica in replicas.values() for kind in replica.ages} | {POOL}
     return Facts(
         server=api.host,
         kubernetes=printable(server.git_version),
@@ -73,8 +77,14 @@ async def inspected(api: Api, namespace: str) -> Facts:
         gateways=await reading.kind("Gateway", objects.Gateway),
         ingresses=await reading.kind("Ingress", objects.Ingress),
         routes={kind: await reading.kind(kind, objects.Route) for kind in ROUTES if reading.has(kind)},
-        pools={kind: await reading.kind(kind, objects.Pool) for kind in POOLS if reading.has(kind)},
-        replicas=await reading.replicas(controllers),
+        # Those of Cilium are pools here only where the control plane was told to read them.
+        pools={
+            kind: await reading.kind(kind, objects.Pool)
+            for kind in (POOL, CILIUM_POOL)
+            if kind in read and reading.has(kind)
+        },
+        replicas=replicas,
+        ends=await reading.ends(),
         unread=reading.unread,
         now=datetime.now(UTC),
     )
@@ -119,6 +129,20 @@ class _Reading:
                 raise
 
         return await self._noted(kind, ask)
+
+    async def ends(self) -> dict[str, datetime]:
+        path = f"/api/v1/namespaces/{self._namespace}/configmaps/{TRUST}"
+
+        async def ask() -> dict[str, datetime]:
+            try:
+                found = objects.read(await self._api.request("GET", path), objects.ConfigMap)
+            except ApiError as error:
+                if error.status == 404:
+                    return {}
+                raise
+            return msgspec.json.decode(found.data.get("ends.json", "{}"), type=dict[str, datetime])
+
+        return await self._noted(f"ConfigMap/{self._namespace}/{TRUST}", ask) or {}
 
     async def replicas(self, pods: tuple[objects.Pod, ...]) -> dict[str, Replica]:
         """Replicas hear of a change one after the other: those that differ are asked again, for a while."""

@@ -30,7 +30,7 @@ class KindFact:
 class Facts:
     """`unread` is what this user may not read or what did not answer, with the reason; nothing is concluded from it.
 
-    `replicas` are the pages of the control plane's pods, by pod.
+    `replicas` are the pages of the control plane's pods, by pod; `ends` say until when certificates in Secrets hold.
     """
 
     server: str
@@ -45,6 +45,7 @@ class Facts:
     controllers: tuple[Pod, ...] = ()
     proxies: tuple[Pod, ...] = ()
     replicas: dict[str, Replica] = field(default_factory=dict)
+    ends: dict[str, datetime] = field(default_factory=dict)
     gateway_classes: tuple[Class, ...] = ()
     ingress_classes: tuple[Class, ...] = ()
     gateways: tuple[Gateway, ...] = ()

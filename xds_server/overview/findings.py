@@ -174,19 +174,27 @@ def agreement(facts: Facts) -> Found:
 
 
 def certificates(facts: Facts) -> Found:
+    """Those of replicas as they have them, those of people and tools as their Secrets have them."""
     about = {"server": "tidegate-xds-server", "authority": "tidegate-ca"}
+    for name, until in sorted(facts.ends.items()):
+        if name not in about.values() and until - facts.now <= CERTIFICATE_LEFT:
+            secret = f"Secret/{facts.namespace}/{name}"
+            way = "see why CronJob tidegate-certificates has not renewed it; then copies of it are to be taken anew"
+            yield Finding("warning", secret, "data[tls.crt]", _ends(until, facts.now), way)
     for name, replica in sorted(facts.replicas.items()):
         for what, until in sorted(replica.certificates.items()):
             left = until - facts.now
             if left > CERTIFICATE_LEFT:
                 continue
             secret = f"Secret/{facts.namespace}/{about.get(what, what)}"
-            said = (
-                f"expired at {until:%Y-%m-%dT%H:%MZ}" if left <= timedelta() else f"expires at {until:%Y-%m-%dT%H:%MZ}"
-            )
+            said = _ends(until, facts.now)
             way = "see why CronJob tidegate-certificates, or cert-manager, has not renewed it"
             severity: Severity = "error" if left <= timedelta(days=1) else "warning"
             yield Finding(severity, secret, "data[tls.crt]", f"as pod {name} has it, {said}", way)
+
+
+def _ends(until: datetime, now: datetime) -> str:
+    return f"{'expired' if until <= now else 'expires'} at {until:%Y-%m-%dT%H:%MZ}"
 
 
 def sources(facts: Facts) -> Found:

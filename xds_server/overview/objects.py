@@ -22,6 +22,10 @@ class Metadata(Part, frozen=True, kw_only=True):
     deletion_timestamp: str = ""
 
 
+class ConfigMap(Part, frozen=True, kw_only=True):
+    data: dict[str, str] = {}
+
+
 class Condition(Part, frozen=True, kw_only=True):
     type: str = ""
     status: str = ""

@@ -57,6 +57,7 @@ def report(facts: Facts, found: Iterable[Finding]) -> dict[str, Any]:
             for kind, each in sorted(facts.pools.items())
             for pool in each
         ],
+        "certificates": {secret: until.isoformat() for secret, until in sorted(facts.ends.items())},
         "findings": [finding._asdict() for finding in found],
     }
 

@@ -123,4 +123,5 @@ def well() -> Facts:
         ingresses=(ingress("192.0.2.1"),),
         routes={"HTTPRoute": (route(),)},
         pools={"LoadBalancerIPPool": (pool(),)},
+        ends={"tidegate-operator-admin": NOW + timedelta(days=60)},
     )

@@ -199,3 +199,19 @@ def test_a_pod_that_ends_is_no_finding() -> None:
     )
 
     assert [] == findings(replace(well(), proxies=(*well().proxies, gone)))
+
+
+def test_certificates_of_people_run_out_too() -> None:
+    """As their Secrets have them, by what the Job wrote of these; the server's are told by who uses them."""
+    ends = {
+        "tidegate-operator-admin": NOW + timedelta(days=3),
+        "tidegate-operator-ci": NOW + timedelta(days=80),
+        "tidegate-operator-old": NOW - timedelta(days=1),
+        "tidegate-xds-server": NOW,
+    }
+    found = findings(replace(well(), ends=ends))
+
+    assert [
+        ("warning", f"Secret/{HOME}/tidegate-operator-admin", "expires at 2026-01-04T00:00Z"),
+        ("warning", f"Secret/{HOME}/tidegate-operator-old", "expired at 2025-12-31T00:00Z"),
+    ] == [(finding.severity, finding.object, finding.message) for finding in found]
