@@ -34,14 +34,17 @@ from xds_server.model.refs import ClusterRef, HostRef
 from xds_server.model.resource import (
     CLUSTER,
     CLUSTER_LOAD_ASSIGNMENT,
+    INTERCEPTED,
     LISTENER,
     ROUTE_CONFIGURATION,
     SECRET,
     VIRTUAL_HOST,
+    WORKLOADS,
     Resource,
     ResourceKey,
 )
 from xds_server.model.route import Forward, Route, TlsRoute, VirtualHost
+from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as datapath
 from xds_server.translation.collections import translate
 from xds_server.translation.settings import TranslationSettings
 
@@ -52,6 +55,8 @@ CLASSES: Final[dict[str, Any]] = {
     CLUSTER: EnvoyCluster,
     CLUSTER_LOAD_ASSIGNMENT: ClusterLoadAssignment,
     SECRET: Secret,
+    INTERCEPTED: datapath.Service,
+    WORKLOADS: datapath.Workloads,
 }
 MAX_REGEX_PROGRAM: Final = 1000
 READY: Final = "starting main dispatch loop"
@@ -65,7 +70,7 @@ class World:
     def __init__(self, settings: TranslationSettings | None = None) -> None:
         self.graph = Graph()
         names = ("frontends", "listeners", "routes", "virtual_hosts", "tls_routes", "clusters", "endpoints")
-        for name in (*names, "certificates", "workloads"):
+        for name in (*names, "certificates", "workloads", "clients", "kernel_services"):
             setattr(self, name, self.graph.source(name))
         self.resources, self.over_budget = translate(self.graph, self, settings or TranslationSettings())
 
@@ -78,6 +83,8 @@ class World:
     endpoints: Any
     certificates: Any
     workloads: Any
+    clients: Any
+    kernel_services: Any
 
     def put(self, *values: Any) -> World:
         """Put values where they belong; clusters that routes name appear by themselves, without endpoints."""

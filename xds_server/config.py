@@ -194,7 +194,7 @@ def config(flags: argparse.Namespace) -> Config:
         ingress_mode=flags.ingress_mode,
         exposure=flags.exposure,
         host_ports=_host_ports(("" if cluster else "1-65535") if flags.host_ports is None else flags.host_ports),
-        datapath=bool(given.get("datapath")),
+        datapath=_datapath(given, flags.port_offset),
         default_tls_secret=_secret(flags.default_tls_secret),
         xds_listen=given.get("xds_listen") or "",
         xds_tls=_tls(given),
@@ -263,6 +263,14 @@ def _offset(offset: int) -> int:
     if not 0 <= offset < 65535:
         raise ConfigError(f"--port-offset {offset}: must be between 0 and 65534")
     return offset
+
+
+def _datapath(given: dict[str, object], offset: int) -> bool:
+    if given.get("datapath") and offset:
+        raise ConfigError(
+            "--port-offset and --datapath: where a daemon leads connections no port is bound: leave it out"
+        )
+    return bool(given.get("datapath"))
 
 
 def _host_ports(text: str) -> tuple[range, ...]:

@@ -106,7 +106,8 @@ def network(*more: str) -> Iterator[Network]:
         for line in _SET_UP.strip().format(node=made.node, client=made.client).splitlines():
             _run(line)
         for address in more:
-            _run(f"ip -n {made.client} addr add {address}/{64 if ':' in address else 16} dev eth0")
+            length = "64 dev eth0 nodad" if ":" in address else "16 dev eth0"
+            _run(f"ip -n {made.client} addr add {address}/{length}")
         _run(f"ip netns exec {made.node} nft -f -", _RULES)
         yield made
     finally:

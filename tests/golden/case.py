@@ -57,15 +57,16 @@ def outputs(name: str) -> tuple[Path, Path]:
 
 @cache
 def outcome(path: Path) -> Outcome:
-    scan = Directory([path]).load()
+    scan, datapath = Directory([path]).load(), path.parent.name == "mesh"
     pipeline = Pipeline.declare(
         Settings(
             undeclared_classes=("tidegate", "cilium"),
             allow_local_endpoints=True,
             pool=("127.80.0.0/16",),
             host_ports=ALL,
+            datapath=datapath,
         ),
-        TranslationSettings(vhds_threshold=20),
+        TranslationSettings(vhds_threshold=20, datapath=datapath),
     )
     pipeline.apply(scan.changes.items())
     found = dict(pipeline.resources)

@@ -13,6 +13,7 @@ _T = TypeVar("_T")
 _OWN_ANSWERS: Final = {
     names.FALLBACK: "no path of its objects takes the request, so its fallback answers",
     names.FORCE_HTTPS: "its objects want HTTPS",
+    names.UNMATCHED: "none of the routes for the clients of this namespace takes the request",
     names.MISDIRECTED: "the host belongs to another listener, and so to another connection",
 }
 

@@ -30,6 +30,7 @@ class ParentListener:
     `kinds` and `namespaces` may attach.
     `holds` tells whether requests for its hostname stay with it, though no route of it may match them.
     `taken` are the hostnames of more specific listeners on the same port, which no route of this one may have.
+    `keeps` tells whether a route that is refused as a whole keeps its requests from other routes, by answering 500.
     """
 
     ref: ListenerRef
@@ -41,6 +42,7 @@ class ParentListener:
     served: bool
     holds: bool
     taken: tuple[str, ...] = ()
+    keeps: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +57,21 @@ Parents = Collection[ObjectRef, Parent]
 
 
 class ParentOutcome(NamedTuple):
-    """What became of one entry of `parentRefs`: its listeners with the hostnames for each, or why there are none."""
+    """What became of one entry of `parentRefs`: its listeners with the hostnames for each, or why there are none.
+
+    `clients` is the namespace whose pods alone the route is for there, "" for everybody.
+    """
 
     verdict: VerdictRef
     accepted: Condition
     listeners: tuple[tuple[ParentListener, tuple[str, ...]], ...] = ()
     parent: ParentRef | None = None
+    clients: str = ""
 
     def attachments(self, source: ObjectRef, *, accepted: bool) -> Iterator[Attachment]:
         for listener, hostnames in self.listeners:
-            yield Attachment(source, listener.ref, listener.table, hostnames if listener.served else (), accepted)
+            served = hostnames if listener.served and (accepted or listener.keeps) else ()
+            yield Attachment(source, listener.ref, listener.table, served, accepted, self.clients)
 
 
 ACCEPTED: Final = Condition("Accepted", "True", "Accepted")
@@ -78,17 +85,23 @@ def outcomes(
     refs: Sequence[ParentReference],
     hostnames: tuple[str, ...],
 ) -> Iterator[ParentOutcome]:
-    """One outcome for each `parentRefs` entry that names a parent of ours; others' parents are others' business."""
+    """One outcome for each `parentRefs` entry that names a Gateway of ours; others' parents are others' business."""
     for position, ref in enumerate(refs):
         if (ref.group, ref.kind) != (GROUP, "Gateway"):
             continue
         parent = fetch.get(parents, ObjectRef(ref.kind, ref.namespace or route.namespace, ref.name))
-        if parent is None:
-            continue
-        section = ref.section_name or (str(ref.port) if ref.port else "")
-        verdict = VerdictRef(route, position, str(parent.ref), section)
-        written = ParentRef(ref.group, ref.kind, ref.namespace, ref.name, ref.section_name, ref.port)
-        yield outcome(fetch, sources, parent, route, ref, hostnames, verdict)._replace(parent=written)
+        if parent is not None:
+            verdict = verdict_ref(route, position, ref)
+            yield outcome(fetch, sources, parent, route, ref, hostnames, verdict)._replace(parent=written(ref))
+
+
+def verdict_ref(route: ObjectRef, position: int, ref: ParentReference) -> VerdictRef:
+    parent = ObjectRef(ref.kind, ref.namespace or route.namespace, ref.name)
+    return VerdictRef(route, position, str(parent), ref.section_name or (str(ref.port) if ref.port else ""))
+
+
+def written(ref: ParentReference) -> ParentRef:
+    return ParentRef(ref.group, ref.kind, ref.namespace, ref.name, ref.section_name, ref.port)
 
 
 def outcome(

@@ -28,6 +28,14 @@ from xds_server.ingestion.http_route import http_routes
 from xds_server.ingestion.ingress import IngressParts, ingest_ingresses
 from xds_server.ingestion.ingress_exposure import dedicated_ingress, shared_ingress
 from xds_server.ingestion.ingress_tls import HTTPS_PORT
+from xds_server.ingestion.kernel_services import declare_kernel_services
+from xds_server.ingestion.mesh import (
+    declare_mesh,
+    proxied_ports,
+    service_outcomes,
+    spared_namespaces,
+    without_mesh,
+)
 from xds_server.ingestion.precedence import Ranking, ranking
 from xds_server.ingestion.route_result import Findings, RouteResult, route_result
 from xds_server.ingestion.sources import Settings, Sources
@@ -46,13 +54,15 @@ from xds_server.ingestion.wanted import Wants, wanted_objects
 from xds_server.ingestion.workloads import declare_workloads
 from xds_server.model.backend import Certificate, Cluster, Endpoints, InvalidBackend
 from xds_server.model.generated import Generated
-from xds_server.model.interception import Workload
+from xds_server.model.interception import Intercepted, ServiceRef, Workload
 from xds_server.model.listener import Attachment, Frontend, Listener
 from xds_server.model.refs import ClusterRef, HostRef, ListenerRef, ObjectRef, Protocol, RouteRef
 from xds_server.model.route import Forward, Route, TlsRoute, VirtualHost
 from xds_server.model.verdict import Verdict, VerdictRef
 from xds_server.model.verdict import Warning as Remark
 from xds_server.objects.gateway import GROUP, BackendObjectReference, Gateway, GatewayClass
+
+MESH_KINDS = frozenset({"HTTPRoute", "GRPCRoute"})
 
 
 class Ingested(NamedTuple):
@@ -72,6 +82,8 @@ class Ingested(NamedTuple):
     wanted_objects: Collection[ObjectRef, ObjectRef]
     generated: Collection[ObjectRef, Generated]
     workloads: Collection[ObjectRef, Workload]
+    clients: Collection[str, tuple[str, ...]]
+    kernel_services: Collection[ServiceRef, Intercepted]
 
 
 def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
@@ -80,7 +92,7 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
     ingresses = ingest_ingresses(graph, sources, settings)
     gateways, wants = declare_gateways(graph, sources, settings, allowed)
     parents = graph.derive("parents", gateways, parent_of)
-    results = declare_routes(graph, sources, allowed, parents)
+    results = declare_routes(graph, sources, settings, allowed, parents)
     gateway_listeners = graph.derive("listeners/gateways", gateways, listeners_of)
     attachments = graph.union(
         "attachments",
@@ -91,8 +103,10 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
     gateway_routes = graph.derive("routes/http", results, routes_of)
     tls_rules = graph.derive("routes/tls", results, tls_rules_of)
     rankings = graph.derive("routes/rankings", results, ranking_of)
-    listeners = graph.union("listeners", gateway_listeners, ingresses.listeners)
-    routes = graph.union("routes", gateway_routes, ingresses.routes)
+    workloads = declare_workloads(graph, sources) if settings.datapath else graph.union("workloads")
+    mesh = declare_mesh(graph, sources, attachments, workloads) if settings.datapath else without_mesh(graph)
+    listeners = graph.union("listeners", gateway_listeners, ingresses.listeners, mesh.listeners)
+    routes = graph.union("routes", gateway_routes, ingresses.routes, mesh.routes)
     own_tls_routes = declare_tls_routes(graph, by_host, rankings, tls_rules)
     tls_routes = graph.union("tls_routes/served", own_tls_routes, ingresses.tls_routes)
     clusters = declare_clusters(graph, routes, tls_routes)
@@ -100,13 +114,23 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
     wanted = declare_wanted(graph, sources, settings, gateways, ingresses)
     given = graph.derive("frontends/given", wanted.index(lambda _: ("all",)), assigned(pools, settings.pool))
     by_service = slices(sources)
-    frontends = declare_frontends(graph, sources, settings, given, by_service)
+    exposed = declare_frontends(graph, sources, settings, given, by_service)
+    kernel_services: Collection[ServiceRef, Intercepted] = (
+        declare_kernel_services(graph, sources, settings, by_service, attachments.index(proxied_ports))
+        if settings.datapath
+        else graph.union("kernel_services")
+    )
     return Ingested(
-        frontends,
+        graph.union("frontends", exposed, mesh.frontends),
         listeners,
         attachments,
         routes,
-        graph.union("virtual_hosts", declare_virtual_hosts(graph, by_host, rankings), ingresses.virtual_hosts),
+        graph.union(
+            "virtual_hosts",
+            declare_virtual_hosts(graph, by_host, rankings),
+            ingresses.virtual_hosts,
+            mesh.virtual_hosts,
+        ),
         tls_routes,
         clusters,
         declare_endpoints(graph, sources, settings, clusters, by_service),
@@ -115,7 +139,7 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
             "verdicts",
             declare_verdicts(graph, sources, settings, gateways, attachments, results),
             ingresses.verdicts,
-            declare_pool_verdicts(graph, pools, frontends),
+            declare_pool_verdicts(graph, pools, exposed),
         ),
         graph.union(
             "warnings",
@@ -125,7 +149,9 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
         ),
         wanted_objects(graph, graph.union("wanted/references", wants, ingresses.wants), listeners),
         declare_generated(graph, settings, wanted, given, by_service),
-        declare_workloads(graph, sources) if settings.datapath else graph.union("workloads"),
+        workloads,
+        mesh.clients,
+        kernel_services,
     )
 
 
@@ -220,7 +246,7 @@ def own_attachments(_: Fetch, __: ObjectRef, parent: Parent) -> Iterator[tuple[A
 
 
 def declare_routes(
-    graph: Graph, sources: Sources, allowed: Grants, parents: Parents
+    graph: Graph, sources: Sources, settings: Settings, allowed: Grants, parents: Parents
 ) -> Collection[ObjectRef, RouteResult]:
     """What each route object of any kind comes to; one that has no parent of ours comes to nothing."""
 
@@ -228,12 +254,16 @@ def declare_routes(
         name: str, source: Collection[ObjectRef, Any], rules: Callable[..., Iterator[Route]], protocol: Protocol | None
     ) -> Collection[ObjectRef, RouteResult]:
         def result(fetch: Fetch, ref: ObjectRef, route: Any) -> Iterator[tuple[ObjectRef, RouteResult]]:
-            found = list(outcomes(fetch, sources, parents, ref, route.spec.parent_refs, route.spec.hostnames))
+            refs = route.spec.parent_refs
+            found = list(outcomes(fetch, sources, parents, ref, refs, route.spec.hostnames))
+            if settings.datapath and ref.kind in MESH_KINDS:
+                found += service_outcomes(fetch, sources, ref, refs)
             if not found:
                 return
+            spared = spared_namespaces(ref, refs) if settings.datapath else ()
 
             def resolve(backend: BackendObjectReference) -> ClusterRef | InvalidBackend:
-                cluster = backends.resolve(fetch, sources, allowed, ref, backend, protocol)
+                cluster = backends.resolve(fetch, sources, allowed, ref, backend, protocol, spared)
                 if isinstance(cluster, ClusterRef) and cluster.protocol == "https":
                     findings.unverified.add(cluster)
                 return cluster

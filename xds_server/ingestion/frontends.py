@@ -44,7 +44,7 @@ def declare_frontends(
         )
         yield ref, _with_static(exposed, found.wanted.static)
 
-    return graph.derive("frontends", given, frontend)
+    return graph.derive("frontends/exposed", given, frontend)
 
 
 def _with_static(exposed: Frontend, static: tuple[str, ...]) -> Frontend:

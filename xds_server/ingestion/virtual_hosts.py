@@ -22,7 +22,7 @@ def attachment_key(attachment: Attachment) -> AttachmentKey:
 
 
 def hosts_of(attachment: Attachment) -> Iterator[HostRef]:
-    return (HostRef(attachment.table, hostname) for hostname in attachment.hostnames)
+    return (HostRef(attachment.table, hostname, attachment.clients) for hostname in attachment.hostnames)
 
 
 def sources_of(

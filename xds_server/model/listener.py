@@ -19,7 +19,7 @@ class FrontendPort(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Frontend:
-    """Addresses served as one: a Gateway, a dedicated Ingress, or all shared Ingresses.
+    """Addresses served as one: a Gateway, a dedicated Ingress, all shared Ingresses, or a Service with routes.
 
     `addresses` is empty while none can be had; `unusable` then says why, and `reason` is its word in a condition.
     `outdated` says why a change of what leads there was refused, so that it goes on as it was.
@@ -98,6 +98,7 @@ class Attachment:
     `source` is None for the listener's own hostname: it keeps requests from falling to a less specific listener.
     `hostnames` is empty where the listener is not served.
     `accepted` is False for a route that is refused as a whole: its requests answer 500 and it counts as not attached.
+    `clients` is the namespace whose pods alone it is for, "" for everybody.
     """
 
     source: ObjectRef | None
@@ -105,3 +106,4 @@ class Attachment:
     table: TableRef
     hostnames: tuple[str, ...]
     accepted: bool = True
+    clients: str = ""

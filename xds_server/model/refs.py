@@ -58,10 +58,14 @@ class TableRef(NamedTuple):
 
 
 class HostRef(NamedTuple):
-    """One virtual host of a route table; `hostname` may be "*" or start with "*."."""
+    """One virtual host of a route table; `hostname` may be "*" or start with "*.".
+
+    Of a Service, it may be for the pods of one namespace alone: `clients`.
+    """
 
     table: TableRef
     hostname: str
+    clients: str = ""
 
 
 class RouteRef(NamedTuple):

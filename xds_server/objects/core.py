@@ -19,12 +19,23 @@ class ServicePort(Model, frozen=True, kw_only=True):
     node_port: int = 0
 
 
+class ClientIPConfig(Model, frozen=True, kw_only=True):
+    timeout_seconds: int = 10_800
+
+
+class SessionAffinityConfig(Model, frozen=True, kw_only=True):
+    client_ip: ClientIPConfig = field(name="clientIP", default=ClientIPConfig())
+
+
 class ServiceSpec(Model, frozen=True, kw_only=True):
     type: str = "ClusterIP"
     ports: tuple[ServicePort, ...] = ()
     cluster_ip: str = field(name="clusterIP", default="")
     cluster_ips: tuple[str, ...] = field(name="clusterIPs", default=())
     external_name: str = ""
+    session_affinity: str = "None"
+    session_affinity_config: SessionAffinityConfig = SessionAffinityConfig()
+    internal_traffic_policy: str = "Cluster"
 
 
 class LoadBalancerIngress(Model, frozen=True, kw_only=True):

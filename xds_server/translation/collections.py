@@ -9,19 +9,20 @@ one listener     its port, and the table that it opens
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from xds_server.graph import Collection, Fetch, Graph, Group, Index, Source
 from xds_server.model.backend import Certificate, Cluster, Endpoints
-from xds_server.model.interception import Workload
+from xds_server.model.interception import Intercepted, ServiceRef, Workload
 from xds_server.model.listener import Frontend, Listener
 from xds_server.model.refs import ClusterRef, HostRef, ListenerRef, ObjectRef, PortRef, RouteRef, TableRef
 from xds_server.model.resource import Resource, ResourceKey
 from xds_server.model.route import Route, TlsRoute, VirtualHost
 from xds_server.translation import (
     capture,
+    clients,
     cluster,
     endpoint,
     interception,
@@ -61,6 +62,10 @@ class Model(Protocol):
     def endpoints(self) -> Collection[ClusterRef, Endpoints]: ...
     @property
     def workloads(self) -> Collection[ObjectRef, Workload]: ...
+    @property
+    def clients(self) -> Collection[str, tuple[str, ...]]: ...
+    @property
+    def kernel_services(self) -> Collection[ServiceRef, Intercepted]: ...
     @property
     def certificates(self) -> Collection[ObjectRef, Certificate]: ...
 
@@ -114,7 +119,12 @@ def translate(graph: Graph, model: Model, settings: TranslationSettings) -> Tran
         listeners,
     )
     if settings.datapath:
-        parts += (_capture(graph), _exposed(graph, model, indexes, settings), _workloads(graph, model))
+        parts += (
+            _capture(graph),
+            _exposed(graph, model, indexes, settings),
+            _kernel_services(graph, model),
+            _workloads(graph, model),
+        )
     return Translated(graph.union("resources", *parts), tables.over_budget)
 
 
@@ -130,11 +140,17 @@ def _exposed(
     graph: Graph, model: Model, indexes: Indexes, settings: TranslationSettings
 ) -> Collection[ResourceKey, Resource]:
     def exposed(fetch: Fetch, port: PortRef, _: Group[Listener]) -> Iterable[Output]:
-        frontend = fetch.get(model.frontends, port.frontend)
+        frontend = fetch.get(model.frontends, port.frontend) if port.frontend.kind != "Service" else None
         found = interception.exposed(port, frontend, settings.port_offset) if frontend is not None else None
         return _keyed(interception.service(found)) if found is not None else ()
 
     return graph.derive("intercepted/exposed", indexes.listeners_by_port, exposed)
+
+
+def _kernel_services(graph: Graph, model: Model) -> Collection[ResourceKey, Resource]:
+    return graph.derive(
+        "intercepted/services", model.kernel_services, lambda _, __, found: _keyed(interception.service(found))
+    )
 
 
 def _workloads(graph: Graph, model: Model) -> Collection[ResourceKey, Resource]:
@@ -156,7 +172,7 @@ def _tables(graph: Graph, model: Model, indexes: Indexes, settings: TranslationS
     modes = graph.derive(
         "tables_by_vhds",
         indexes.hosts_by_table,
-        lambda _, table, hosts: ((table, len(hosts) > settings.vhds_threshold),),
+        lambda _, table, hosts: ((table, len(hosts) > settings.vhds_threshold and not is_mesh(table)),),
     )
     routes = graph.derive("encoded_routes", model.routes, _route)
     budgets = _budgets(graph, model, routes, settings)
@@ -176,7 +192,10 @@ def _tables(graph: Graph, model: Model, indexes: Indexes, settings: TranslationS
         inline = fetch.get(own, table, ())
         if fetch.get(modes, table, default=False):
             return _keyed(route_configuration.vhds_route_configuration(table, inline))
-        return _keyed(route_configuration.route_configuration(table, [*inline, *fetch.by(joined, table)]))
+        hosts: Sequence[EncodedHost] = fetch.by(joined, table)
+        if is_mesh(table):
+            hosts = _by_clients(fetch, hosts, model)
+        return _keyed(route_configuration.route_configuration(table, [*inline, *hosts]))
 
     def vhds(fetch: Fetch, ref: HostRef, host: EncodedHost) -> Iterable[Output]:
         return _keyed(route_configuration.virtual_host(host)) if fetch.get(modes, ref.table, default=False) else ()
@@ -187,6 +206,18 @@ def _tables(graph: Graph, model: Model, indexes: Indexes, settings: TranslationS
         graph.derive("route_configurations", indexes.listeners_by_table, configuration),
         graph.derive("over_budget", budgets, lambda _, source, found: ((source, found.message),)),
     )
+
+
+def is_mesh(table: TableRef) -> bool:
+    return table.frontend.kind == "Service"
+
+
+def _by_clients(fetch: Fetch, hosts: Sequence[EncodedHost], model: Model) -> Sequence[EncodedHost]:
+    """One virtual host, in which the routes for the pods of some namespaces come first."""
+    if not any(host.ref.clients for host in hosts):
+        return hosts
+    addresses = {host.ref.clients: fetch.get(model.clients, host.ref.clients, ()) for host in hosts}
+    return [clients.told_apart(hosts, addresses)]
 
 
 def _budgets(

@@ -51,6 +51,7 @@ from envoy.config.route.v3.route_components_pb2 import (
 )
 from envoy.config.route.v3.route_pb2 import RouteConfiguration, Vhds
 from envoy.extensions.common.ratelimit.v3.ratelimit_pb2 import LocalRateLimitDescriptor, RateLimitDescriptor
+from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
 from envoy.extensions.filters.http.buffer.v3.buffer_pb2 import Buffer, BufferPerRoute
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
 from envoy.extensions.filters.http.local_ratelimit.v3.local_rate_limit_pb2 import LocalRateLimit
@@ -68,6 +69,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpFilter,
     Rds,
 )
+from envoy.extensions.filters.network.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 import (
     HeaderMutation as EarlyHeaderMutation,
@@ -81,6 +83,8 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import (
     HttpProtocolOptions as ClusterHttpProtocolOptions,
 )
 from envoy.type.http.v3.cookie_pb2 import Cookie
+from envoy.type.matcher.v3.address_pb2 import AddressMatcher
+from envoy.type.matcher.v3.filter_state_pb2 import FilterStateMatcher
 from envoy.type.matcher.v3.regex_pb2 import RegexMatchAndSubstitute, RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.percent_pb2 import FractionalPercent
@@ -88,11 +92,14 @@ from envoy.type.v3.range_pb2 import Int64Range
 from envoy.type.v3.token_bucket_pb2 import TokenBucket
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
+from xds.core.v3.cidr_pb2 import CidrRange as AddressRange
 
 __all__ = [
     "ADS",
     "AdditionalAddress",
     "Address",
+    "AddressMatcher",
+    "AddressRange",
     "Any",
     "BindConfig",
     "Buffer",
@@ -116,6 +123,8 @@ __all__ = [
     "Filter",
     "FilterChain",
     "FilterChainMatch",
+    "FilterStateMatcher",
+    "FilterStateValue",
     "FractionalPercent",
     "HeaderMatcher",
     "HeaderValue",
@@ -157,6 +166,7 @@ __all__ = [
     "RuntimeFractionalPercent",
     "SdsSecretConfig",
     "Secret",
+    "SetFilterState",
     "SocketAddress",
     "SocketOption",
     "StatefulSession",

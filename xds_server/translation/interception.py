@@ -22,10 +22,11 @@ _ANYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  # recognised, not
 
 def service(found: Intercepted) -> Resource:
     """It refers to the listeners of its frontages: one that goes is to go after it."""
+    frontages = [_with_listener(found, each) for each in sorted(found.frontages)]
     message = datapath.Service(
         frontends=[
             datapath.Frontend(address=_packed(each.address), port=each.port, listener=each.listener)
-            for each in sorted(found.frontages)
+            for each in frontages
         ],
         protocol=found.ref.protocol,
         external=found.external,
@@ -34,7 +35,7 @@ def service(found: Intercepted) -> Resource:
     )
     if found.proxied:
         message.proxy.fail_mode = datapath.Proxy.OPEN if found.fail_open else datapath.Proxy.CLOSED
-    references = sorted({ResourceKey(LISTENER, each.listener) for each in found.frontages if each.listener})
+    references = sorted({ResourceKey(LISTENER, each.listener) for each in frontages if each.listener})
     return resource(INTERCEPTED, names.intercepted(found.ref), envoy.serialised(message), tuple(references))
 
 
@@ -72,6 +73,13 @@ def _frontages(port: PortRef, frontend: Frontend, number: int) -> Iterable[Front
     for address in frontend.bound:
         if address not in _ANYWHERE:
             yield Frontage(address, number, names.listener(port, address))
+
+
+def _with_listener(found: Intercepted, at: Frontage) -> Frontage:
+    """What Envoy takes is taken by the listener that is named after the address."""
+    if not found.proxied or at.listener:
+        return at
+    return at._replace(listener=names.listener(found.ref.port_ref, at.address))
 
 
 def _backend(found: KernelBackend) -> datapath.Backend:

@@ -14,6 +14,7 @@ from xds_server.model.refs import PortRef, TableRef
 from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, SECRET, Resource, ResourceKey, resource
 from xds_server.model.route import TlsRoute
 from xds_server.translation import envoy, names
+from xds_server.translation.clients import NOTED
 from xds_server.translation.http_connection_manager import http_connection_manager
 from xds_server.translation.settings import TranslationSettings
 from xds_server.translation.socket_options import KEEPALIVE
@@ -103,7 +104,8 @@ def _chains(each: Listener, tables: Mapping[TableRef, str], tls_routes: Iterable
         yield from _tls(each, {route.ref.hostname: route for route in tls_routes})
         return
     table = tables[each.table]
-    chain = envoy.FilterChain(filters=[http_connection_manager(table, each.frontend.kind.lower())])
+    manager = http_connection_manager(table, each.frontend.kind.lower())
+    chain = envoy.FilterChain(filters=[NOTED, manager] if each.frontend.kind == "Service" else [manager])
     named = {ResourceKey(ROUTE_CONFIGURATION, table)}
     if each.protocol == "HTTP":
         yield "", chain, named  # the listeners of a plaintext port share one table

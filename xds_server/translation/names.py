@@ -25,7 +25,8 @@ _VHDS: Final = "vhds"
 FALLBACK: Final = "fallback"
 FORCE_HTTPS: Final = "force-https"
 MISDIRECTED: Final = "misdirected"
-OWN_ANSWERS: Final = frozenset({FALLBACK, FORCE_HTTPS, MISDIRECTED})
+UNMATCHED: Final = "unmatched"
+OWN_ANSWERS: Final = frozenset({FALLBACK, FORCE_HTTPS, MISDIRECTED, UNMATCHED})
 
 CAPTURE_IPV4: Final = "capture/ipv4"
 CAPTURE_IPV6: Final = "capture/ipv6"
@@ -52,9 +53,9 @@ def route_configuration(table: TableRef, *, vhds: bool = False) -> str:
     return "/".join((port(PortRef(table.frontend, table.port)), *hostname, *((_VHDS,) if vhds else ())))
 
 
-def virtual_host(table: TableRef, hostname: str, *, vhds: bool = False) -> str:
-    """VHDS wants the name of the route configuration first."""
-    return f"{route_configuration(table, vhds=vhds)}/{_hostname(hostname)}"
+def virtual_host(ref: HostRef, *, vhds: bool = False) -> str:
+    """VHDS wants the name of the route configuration first. What is for some clients becomes part of that for all."""
+    return f"{route_configuration(ref.table, vhds=vhds)}/{_hostname(ref.hostname)}"
 
 
 def route(ref: RouteRef, share: int | None = None) -> str:

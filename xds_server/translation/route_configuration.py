@@ -43,7 +43,7 @@ def vhds_route_configuration(table: TableRef, own: Sequence[EncodedHost]) -> Res
 
 def virtual_host(host: EncodedHost) -> Resource:
     """The message has the resource's name: by it Envoy removes the host again."""
-    name = names.virtual_host(*host.ref, vhds=True)
+    name = names.virtual_host(host.ref, vhds=True)
     return resource(VIRTUAL_HOST, name, host.named(vhds=True), host.references)
 
 

@@ -34,12 +34,21 @@ class EncodedHost:
     references: tuple[ResourceKey, ...]
 
     def named(self, *, vhds: bool) -> bytes:
-        return envoy.framed(_NAME, names.virtual_host(*self.ref, vhds=vhds).encode()) + self.entry[self.start :]
+        return envoy.framed(_NAME, names.virtual_host(self.ref, vhds=vhds).encode()) + self.entry[self.start :]
+
+
+def joined(ref: HostRef, body: bytes, of: Iterable[EncodedHost]) -> EncodedHost:
+    """A virtual host with the routes of several."""
+    return _framed(ref, body, tuple(sorted({each for host in of for each in host.references})))
 
 
 def _encoded(ref: HostRef, body: bytes, clusters: Iterable[ClusterRef] = ()) -> EncodedHost:
-    named = envoy.framed(_NAME, names.virtual_host(*ref).encode()) + body
     references = tuple(ResourceKey(CLUSTER, name) for name in sorted({names.cluster(cluster) for cluster in clusters}))
+    return _framed(ref, body, references)
+
+
+def _framed(ref: HostRef, body: bytes, references: tuple[ResourceKey, ...]) -> EncodedHost:
+    named = envoy.framed(_NAME, names.virtual_host(ref).encode()) + body
     entry = envoy.framed(_VIRTUAL_HOSTS, named)
     return EncodedHost(ref, entry, len(entry) - len(body), references)
 

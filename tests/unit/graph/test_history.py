@@ -36,7 +36,14 @@ LISTENERS = (
     "{name: tls, port: 443, protocol: TLS, tls: {mode: Passthrough}}",
     "{name: tcp, port: 80, protocol: TCP}",
 )  # fmt: skip
-PARENTS = ("{name: a}", "{name: b, namespace: west}", "{name: a, sectionName: shop}", "{name: nowhere}")
+PARENTS = (
+    "{name: a}",
+    "{name: b, namespace: west}",
+    "{name: a, sectionName: shop}",
+    "{name: nowhere}",
+    "{group: '', kind: Service, name: a}",
+    "{group: '', kind: Service, name: b, namespace: west, port: 80}",
+)
 HOSTNAMES = ("", "shop.io", "'*.io'", "a.shop.io", "SHOP.io")
 BACKENDS = ("{name: a, port: 80}", "{name: b, namespace: west, port: 80}", "{name: missing, port: 80}", "{name: a, port: 80, weight: 0}")  # fmt: skip
 RULES = (
@@ -100,7 +107,12 @@ SPECS: dict[str, st.SearchStrategy[str]] = {
     "Service": some(
         [
             f"spec: {{{text}}}"
-            for text in ("ports: [{port: 80}]", "ports: [{port: 80, appProtocol: kubernetes.io/h2c}]", "type: ExternalName, ports: [{port: 80}]")
+            for text in (
+                "ports: [{port: 80}]",
+                "clusterIP: 10.96.0.1, ports: [{port: 80, appProtocol: kubernetes.io/h2c}]",
+                "clusterIPs: [10.96.0.2], sessionAffinity: ClientIP, ports: [{port: 80, name: a}, {port: 53, protocol: UDP, name: b}]",
+                "type: ExternalName, ports: [{port: 80}]",
+            )
         ]
     ),
     "EndpointSlice": some(
@@ -179,7 +191,8 @@ ALIVE: list[Step] = [
     put("TLSRoute", "a", f"spec: {{parentRefs: [{{name: a}}], hostnames: [a.shop.io], rules: [{{backendRefs: [{BACKENDS[0]}]}}]}}"),
     put("Ingress", "a", "spec: {ingressClassName: tidegate, tls: [{hosts: [shop.io], secretName: pair}], rules: [{host: shop.io, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: a, port: {number: 80}}}}]}}]}"),
     put("Service", "a", "spec: {ports: [{port: 80}]}"),
-    put("Service", "b", "spec: {ports: [{port: 80}]}", "west"),
+    put("Service", "b", "spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}", "west"),
+    put("HTTPRoute", "b", f"spec: {{parentRefs: [{PARENTS[5]}], rules: [{{backendRefs: [{BACKENDS[1]}]}}]}}"),
     put("ReferenceGrant", "a", "spec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: east}], to: [{group: '', kind: Service}]}", "west"),
     put("EndpointSlice", "a", "addressType: IPv4\nports: [{port: 8080}]\nendpoints: [{addresses: [10.0.0.1]}]", labels={"kubernetes.io/service-name": "a"}),
     put("Pod", "a", "spec: {nodeName: n1}\nstatus: {phase: Running, podIPs: [{ip: 10.0.0.1}]}"),

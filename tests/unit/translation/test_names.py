@@ -30,7 +30,7 @@ def test_names_read_as_the_contract_says() -> None:
     assert "gateway/default/web/80" == names.route_configuration(TableRef(web, 80, ""))
     assert "gateway/default/web/443/*.a.org" == names.route_configuration(TableRef(web, 443, "*.a.org"))
     assert "gateway/default/web/80/vhds" == names.route_configuration(TableRef(web, 80, ""), vhds=True)
-    assert "gateway/default/web/80/vhds/a.org" == names.virtual_host(TableRef(web, 80, ""), "a.org", vhds=True)
+    assert "gateway/default/web/80/vhds/a.org" == names.virtual_host(HostRef(TableRef(web, 80, ""), "a.org"), vhds=True)
     assert "httproute/default/shop/2/1" == names.route(route)
     assert "httproute/default/shop/2/1/0" == names.route(route, 0)
     assert "default/shop/80/h2c" == names.cluster(ClusterRef("default", "shop", 80, "h2c"))
@@ -51,8 +51,8 @@ def test_a_hundred_thousand_pairs_of_things_have_different_names() -> None:
     assert 2 * len(tables) == len(
         {names.route_configuration(table, vhds=vhds) for table in tables for vhds in (False, True)}
     )
-    assert len(set(hosts)) == len({names.virtual_host(*host, vhds=True) for host in hosts})
-    assert len(set(hosts)) == len({names.virtual_host(*host, vhds=False) for host in hosts})
+    assert len(set(hosts)) == len({names.virtual_host(host, vhds=True) for host in hosts})
+    assert len(set(hosts)) == len({names.virtual_host(host, vhds=False) for host in hosts})
 
 
 def test_a_hundred_thousand_backends_have_different_names() -> None:
@@ -82,7 +82,7 @@ def test_a_route_configuration_is_read_back(table: TableRef, vhds: bool) -> None
 @given(TABLES, TEXT, st.booleans())
 def test_a_virtual_host_is_read_back(table: TableRef, hostname: str, vhds: bool) -> None:
     """The hostname is the last part, whatever it is."""
-    assert HostRef(table, hostname) == names.parse_virtual_host(names.virtual_host(table, hostname, vhds=vhds))
+    assert HostRef(table, hostname) == names.parse_virtual_host(names.virtual_host(HostRef(table, hostname), vhds=vhds))
 
 
 @given(st.builds(RouteRef, SOURCES, st.integers(0, 99), st.integers(0, 99)), st.none() | st.integers(0, 15))

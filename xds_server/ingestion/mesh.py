@@ -1,0 +1,215 @@
+"""Services as parents of routes: which of their ports a route takes, and for whose connections.
+
+A route of the Service's own namespace (a producer's) is for all clients, one of another namespace (a consumer's) for
+the pods of that namespace alone, who then follow no other. What decides is the address that a connection came from.
+It must not know what the route's rules say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from xds_server.graph import Collection, Fetch, Graph, Group
+from xds_server.ingestion.attachment import (
+    ACCEPTED,
+    ParentListener,
+    ParentOutcome,
+    refused,
+    verdict_ref,
+    written,
+)
+from xds_server.ingestion.backends import PROTOCOL_BY_APP_PROTOCOL
+from xds_server.ingestion.endpoints import canonical_address
+from xds_server.ingestion.hostnames import UNIVERSAL
+from xds_server.ingestion.http_route import ANY_PATH
+from xds_server.ingestion.sources import Sources
+from xds_server.ingestion.virtual_hosts import AttachmentKey
+from xds_server.model.interception import Workload
+from xds_server.model.listener import Attachment, Frontend, FrontendPort, Listener
+from xds_server.model.refs import ClusterRef, HostRef, ListenerRef, ObjectRef, PortRef, RouteRef, TableRef
+from xds_server.model.route import Forward, Route, RouteMatch, VirtualHost, WeightedBackend
+from xds_server.objects.core import Service, ServicePort
+from xds_server.objects.gateway import RouteNamespaces
+from xds_server.objects.routes import ParentReference
+
+_SPOKEN: Final = {app: protocol for app, protocol in PROTOCOL_BY_APP_PROTOCOL.items() if app != "tcp"}
+_HTTP: Final = frozenset({"http", "h2c"})
+_EVERYBODY: Final = RouteNamespaces(from_="All")
+_WHY: Final = "a Service with an address of its own is needed"
+
+
+# --- parents ----------------------------------------------------------------------------------------------------------
+
+
+def is_service(ref: ParentReference) -> bool:
+    return (ref.group, ref.kind) == ("", "Service")
+
+
+def spared_namespaces(route: ObjectRef, refs: Sequence[ParentReference]) -> frozenset[str]:
+    """Where backends of a route need no grant: its clients ask for what is there already.
+
+    "For mesh, routes augment existing Services, rather than exposing them to a broader scope." That cannot be said of a
+    route that a Gateway has too.
+    """
+    if not all(map(is_service, refs)):
+        return frozenset()
+    return frozenset(ref.namespace or route.namespace for ref in refs)
+
+
+def service_outcomes(
+    fetch: Fetch, sources: Sources, route: ObjectRef, refs: Sequence[ParentReference]
+) -> Iterator[ParentOutcome]:
+    """One outcome for each `parentRefs` entry that names a Service; hostnames of the route say nothing there."""
+    for position, ref in enumerate(refs):
+        if not is_service(ref):
+            continue
+        namespace = ref.namespace or route.namespace
+        service = ObjectRef("Service", namespace, ref.name)
+        taken = _taken(service, fetch.get(sources.services, service), route, ref)
+        verdict = verdict_ref(route, position, ref)
+        if isinstance(taken, str):
+            yield ParentOutcome(verdict, refused("NoMatchingParent", f"{service} {taken}"), parent=written(ref))
+            continue
+        listeners = tuple((parent_listener(service, port, route.kind), (UNIVERSAL,)) for port in taken)
+        clients = "" if namespace == route.namespace else route.namespace
+        yield ParentOutcome(verdict, ACCEPTED, listeners, written(ref), clients)
+
+
+def _taken(
+    service: ObjectRef, found: Service | None, route: ObjectRef, ref: ParentReference
+) -> tuple[ServicePort, ...] | str:
+    """The ports of a Service that a route is for, or why there are none."""
+    if found is None:
+        return "does not exist"
+    if found.spec.type == "ExternalName":
+        return f"is of type ExternalName, so nobody connects to it: {_WHY}"
+    if not cluster_addresses(found):
+        return f"is headless, and its clients connect to pods, which are not captured: {_WHY}"
+    # "If `port` is set, the implementation MUST associate the route only with that port", else "with all ports".
+    selected = [
+        port for port in found.spec.ports if ref.port in (None, port.port) and ref.section_name in ("", port.name)
+    ]
+    if not selected:
+        asked = " and ".join(filter(None, (ref.section_name, f"port {ref.port}" if ref.port else "")))
+        known = ", ".join(f"{port.port} {port.name}".strip() for port in found.spec.ports[:8])
+        return f"has no {asked}; it has: {known}"
+    taking = tuple(port for port in selected if takes(port, route.kind))
+    if not taking:
+        known = ", ".join(f"{port.port} ({port.app_protocol or port.protocol})" for port in selected[:8])
+        return f"has no port there that takes a {route.kind}: {known}"
+    return taking
+
+
+def takes(port: ServicePort, kind: str) -> bool:
+    if kind in {"HTTPRoute", "GRPCRoute"}:
+        return port.protocol == "TCP" and _SPOKEN.get(port.app_protocol.lower()) in _HTTP
+    return kind == f"{port.protocol}Route"
+
+
+def parent_listener(service: ObjectRef, port: ServicePort, kind: str) -> ParentListener:
+    protocol = "UDP" if kind == "UDPRoute" else "TCP"
+    return ParentListener(
+        ListenerRef(service, f"{port.port}/{protocol}"),
+        port.port,
+        UNIVERSAL,
+        TableRef(service, port.port, ""),
+        (kind,),
+        _EVERYBODY,
+        served=True,
+        holds=False,
+        keeps=False,
+    )
+
+
+def cluster_addresses(service: Service) -> tuple[str, ...]:
+    """Where clients of the cluster reach a Service; none where it is headless, or not a Service of addresses at all."""
+    if service.spec.type == "ExternalName":
+        return ()
+    own = service.spec.cluster_ips or (service.spec.cluster_ip,)
+    return tuple(filter(None, map(canonical_address, own)))
+
+
+# --- what it comes to -------------------------------------------------------------------------------------------------
+
+
+class MeshParts(NamedTuple):
+    """What Services with routes add to what is served; `clients` are the addresses of a namespace's pods."""
+
+    frontends: Collection[ObjectRef, Frontend]
+    listeners: Collection[ListenerRef, Listener]
+    routes: Collection[RouteRef, Route]
+    virtual_hosts: Collection[HostRef, VirtualHost]
+    clients: Collection[str, tuple[str, ...]]
+
+
+def without_mesh(graph: Graph) -> MeshParts:
+    return MeshParts(*(graph.union(f"mesh/{name}") for name in MeshParts._fields))
+
+
+def declare_mesh(
+    graph: Graph,
+    sources: Sources,
+    attachments: Collection[AttachmentKey, Attachment],
+    workloads: Collection[ObjectRef, Workload],
+) -> MeshParts:
+    by_port = attachments.index(proxied_ports)
+    by_clients = attachments.index(lambda each: (each.clients,) if each.clients and each.hostnames else ())
+    by_namespace = workloads.index(lambda each: (each.ref.namespace,))
+
+    def frontend(fetch: Fetch, ref: ObjectRef, _: Group[Attachment]) -> Iterator[tuple[ObjectRef, Frontend]]:
+        service = fetch.get(sources.services, ref)
+        if service is not None:
+            ports = tuple(FrontendPort(each.port, each.port, each.port) for each in service.spec.ports)
+            yield ref, Frontend(ref, cluster_addresses(service), ports=ports)
+
+    def listener(_: Fetch, port: PortRef, __: Group[Attachment]) -> Iterator[tuple[ListenerRef, Listener]]:
+        ref = ListenerRef(port.frontend, str(port.port))
+        yield ref, Listener(ref, port.frontend, port.port, "HTTP", UNIVERSAL)
+
+    def default_host(_: Fetch, port: PortRef, own: Group[Attachment]) -> Iterator[tuple[HostRef, VirtualHost]]:
+        if all(each.clients for each in own):
+            ref = HostRef(TableRef(*port, ""), UNIVERSAL)
+            yield ref, VirtualHost(ref, (default_ref(port),))
+
+    def default(fetch: Fetch, port: PortRef, own: Group[Attachment]) -> Iterator[tuple[RouteRef, Route]]:
+        service = fetch.get(sources.services, port.frontend)
+        if service is not None and all(each.clients for each in own):
+            yield default_ref(port), default_route(port, service)
+
+    def addresses(fetch: Fetch, namespace: str, _: Group[Attachment]) -> Iterator[tuple[str, tuple[str, ...]]]:
+        found = {address for each in fetch.by(by_namespace, namespace) for address in each.addresses}
+        yield namespace, tuple(sorted(found))
+
+    return MeshParts(
+        graph.derive("mesh/frontends", attachments.index(proxied_services), frontend),
+        graph.derive("mesh/listeners", by_port, listener),
+        graph.derive("mesh/routes", by_port, default),
+        graph.derive("mesh/virtual_hosts", by_port, default_host),
+        graph.derive("mesh/clients", by_clients, addresses),
+    )
+
+
+def proxied_ports(attachment: Attachment) -> tuple[PortRef, ...]:
+    """The port of a Service that Envoy takes because of a route, which is served there."""
+    source, table = attachment.source, attachment.table
+    if table.frontend.kind != "Service" or not attachment.hostnames or source is None:
+        return ()
+    return (PortRef(table.frontend, table.port),) if source.kind in {"HTTPRoute", "GRPCRoute"} else ()
+
+
+def proxied_services(attachment: Attachment) -> tuple[ObjectRef, ...]:
+    return tuple(port.frontend for port in proxied_ports(attachment))
+
+
+def default_ref(port: PortRef) -> RouteRef:
+    """Of the route that nobody wrote: by position, as of any object."""
+    return RouteRef(port.frontend, port.port, 0)
+
+
+def default_route(port: PortRef, service: Service) -> Route:
+    """Where only some namespaces have routes, everybody else's requests go where they would go without any."""
+    ref = port.frontend
+    found = next(each for each in service.spec.ports if each.port == port.port and each.protocol == "TCP")
+    cluster = ClusterRef(ref.namespace, ref.name, port.port, _SPOKEN[found.app_protocol.lower()])
+    return Route(default_ref(port), "", RouteMatch(ANY_PATH), Forward((WeightedBackend(cluster, 1),)))
