@@ -14,7 +14,7 @@ export TIDEGATE_ENVOY ?= $(CURDIR)/$(ENVOY)
 export PATH := $(PATH):$(CURDIR)/$(PROMETHEUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv envoy prometheus go cluster-binary nft network-tools iptables clang bpf conformance-binary conformance manifests format proto check test soak demo cluster demo-kubernetes bench bench-kubernetes bench-datapath clean
+.PHONY: help venv envoy prometheus go cluster-binary nft network-tools iptables clang bpf conformance-binary conformance manifests format proto check test soak demo demo-mesh cluster demo-kubernetes bench bench-kubernetes bench-datapath clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -124,6 +124,9 @@ soak: venv envoy cluster-binary  ## high availability for an hour: the tests of 
 
 demo: venv envoy  ## control plane and Envoy on examples/bookinfo, and a walk-through: asked, expected, seen
 	$(BIN)/tidegate demo
+
+demo-mesh: venv envoy bpf network-tools  ## two nodes and six pods as network namespaces (as root): a control plane, a daemon and an Envoy a node; asked, expected, seen
+	$(BIN)/python -m tests.netns.demo $(TIDEGATE_ENVOY)
 
 cluster: venv envoy cluster-binary  ## a Kubernetes on this machine (as root), with the chart and examples/bookinfo on it; prints how to talk to it
 	$(BIN)/python -m tests.kubernetes.foreground

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.netns.namespaces import cgroup2
 from tests.netns.stand import Stand, stand
+from tests.netns.table import World, populated
 
 STAND: pytest.StashKey[Stand] = pytest.StashKey()
 
@@ -42,3 +44,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed and module is not None and (built := module.stash.get(STAND, None)):
         report.sections.append(("namespaces", built.how_to_enter()))
     return report
+
+
+@pytest.fixture(scope="module")
+def world(request: pytest.FixtureRequest, envoy: Path) -> Iterator[World]:
+    """The mesh with its pods."""
+    with populated(envoy) as made:
+        request.node.stash[STAND] = made.mesh.stand
+        yield made

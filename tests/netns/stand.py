@@ -6,6 +6,7 @@
     pods of node N: 10.244.N.0/24, fd00:244:N::/64, each with a link of its own to its node, or at a bridge there
 
 Nodes know the way to each other's pods, the LAN that to all.
+Addresses of services are nobody's in the LAN: what no node takes comes back as unreachable.
 """
 
 from __future__ import annotations
@@ -28,9 +29,8 @@ PROJECT: Final = Path(__file__).resolve().parents[2]
 SERVICES: Final = ("10.96.0.0/16", "fd00:96::/112")
 LOAD_BALANCERS: Final = ("172.30.1.0/24", "fd00:30:1::/112")
 NODES: Final = ("node1", "node2")
-FAMILIES: Final = ("ipv4", "ipv6")
-
 Family = Literal["ipv4", "ipv6"]
+FAMILIES: Final[tuple[Family, Family]] = ("ipv4", "ipv6")
 
 # A new link would be deaf to neighbours for a second, until nobody has objected to its address.
 _QUIET: Final = """
@@ -39,6 +39,9 @@ echo 0 > /proc/sys/net/ipv6/conf/default/router_solicitations
 echo 0 > /proc/sys/net/ipv6/conf/default/addr_gen_mode
 """
 _FORWARDS: Final = """
+for each in all default; do echo 0 > /proc/sys/net/ipv4/conf/$each/send_redirects; done
+echo 0 > /proc/sys/net/ipv4/icmp_ratelimit
+echo 0 > /proc/sys/net/ipv6/icmp/ratelimit
 echo 1 > /proc/sys/net/ipv4/ip_forward
 echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
 """
@@ -257,8 +260,7 @@ class Stand:
     def route(self, address: str, node: Node) -> None:
         """Lead an address of a load balancer to a node, as its announcement would."""
         via = node.ipv6 if ":" in address else node.ipv4
-        for place in (self.outside, self.lan):
-            batch(place.namespace.name, [f"route replace {address} via {via}"])
+        batch(self.outside.namespace.name, [f"route replace {address} via {via}"])
 
     def how_to_enter(self) -> str:
         everyone = [*self.places, *(pod for node in self.nodes for pod in node.pods.values())]
@@ -284,6 +286,7 @@ def stand(*, bridge: str = "") -> Iterator[Stand]:
         batch(lan.namespace.name, [
             "link set lo up", "link add br0 type bridge", "link set br0 up",
             "address add 172.30.0.254/24 dev br0", "address add fd00:30::254/64 nodad dev br0",
+            *(f"route add unreachable {network}" for network in (*SERVICES, *LOAD_BALANCERS)),
         ])  # fmt: skip
         for place in (*nodes, outside):
             place.sh(_QUIET + (_FORWARDS if isinstance(place, Node) else ""))

@@ -15,7 +15,7 @@ from tests.netns.stand import FAMILIES, PROJECT, Family, Pod, Stand, stand
 
 
 @dataclass(frozen=True)
-class World:
+class Pods:
     stand: Stand
     client: Pod
     same: Pod
@@ -23,62 +23,62 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(standing: Stand) -> World:
+def pods(standing: Stand) -> Pods:
     client = standing.node1.pod("client")
     same, other = standing.node1.pod("same"), standing.node2.pod("other")
     for server in (same, other):
         server.serve(8080).serve(5353, udp=True)
-    return World(standing, client, same, other)
+    return Pods(standing, client, same, other)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_pods_reach_each_other_as_themselves(world: World, family: Family) -> None:
+def test_pods_reach_each_other_as_themselves(pods: Pods, family: Family) -> None:
     """On one node and from node to node, by TCP and UDP, each sees the address of the other."""
-    for server in (world.same, world.other):
-        answer = world.client.get(server.address(family), 8080)
+    for server in (pods.same, pods.other):
+        answer = pods.client.get(server.address(family), 8080)
 
-        assert (server.name, world.client.address(family)) == (answer.name, answer.peer)
-        assert server.name == world.client.send(server.address(family), 5353).name
+        assert (server.name, pods.client.address(family)) == (answer.name, answer.peer)
+        assert server.name == pods.client.send(server.address(family), 5353).name
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_lan_reaches_nodes_and_pods(world: World, family: Family) -> None:
+def test_the_lan_reaches_nodes_and_pods(pods: Pods, family: Family) -> None:
     """The client outside gets to a process of a node, and to pods, without a translation of its address."""
-    node = world.stand.node2
+    node = pods.stand.node2
     node.serve(9090, address=node.address(family))
 
-    assert "node2" == world.stand.outside.get(node.address(family), 9090).name
-    assert world.stand.outside.address(family) == world.stand.outside.get(world.other.address(family), 8080).peer
+    assert "node2" == pods.stand.outside.get(node.address(family), 9090).name
+    assert pods.stand.outside.address(family) == pods.stand.outside.get(pods.other.address(family), 8080).peer
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_node_asks_with_its_own_address(world: World, family: Family) -> None:
+def test_a_node_asks_with_its_own_address(pods: Pods, family: Family) -> None:
     """Not with one of the links to its pods."""
-    node = world.stand.node1
+    node = pods.stand.node1
 
-    seen = [node.get(server.address(family), 8080).peer for server in (world.same, world.other)]
+    seen = [node.get(server.address(family), 8080).peer for server in (pods.same, pods.other)]
 
     assert [node.address(family)] * 2 == seen
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_smaller_mtu_is_found_out(world: World, family: Family) -> None:
+def test_a_smaller_mtu_is_found_out(pods: Pods, family: Family) -> None:
     """What is larger than a link of the way arrives nevertheless, by the message of who cannot pass it on."""
-    narrow = world.stand.node2.pods.get("narrow") or world.stand.node2.pod("narrow", mtu=1300)
+    narrow = pods.stand.node2.pods.get("narrow") or pods.stand.node2.pod("narrow", mtu=1300)
 
-    answer = narrow.get(world.same.address(family), 8080, headers={"x-filler": "200000"})
+    answer = narrow.get(pods.same.address(family), 8080, headers={"x-filler": "200000"})
 
     assert 200_000 == len(answer.saw["filler"])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_rules_as_those_of_kube_proxy_lead_to_a_backend(world: World, family: Family) -> None:
+def test_rules_as_those_of_kube_proxy_lead_to_a_backend(pods: Pods, family: Family) -> None:
     """For pods and for processes of the node alike."""
-    node = world.stand.node1
+    node = pods.stand.node1
     address = {"ipv4": "10.96.0.77", "ipv6": "fd00:96::77"}[family]
-    node.kube_proxy((address, 80, world.other.address(family), 8080))
+    node.kube_proxy((address, 80, pods.other.address(family), 8080))
 
-    assert ["other", "other"] == [asking.get(address).name for asking in (world.client, node)]
+    assert ["other", "other"] == [asking.get(address).name for asking in (pods.client, node)]
 
 
 def test_pods_at_a_bridge_reach_each_other() -> None:

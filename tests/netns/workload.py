@@ -5,7 +5,9 @@ Each line of its standard input is a command, each line of its standard output t
     {"serve": {"port": 8080, "name": "server", "udp": false}}       on all its addresses
     {"get": {"address": "10.96.0.1", "port": 80, "host": "web", "path": "/", "headers": {}, "source_port": 0}}
     {"send": {"address": "10.96.0.1", "port": 53, "text": "hello"}} a datagram, and what came back
+    {"heard": {}}                                                   the texts of all datagrams that came
     {"load": {"address": "10.96.0.1", "port": 80, "host": "web"}}   begin, or add to it
+    {"burst": {"address": "10.96.0.1", "port": 80, "count": 100}}   so many connections; how many failed
     {"tally": {}}                                                   total of requests, and the failed ones by what came
     {"stop": {}}                                                    end the load; its tally
 """
@@ -20,7 +22,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final, cast
 
-from tests.e2e.load import Tally, Target, load
+from tests.e2e.load import Tally, Target, answer, load
 
 TIMEOUT_S: Final = 5.0
 SLOW_S: Final = 1.5
@@ -63,13 +65,14 @@ class Echo(asyncio.Protocol):
 class Datagrams(asyncio.DatagramProtocol):
     """UDP that answers with its name and whom it saw."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, heard: list[str]) -> None:
+        self._name, self._heard = name, heard
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, peer: tuple[str, int]) -> None:
+        self._heard.append(data.decode())
         said = {"name": self._name, "heard": data.decode(), "peer": [unmapped(peer[0]), peer[1]]}
         self._transport.sendto(json.dumps(said).encode(), peer)
 
@@ -87,6 +90,7 @@ class Workload:
     def __init__(self, stack: AsyncExitStack) -> None:
         self._stack, self._loads = stack, AsyncExitStack()
         self._tallies: list[Tally] = []
+        self._heard: list[str] = []
 
     async def serve(self, port: int, name: str, *, udp: bool = False, address: str = "::") -> int:
         """The port that it got."""
@@ -98,7 +102,7 @@ class Workload:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listening.bind((address, port))
         if udp:
-            transport, _ = await loop.create_datagram_endpoint(lambda: Datagrams(name), sock=listening)
+            transport, _ = await loop.create_datagram_endpoint(lambda: Datagrams(name, self._heard), sock=listening)
             self._stack.callback(transport.close)
         else:
             server = await loop.create_server(lambda: Echo(name), sock=listening, backlog=1024)
@@ -112,6 +116,7 @@ class Workload:
         host: str = "",
         path: str = "/",
         headers: Mapping[str, str] | None = None,
+        source: str = "",
         source_port: int = 0,
         timeout_s: float = TIMEOUT_S,
     ) -> dict[str, Any]:
@@ -123,9 +128,9 @@ class Workload:
         request = f"GET {path} HTTP/1.1\r\nhost: {host or 'workload'}\r\n{said}connection: close\r\n\r\n"
         try:
             async with asyncio.timeout(timeout_s):
-                if source_port:
+                if source or source_port:
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    connection.bind(("", source_port))
+                    connection.bind((source, source_port))
                 loop = asyncio.get_running_loop()
                 await loop.sock_connect(connection, (address, port))
                 ends = {"local": connection.getsockname()[:2], "remote": connection.getpeername()[:2]}
@@ -150,16 +155,26 @@ class Workload:
             "saw": json.loads(body) if is_json else {},
         }
 
+    async def heard(self) -> list[str]:
+        return self._heard
+
     async def send(
-        self, address: str, port: int, text: str = "hello", source_port: int = 0, *, connected: bool = False
+        self,
+        address: str,
+        port: int,
+        text: str = "hello",
+        source: str = "",
+        timeout_s: float = TIMEOUT_S,
+        *,
+        connected: bool = False,
     ) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as sending:
             sending.setblocking(False)
-            sending.bind(("", source_port))
+            sending.bind((source, 0))
             try:
-                async with asyncio.timeout(TIMEOUT_S):
+                async with asyncio.timeout(timeout_s):
                     if connected:
                         await loop.sock_connect(sending, (address, port))
                         await loop.sock_sendall(sending, text.encode())
@@ -173,6 +188,27 @@ class Workload:
     async def load(self, address: str, port: int, host: str = "", path: str = "/", clients: int = 2) -> None:
         target = Target(address, port, host or "workload", path)
         self._tallies.append(await self._loads.enter_async_context(load(target, clients=clients)))
+
+    async def burst(self, address: str, port: int, count: int, clients: int = 8) -> int:
+        target, failed = Target(address, port, "workload"), 0
+        left = iter(range(count))
+
+        async def ask() -> None:
+            nonlocal failed
+            for _ in left:
+                try:
+                    async with asyncio.timeout(TIMEOUT_S):
+                        reader, writer = await target.connect()
+                        writer.write(target.request(keep=False))
+                        status, _ = await answer(reader)
+                        await reader.read()
+                    writer.close()
+                    failed += status != 200
+                except (OSError, EOFError, TimeoutError):
+                    failed += 1
+
+        await asyncio.gather(*(ask() for _ in range(clients)))
+        return failed
 
     async def tally(self) -> dict[str, Any]:
         failed: dict[str, int] = {}

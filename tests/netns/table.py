@@ -1,0 +1,158 @@
+"""What is asked of the mesh, and what is to be seen: a row for each sentence of what it promises, in both families."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.netns.mesh import Mesh, address_of, mesh, until
+from tests.netns.stand import FAMILIES, Answer, Family, Node, Place, Pod
+
+
+@dataclass(frozen=True)
+class World:
+    """Six pods on two nodes; `one` and `two` serve, and so does the client."""
+
+    mesh: Mesh
+    client: Pod
+    one: Pod
+    consumer: Pod
+    two: Pod
+    distant: Pod
+    impostor: Pod
+    """Where the rules of a pretended kube-proxy lead: nobody is to get there."""
+
+    @property
+    def node(self) -> Node:
+        return self.mesh.stand.node1
+
+    @property
+    def outside(self) -> Place:
+        return self.mesh.stand.outside
+
+
+Seen = Callable[[World, Family], str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """`seen` asks, and says in the words of `expected` what it got."""
+
+    name: str
+    asked: str
+    expected: str
+    seen: Seen
+    agrees: Callable[[str, str], bool] = operator.eq
+
+
+@contextmanager
+def populated(envoy: Path) -> Iterator[World]:
+    """The mesh with its pods, all of it served."""
+    with mesh(envoy) as running:
+        node1, node2 = running.stand.nodes
+        client, one = running.pod(node1, "client"), running.pod(node1, "one", tier="server")
+        consumer = running.pod(node1, "consumer", namespace="orders")
+        two = running.pod(node2, "two", tier="server")
+        distant, impostor = running.pod(node2, "distant"), running.pod(node2, "impostor")
+        running.declare()
+        for server in (client, one, two, impostor):
+            server.serve(8080).serve(5353, udp=True)
+        for gateway in ("edge", "second", "lines"):
+            for family in FAMILIES:
+                running.stand.route(address_of(gateway, family), node1)
+        world = World(running, client, one, consumer, two, distant, impostor)
+        settle(world)
+        yield world
+
+
+def settle(world: World) -> None:
+    """Wait until each node leads connections to its Envoy, and Envoy knows the way."""
+    for node in world.mesh.stand.nodes:
+        world.mesh.until_tells(node)
+    for family in FAMILIES:
+        edge = address_of("edge", family)
+        until(lambda to=edge: world.outside.get(to, host="one.example.com").status == 200, f"a Gateway at {edge}")  # type: ignore[misc]
+
+
+def told(world: World, answer: Answer, *asking: Place) -> str:
+    """Who answered by whom, by which route, and whom the server took for its client."""
+    if answer.error:
+        return answer.error
+    names = {place.address(family): place.name for place in everyone(world, *asking) for family in FAMILIES}
+    origin = answer.forwarded_for or answer.peer
+    by = f"{answer.name or 'Envoy'} by {answer.via}"
+    return f"{answer.status} {by}, route {answer.seen('x-route') or 'none'}, for {names.get(origin, origin)}"
+
+
+def everyone(world: World, *more: Place) -> tuple[Place, ...]:
+    pods = (pod for node in world.mesh.stand.nodes for pod in node.pods.values())
+    return (*pods, *world.mesh.stand.nodes, world.outside, *more)
+
+
+def directly(world: World, family: Family) -> str:
+    return told(world, world.client.get(world.two.address(family), 8080))
+
+
+def from_outside(gateway: str, host: str, port: int = 80) -> Seen:
+    def seen(world: World, family: Family) -> str:
+        answer = world.outside.get(address_of(gateway, family), port, host=host)
+        external = answer.seen("x-envoy-external-address")
+        whose = "the client's" if external == world.outside.address(family) else external or "missing"
+        return f"{told(world, answer)}, external address {whose}"
+
+    return seen
+
+
+def hairpin(world: World, family: Family) -> str:
+    return told(world, world.one.get(address_of("edge", family), host="one.example.com"))
+
+
+def at_nodes_port(world: World, family: Family) -> str:
+    return told(world, world.outside.get(world.node.address(family), 443))
+
+
+def privileged(world: World, family: Family) -> str:
+    """Ports below 1024 that are bound on the node."""
+    table = world.node.sh(f"cat /proc/net/tcp{'6' if family == 'ipv6' else ''}").splitlines()[1:]
+    listening = (line.split() for line in table)
+    ports = {int(fields[1].rpartition(":")[2], 16) for fields in listening if fields[3] == "0A"}
+    return ", ".join(str(port) for port in sorted(ports) if port < 1024) or "none"
+
+
+def redirections(world: World, _: Family) -> str:
+    """Rules of netfilter on the node that would change where anything goes."""
+    words = ("redirect", "dnat", "snat", "tproxy", "masquerade")
+    rules = [line.strip() for line in world.node.sh("nft list ruleset").splitlines()]
+    found = [rule for rule in rules if any(word in rule.split() for word in words)]
+    legacy = [
+        world.node.sh(f"cat /proc/net/{table} 2>/dev/null || true").strip()
+        for table in ("ip_tables_names", "ip6_tables_names")
+    ]
+    return "; ".join([*found, *filter(None, legacy)]) or "none"
+
+
+ROWS: Final = (
+    Row("direct", "a pod -> an address of a pod", "200 two by nobody, route none, for client", directly),
+    Row("outside", "a client outside -> a Gateway's address",
+        "200 one by envoy, route edge-one, for outside, external address the client's",
+        from_outside("edge", "one.example.com")),
+    Row("hairpin", "a pod -> the Gateway that it is behind", "200 one by envoy, route edge-one, for one", hairpin),
+    Row("listeners", "a client outside -> the other listener of the port",
+        "200 two by envoy, route edge-two, for outside, external address the client's",
+        from_outside("edge", "two.example.com")),
+    Row("listeners", "a client outside -> a host that no listener has",
+        "404 Envoy by envoy, route none, for , external address missing", from_outside("edge", "no.example.com")),
+    Row("Gateways", "a client outside -> another Gateway, the same port",
+        "200 two by envoy, route second, for outside, external address the client's", from_outside("second", "any")),
+    Row("Gateways", "a client outside -> its other port",
+        "200 one by envoy, route second-more, for outside, external address the client's",
+        from_outside("second", "any", 8443)),
+    Row("hostPort", "a client outside -> port 443 of a node", "200 one by envoy, route metal, for outside",
+        at_nodes_port),
+    Row("ports", "privileged ports that are bound on the node", "none", privileged),
+    Row("rules", "rules of netfilter on the node that change where anything goes", "none", redirections),
+)  # fmt: skip
