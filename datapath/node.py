@@ -45,7 +45,7 @@ from datapath.kernel.maps import Map, opened
 from datapath.reconciler import Entries, ServiceMaps
 from datapath.resources import ANNOUNCEMENTS, SERVICE, Address, Announcement, Announcements, Service, Workloads
 from datapath.resources import WORKLOADS as WORKLOADS_TYPE
-from datapath.topology import Topology, node_entries, primary, roles, workload_entries
+from datapath.topology import Topology, node_entries, outward, primary, roles, workload_entries
 from xds_server.proxy.process import delay_s
 
 HOLD_OFF_S: Final = 0.02
@@ -103,7 +103,7 @@ class Node:
         self.attachments, self.maps = attachments, maps
         self.outcome = Outcome()
         self.changed = asyncio.Event()
-        self.announcing = Announcing(maps.answers, lambda: self.outcome.topology.devices)
+        self.announcing = Announcing(maps.answers, lambda: outward(self.outcome.topology))
         self.told_now: Callable[[], bool] = lambda: False
         """Whether a server tells now what is held, and not only did before."""
         self.errors = 0
@@ -223,7 +223,7 @@ class Node:
         """Also without a change: another node may have taken an address that a server says is this one's."""
         if ANNOUNCEMENTS not in self.discovery.heard:
             return
-        devices = self.outcome.topology.devices
+        devices = outward(self.outcome.topology)
         desired = answers(self._announcements(), devices, dict(macs(devices)))
         told_now = self.told_now()
         await self._tried("announcements", lambda: self.announcing.reconcile(desired, told_now=told_now))

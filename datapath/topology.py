@@ -44,6 +44,15 @@ def roles(topology: Topology) -> dict[int, Role]:
     return dict.fromkeys(topology.pods.values(), Role.WORKLOAD) | dict(topology.devices)
 
 
+def outward(topology: Topology) -> dict[int, str]:
+    """Links with neighbours that are not of this node, by name."""
+    return {
+        ifindex: topology.links[ifindex]
+        for ifindex, role in topology.devices.items()
+        if role is Role.NETWORK and ifindex in topology.links
+    }
+
+
 def workload_entries(topology: Topology) -> dict[AddressKey, Workload]:
     return {AddressKey(address): Workload(ifindex) for address, ifindex in topology.pods.items()}
 
