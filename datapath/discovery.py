@@ -15,7 +15,7 @@ from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from google.rpc.status_pb2 import Status
 
-from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS, InvalidResource, Resource, decoded
+from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS, Announcements, InvalidResource, Resource, decoded
 
 _INVALID_ARGUMENT: Final = 3
 _NAMED_REFUSALS: Final = 20
@@ -63,17 +63,29 @@ class Discovery:
         """What the server serves and we cannot use, with the reason; a version before it is kept."""
 
     def hello(self) -> list[Any]:
-        """The first requests of a stream: what is wanted, and which versions of it are here."""
+        """The first requests of a stream: what is wanted, and which versions of it are here.
+
+        A server that is new knows by `announces` which addresses are this node's, and lets it keep them.
+        """
         requests = []
         for number, (type_url, names) in enumerate(types(self.node).items()):
             request = DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=names or ("*",))
             if number == 0:
                 request.node.CopyFrom(Node(id=self.node))
+                request.node.metadata.update({"announces": self._announced()})
             request.initial_resource_versions.update(
                 {name: found.version for (url, name), found in self.held.items() if url == type_url}
             )
             requests.append(request)
         return requests
+
+    def _announced(self) -> list[str]:
+        return [
+            str(each.address)
+            for found in self.resources(ANNOUNCEMENTS)
+            if isinstance(found, Announcements)
+            for each in found.announcements
+        ]
 
     def receive(self, response: Any) -> Answer:
         """Take a `DeltaDiscoveryResponse`."""

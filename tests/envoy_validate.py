@@ -70,11 +70,12 @@ class World:
     def __init__(self, settings: TranslationSettings | None = None) -> None:
         self.graph = Graph()
         names = ("frontends", "listeners", "routes", "virtual_hosts", "tls_routes", "clusters", "endpoints")
-        for name in (*names, "certificates", "workloads", "clients", "kernel_services"):
+        for name in (*names, "certificates", "workloads", "clients", "kernel_services", "announced"):
             setattr(self, name, self.graph.source(name))
         self.resources, self.over_budget = translate(self.graph, self, settings or TranslationSettings())
 
     frontends: Any
+    announced: Any
     listeners: Any
     routes: Any
     virtual_hosts: Any

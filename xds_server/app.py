@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 
 from xds_server import admin
+from xds_server.announcing import Announcing
 from xds_server.cluster import cluster_pipeline
 from xds_server.config import Cluster, Config, ConfigError
 from xds_server.controller import Controller, without_collector
@@ -84,6 +85,9 @@ class ControlPlane:
         self.streams.on_connected, self.streams.on_subscribed = self.controller.connected, self.controller.subscribed
         self.streams.on_accepted, self.streams.on_rejected = self.controller.accepted, self.controller.rejected
         self.streams.on_gone, self.controller.uses = self.controller.gone, self.streams.uses
+        self.announcing = Announcing(self.controller) if config.datapath else None
+        if self.announcing is not None:
+            self.streams.on_daemon, self.streams.on_daemon_gone = self.announcing.connected, self.announcing.gone
         self.services: Services = {}
         self.address = ""  # of the ADS server, once it listens
         self.manifests = Manifests(config.manifests, self._take)
@@ -137,6 +141,12 @@ class ControlPlane:
         await self.loaded.wait()
         await self.controller.run()
 
+    async def announce(self) -> None:
+        """Decide which node announces an address, once the source has loaded, until cancelled."""
+        await self.loaded.wait()
+        if self.announcing is not None:
+            await self.announcing.run()
+
     async def watch(self) -> None:
         """Load the source, unless that was done, and follow it, until cancelled."""
         gc.freeze()  # the collector need not look at what was imported and declared
@@ -155,6 +165,8 @@ class ControlPlane:
 
     def _committed(self, changes: Changes) -> None:
         """Tell the observers; one that raises harms neither the others nor the next commit, and is logged once."""
+        if self.announcing is not None and self.pipeline.ingested.announceable.name in changes:
+            self.announcing.commit()
         if not self.loaded.is_set():
             gc.freeze()  # nor at what was built of what was loaded, which is for good
         for observe in self.observers:
@@ -316,6 +328,8 @@ def status_writing(plane: ControlPlane, link: Link, source: KubernetesSource, cl
     generated.on_refused = plane.controller.refused
     plane.metrics.watch(generated_counters(lambda: generated.refused, lambda: generated.pending))
     plane.observers.append(committed)
+    if plane.announcing is not None:
+        plane.announcing.leads = lambda: elector.leads
     plane.told.leads, plane.told.waiting_statuses = lambda: elector.leads, lambda: writer.pending
     plane.metrics.watch(status_counters(writer.stats, lambda: elector.leads, lambda: writer.pending))
     return Statuses(elector, writer, generated, relaying(plane, elector, cluster.ip))

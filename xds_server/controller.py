@@ -106,6 +106,15 @@ class Controller:
         """Take that a generated object is not as it should be; "" takes that back."""
         self._say(self.pipeline.sources.refused, ref, why)
 
+    def held(self, address: str, node: str | None) -> None:
+        """Take which node announces an address; None for nobody."""
+        holders = self.pipeline.sources.holders
+        if node is None:
+            holders.delete(address)
+        else:
+            holders.put(address, node)
+        self._changed.set()
+
     def connected(self, client: Client, *, resumed: bool, remote: bool = False) -> None:
         """A stream began, here or at another replica: of an Envoy that was here a moment ago, or of a new one.
 

@@ -59,7 +59,7 @@ DATAPATH: dict[str, frozenset[str]] = {
     "flows": frozenset({"kernel"}),
 }
 # The composition root and its shells may import any of ours, except the command line.
-SHELLS = frozenset({"app", "controller", "admin", "told", "cli"})
+SHELLS = frozenset({"app", "controller", "admin", "announcing", "told", "cli"})
 
 # Library -> the modules that may import it; everybody else goes through them.
 BORDERS: dict[str, frozenset[str]] = {

@@ -87,6 +87,7 @@ async def _serve(settings: Config, signing: AbstractAsyncContextManager[None], h
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         tasks.create_task(plane.run())
         tasks.create_task(plane.watch())
+        tasks.create_task(plane.announce())
         if statuses is not None:
             tasks.create_task(statuses.run(plane.loaded))
 

@@ -181,6 +181,29 @@ DEFINITIONS: Final[dict[str, dict[str, Any]]] = {
             "volumes": {},
         },
     },
+    "Node": {"$ref": "V1Node"},
+    "V1Node": {
+        "type": "object",
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"$ref": "V1ObjectMeta"},
+            "spec": {"$ref": "V1NodeSpec"},
+            "status": {},
+        },
+    },
+    "V1NodeSpec": {
+        "type": "object",
+        "properties": {
+            "configSource": {},
+            "externalID": {},
+            "podCIDR": {},
+            "podCIDRs": {},
+            "providerID": {},
+            "taints": {},
+            "unschedulable": {},
+        },
+    },
     "EndpointSlice": {"$ref": "V1EndpointSlice"},
     "V1EndpointSlice": {
         "type": "object",
@@ -1551,4 +1574,28 @@ DEFINITIONS: Final[dict[str, dict[str, Any]]] = {
     },
     "UDPRoute": {"$ref": "TCPRoute"},
     "UDPRoute.v1alpha2": {"$ref": "TCPRoute.v1alpha2"},
+    "L2AnnouncementPolicy.spec": {
+        "type": "object",
+        "properties": {
+            "externalIPs": {"type": "boolean"},
+            "interfaces": {
+                "type": "array",
+                "maxItems": 64,
+                "items": {"type": "string", "minLength": 1, "maxLength": 256},
+            },
+            "loadBalancerIPs": {"type": "boolean"},
+            "nodeSelector": {"$ref": "LoadBalancerIPPool.spec.serviceSelector"},
+            "serviceSelector": {"$ref": "LoadBalancerIPPool.spec.serviceSelector"},
+        },
+    },
+    "L2AnnouncementPolicy": {
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"$ref": "V1ObjectMeta"},
+            "spec": {"$ref": "L2AnnouncementPolicy.spec"},
+        },
+    },
 }

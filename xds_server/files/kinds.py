@@ -23,6 +23,7 @@ SERVED: Final[dict[tuple[str, str], Kind]] = {
     ("v1", "Namespace"): Kind(core.Namespace, "Namespace", namespaced=False, label=True),
     ("v1", "Service"): Kind(core.Service, "Service", label=True),
     ("v1", "Pod"): Kind(core.Pod, "Pod"),
+    ("v1", "Node"): Kind(core.Node, "Node", namespaced=False),
     ("v1", "Secret"): Kind(core.Secret, "Secret"),
     ("v1", "ConfigMap"): Kind(core.ConfigMap, "ConfigMap"),
     ("discovery.k8s.io/v1", "EndpointSlice"): Kind(core.EndpointSlice, "EndpointSlice"),
@@ -54,6 +55,12 @@ SERVED: Final[dict[tuple[str, str], Kind]] = {
     ("cilium.io/v2alpha1", "CiliumLoadBalancerIPPool"): Kind(
         tidegate.CiliumLoadBalancerIPPool, "LoadBalancerIPPool", namespaced=False
     ),
+    ("tidegate.dev/v1alpha1", "L2AnnouncementPolicy"): Kind(
+        tidegate.L2AnnouncementPolicy, "L2AnnouncementPolicy", namespaced=False
+    ),
+    ("cilium.io/v2alpha1", "CiliumL2AnnouncementPolicy"): Kind(
+        tidegate.CiliumL2AnnouncementPolicy, "L2AnnouncementPolicy", namespaced=False
+    ),
 }
 
 VERSIONS: Final[dict[str, tuple[str, ...]]] = {
@@ -70,7 +77,6 @@ NOTED: Final[dict[str, frozenset[str] | None]] = {
             "PersistentVolume",
             "PersistentVolumeClaim",
             "Endpoints",
-            "Node",
             "Event",
             "LimitRange",
             "ResourceQuota",

@@ -10,6 +10,12 @@ from xds_server.graph import Collection, Fetch, Graph, Group
 from xds_server.ingestion import backends, certificates
 from xds_server.ingestion.address_pools import declare_pool_verdicts, declare_pools
 from xds_server.ingestion.addresses import WantedFrontend, assigned
+from xds_server.ingestion.announcements import (
+    Announceable,
+    declare_announceable,
+    declare_announced,
+    declare_policy_warnings,
+)
 from xds_server.ingestion.attachment import Parent, Parents, outcomes
 from xds_server.ingestion.certificates import Checked, certificate_target
 from xds_server.ingestion.endpoints import Slices, endpoints, slices
@@ -54,7 +60,7 @@ from xds_server.ingestion.wanted import Wants, wanted_objects
 from xds_server.ingestion.workloads import declare_workloads
 from xds_server.model.backend import Certificate, Cluster, Endpoints, InvalidBackend
 from xds_server.model.generated import Generated
-from xds_server.model.interception import Intercepted, ServiceRef, Workload
+from xds_server.model.interception import Announced, Intercepted, ServiceRef, Workload
 from xds_server.model.listener import Attachment, Frontend, Listener
 from xds_server.model.refs import ClusterRef, HostRef, ListenerRef, ObjectRef, Protocol, RouteRef
 from xds_server.model.route import Forward, Route, TlsRoute, VirtualHost
@@ -84,6 +90,8 @@ class Ingested(NamedTuple):
     workloads: Collection[ObjectRef, Workload]
     clients: Collection[str, tuple[str, ...]]
     kernel_services: Collection[ServiceRef, Intercepted]
+    announceable: Announceable
+    announced: Collection[tuple[str, str], Announced]
 
 
 def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
@@ -120,6 +128,7 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
         if settings.datapath
         else graph.union("kernel_services")
     )
+    announceable = declare_announceable(graph, sources, given)
     return Ingested(
         graph.union("frontends", exposed, mesh.frontends),
         listeners,
@@ -145,6 +154,7 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
             "warnings",
             declare_warnings(graph, sources, gateways, results),
             declare_unowned(graph, sources, settings),
+            declare_policy_warnings(graph, sources),
             ingresses.warnings,
         ),
         wanted_objects(graph, graph.union("wanted/references", wants, ingresses.wants), listeners),
@@ -152,6 +162,8 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
         workloads,
         mesh.clients,
         kernel_services,
+        announceable,
+        declare_announced(graph, sources, announceable),
     )
 
 

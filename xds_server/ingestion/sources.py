@@ -10,11 +10,11 @@ from typing import Any, Final, Literal, NamedTuple
 
 from xds_server.graph import Graph, Source
 from xds_server.model.refs import ObjectRef
-from xds_server.objects.core import ConfigMap, EndpointSlice, Namespace, Pod, Secret, Service
+from xds_server.objects.core import ConfigMap, EndpointSlice, Namespace, Node, Pod, Secret, Service
 from xds_server.objects.gateway import Gateway, GatewayClass, ReferenceGrant
 from xds_server.objects.networking import Ingress, IngressClass
 from xds_server.objects.routes import GRPCRoute, HTTPRoute, TCPRoute, TLSRoute, UDPRoute
-from xds_server.objects.tidegate import Exposure, GatewayParameters, LoadBalancerIPPool
+from xds_server.objects.tidegate import Exposure, GatewayParameters, L2AnnouncementPolicy, LoadBalancerIPPool
 
 SOURCE_BY_KIND: Final = {
     "GatewayClass": "gateway_classes",
@@ -30,12 +30,15 @@ SOURCE_BY_KIND: Final = {
     "Service": "services",
     "EndpointSlice": "endpoint_slices",
     "Pod": "pods",
+    "Node": "cluster_nodes",
     "Secret": "secrets",
     "ConfigMap": "config_maps",
     "Namespace": "namespaces",
     "GatewayParameters": "parameters",
     "LoadBalancerIPPool": "address_pools",
     "CiliumLoadBalancerIPPool": "address_pools",
+    "L2AnnouncementPolicy": "announcement_policies",
+    "CiliumL2AnnouncementPolicy": "announcement_policies",
 }
 
 
@@ -60,6 +63,10 @@ class Sources(NamedTuple):
     tcp_routes: Source[ObjectRef, TCPRoute]
     udp_routes: Source[ObjectRef, UDPRoute]
     pods: Source[ObjectRef, Pod]
+    cluster_nodes: Source[ObjectRef, Node]
+    announcement_policies: Source[ObjectRef, L2AnnouncementPolicy]
+    holders: Source[str, str]
+    """Address -> the node that announces it, as it was decided outside of the graph."""
     absent: Source[ObjectRef, str]
     """Secrets and ConfigMaps that were asked for and are not to be had, and why; see `Settings.reads_on_demand`."""
     refused: Source[ObjectRef, str]

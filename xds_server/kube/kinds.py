@@ -61,12 +61,17 @@ def _pool(kind: str, plural: str, struct: type[Model], group: str, *versions: st
     return Kind(kind, group, versions, plural, struct, namespaced=False, writes_status=True)
 
 
+def _policy(kind: str, plural: str, struct: type[Model], group: str, *versions: str) -> Kind:
+    return Kind(kind, group, versions, plural, struct, namespaced=False, datapath=True)
+
+
 # What must be there first has no order here: nothing is served before all of them are synchronised.
 KINDS: Final = (
     Kind("Namespace", "", ("v1",), "namespaces", core.Namespace, namespaced=False),
     Kind("Service", "", ("v1",), "services", core.Service, generated=True),
     Kind("EndpointSlice", "discovery.k8s.io", ("v1",), "endpointslices", core.EndpointSlice, generated=True),
     Kind("Pod", "", ("v1",), "pods", core.Pod, datapath=True),
+    Kind("Node", "", ("v1",), "nodes", core.Node, namespaced=False, datapath=True),
     Kind("Ingress", "networking.k8s.io", ("v1",), "ingresses", networking.Ingress, writes_status=True),
     Kind("IngressClass", "networking.k8s.io", ("v1",), "ingressclasses", networking.IngressClass, namespaced=False),
     _gateway("GatewayClass", "gatewayclasses", gateway.GatewayClass, "v1beta1", namespaced=False),
@@ -87,15 +92,25 @@ KINDS: Final = (
         "v2",
         "v2alpha1",
     ),
+    _policy(
+        "L2AnnouncementPolicy", "l2announcementpolicies", tidegate.L2AnnouncementPolicy, tidegate.GROUP, "v1alpha1"
+    ),
+    _policy(
+        "CiliumL2AnnouncementPolicy",
+        "ciliuml2announcementpolicies",
+        tidegate.CiliumL2AnnouncementPolicy,
+        "cilium.io",
+        "v2alpha1",
+    ),
 )
 
-CILIUM_POOL: Final = "CiliumLoadBalancerIPPool"
-"""Where Cilium's operator runs, it gives the same addresses away: read only by who says that it does not."""
+OF_CILIUM: Final = frozenset({"CiliumLoadBalancerIPPool", "CiliumL2AnnouncementPolicy"})
+"""Where Cilium runs, it gives the same addresses away and announces them: read only by who says that it does not."""
 
 
 def read_kinds(*, cilium_pools: bool, datapath: bool = False) -> tuple[Kind, ...]:
     """What is listed and watched."""
-    kinds = (kind for kind in KINDS if cilium_pools or kind.kind != CILIUM_POOL)
+    kinds = (kind for kind in KINDS if cilium_pools or kind.kind not in OF_CILIUM)
     return tuple(kind for kind in kinds if datapath or not kind.datapath)
 
 

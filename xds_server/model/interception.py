@@ -60,6 +60,14 @@ class Intercepted:
     affinity_s: int = 0
 
 
+class Announced(NamedTuple):
+    """An address that a node says it has: on the links whose name one of the patterns is found in, or on all."""
+
+    node: str
+    address: str
+    interfaces: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """A pod with addresses of its own; its object is gone, or has another name, once the addresses are another's."""

@@ -104,6 +104,18 @@ class EndpointSlice(Model, frozen=True, kw_only=True):
     ports: tuple[EndpointPort, ...] = ()
 
 
+class NodeMeta(Model, frozen=True, kw_only=True):
+    """No annotations: nothing reads them, and kubelet changes some all the time."""
+
+    name: str
+    namespace: str = ""
+    labels: Labels = field(default_factory=dict)
+
+
+class Node(Model, frozen=True, kw_only=True):
+    metadata: NodeMeta
+
+
 class PodMeta(Model, frozen=True, kw_only=True):
     """Neither labels nor annotations: there are many pods, and nothing reads these."""
 

@@ -35,6 +35,25 @@ class CiliumLoadBalancerIPPool(LoadBalancerIPPool, frozen=True, kw_only=True):
     """The same, under the name that a mesh of Cilium has for it."""
 
 
+class L2AnnouncementPolicySpec(Model, frozen=True, kw_only=True):
+    """A selector that is not set selects everything; without `interfaces`, regular expressions, all links are meant."""
+
+    service_selector: LabelSelector | None = None
+    node_selector: LabelSelector | None = None
+    interfaces: tuple[str, ...] = ()
+    external_ips: bool = field(name="externalIPs", default=False)
+    load_balancer_ips: bool = field(name="loadBalancerIPs", default=False)
+
+
+class L2AnnouncementPolicy(Model, frozen=True, kw_only=True):
+    metadata: ObjectMeta
+    spec: L2AnnouncementPolicySpec = L2AnnouncementPolicySpec()
+
+
+class CiliumL2AnnouncementPolicy(L2AnnouncementPolicy, frozen=True, kw_only=True):
+    """The same, under the name that a mesh of Cilium has for it."""
+
+
 class NodePort(Model, frozen=True, kw_only=True):
     """The port on each node for a listener's port."""
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from xds_server.graph import Collection, Fetch, Graph, Group, Index, Source
 from xds_server.model.backend import Certificate, Cluster, Endpoints
-from xds_server.model.interception import Intercepted, ServiceRef, Workload
+from xds_server.model.interception import Announced, Intercepted, ServiceRef, Workload
 from xds_server.model.listener import Frontend, Listener
 from xds_server.model.refs import ClusterRef, HostRef, ListenerRef, ObjectRef, PortRef, RouteRef, TableRef
 from xds_server.model.resource import Resource, ResourceKey
@@ -66,6 +66,8 @@ class Model(Protocol):
     def clients(self) -> Collection[str, tuple[str, ...]]: ...
     @property
     def kernel_services(self) -> Collection[ServiceRef, Intercepted]: ...
+    @property
+    def announced(self) -> Collection[tuple[str, str], Announced]: ...
     @property
     def certificates(self) -> Collection[ObjectRef, Certificate]: ...
 
@@ -124,6 +126,7 @@ def translate(graph: Graph, model: Model, settings: TranslationSettings) -> Tran
             _exposed(graph, model, indexes, settings),
             _kernel_services(graph, model),
             _workloads(graph, model),
+            _announcements(graph, model),
         )
     return Translated(graph.union("resources", *parts), tables.over_budget)
 
@@ -158,6 +161,14 @@ def _workloads(graph: Graph, model: Model) -> Collection[ResourceKey, Resource]:
         "workloads_by_node",
         model.workloads.index(lambda value: (value.node,)),
         lambda _, node, found: _keyed(interception.workloads(node, found)),
+    )
+
+
+def _announcements(graph: Graph, model: Model) -> Collection[ResourceKey, Resource]:
+    return graph.derive(
+        "announcements_by_node",
+        model.announced.index(lambda value: (value.node,)),
+        lambda _, node, found: _keyed(interception.announcements(node, found)),
     )
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Final
 
-from xds_server.model.interception import Frontage, Intercepted, KernelBackend, ServiceRef, Workload
+from xds_server.model.interception import Announced, Frontage, Intercepted, KernelBackend, ServiceRef, Workload
 from xds_server.model.listener import Frontend
 from xds_server.model.refs import PortRef
-from xds_server.model.resource import INTERCEPTED, LISTENER, WORKLOADS, Resource, ResourceKey, resource
+from xds_server.model.resource import ANNOUNCEMENTS, INTERCEPTED, LISTENER, WORKLOADS, Resource, ResourceKey, resource
 from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as datapath
 from xds_server.translation import envoy, names
 from xds_server.translation.listener import node_ports
@@ -62,6 +62,16 @@ def workloads(node: str, found: Iterable[Workload]) -> Resource:
         ]
     )
     return resource(WORKLOADS, node, envoy.serialised(message))
+
+
+def announcements(node: str, found: Iterable[Announced]) -> Resource:
+    """What a node says on its links that it has."""
+    message = datapath.Announcements(
+        announcements=[
+            datapath.Announcement(address=_packed(each.address), interfaces=each.interfaces) for each in sorted(found)
+        ]
+    )
+    return resource(ANNOUNCEMENTS, node, envoy.serialised(message))
 
 
 def _frontages(port: PortRef, frontend: Frontend, number: int) -> Iterable[Frontage]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple, Protocol
@@ -53,6 +53,10 @@ OnAccepted = Callable[[Client, str, Mapping[str, str]], None]
 OnRejected = Callable[[Client, str, str, str, str], None]
 """Of a type, a name, its version and why; no name where a removal was refused."""
 OnGone = Callable[[Client], None]
+OnDaemon = Callable[[Client, Collection[str]], None]
+"""Of a node's daemon, with the addresses that it says it announces."""
+
+_MOST_CLAIMS = 4096
 
 log = structlog.get_logger("xds")
 
@@ -102,6 +106,8 @@ class Streams:
     on_accepted: OnAccepted = _ignore
     on_rejected: OnRejected = _ignore
     on_gone: OnGone = _ignore
+    on_daemon: OnDaemon = _ignore
+    on_daemon_gone: OnGone = _ignore
     stats: StreamStats = field(default_factory=StreamStats)
     clock: Callable[[], float] = time.monotonic
     _connections: dict[int, Connection] = field(init=False, repr=False, default_factory=dict)
@@ -171,6 +177,8 @@ class Streams:
             connection.of_proxy = request.type_url not in DATAPATH
             if connection.of_proxy:
                 self.on_connected(client, resumed=bool(brought))
+            else:
+                self.on_daemon(client, _claims(request.node))
         self.stats.count(events)
         for event in events:
             self._tell(connection, client, event)
@@ -188,8 +196,7 @@ class Streams:
         client = connection.client
         if client is not None:
             log.info("stream disconnected", node=client.node, peer=connection.peer, variant=_variant(stream))
-            if connection.of_proxy:
-                self.on_gone(client)
+            (self.on_gone if connection.of_proxy else self.on_daemon_gone)(client)
 
     def expire(self) -> None:
         """Open gates that have been closed since the last call."""
@@ -286,6 +293,12 @@ class Streams:
 
 def _variant(stream: AdsStream) -> str:
     return "delta" if stream.delta else "sotw"
+
+
+def _claims(node: Any) -> tuple[str, ...]:
+    """The addresses that a daemon says it announces; what is no list of texts is none."""
+    found = node.metadata.fields["announces"].list_value.values if "announces" in node.metadata.fields else ()
+    return tuple(each.string_value for each in found[:_MOST_CLAIMS] if each.string_value)
 
 
 def _version(node: Any) -> str:

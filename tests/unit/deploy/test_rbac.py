@@ -97,7 +97,8 @@ def test_pods_are_read_where_nodes_have_a_daemon(enabled: bool) -> None:
     [container] = named(found, "Deployment", "tidegate-controller")["spec"]["template"]["spec"]["containers"]
     lacking = {plural.partition("/")[0] for _, plural, *_ in (of_kinds() | EVERYWHERE) - role}
 
-    assert (set() if enabled else {"pods", "tcproutes", "udproutes"}) == lacking
+    of_daemons = {kind.plural for kind in KINDS if kind.datapath}
+    assert (set() if enabled else of_daemons) == lacking
     assert enabled == ("--datapath" in container["args"])
 
 

@@ -36,12 +36,13 @@ CORE = {
     "ConfigMap": "V1ConfigMap",
     "Namespace": "V1Namespace",
     "Pod": "V1Pod",
+    "Node": "V1Node",
     "EndpointSlice": "V1EndpointSlice",
     "Ingress": "V1Ingress",
     "IngressClass": "V1IngressClass",
 }
 # Of what describes programs, only this is looked into.
-PARTS = {"V1PodSpec": {"hostNetwork", "nodeName", "serviceAccountName"}}
+PARTS: dict[str, set[str]] = {"V1PodSpec": {"hostNetwork", "nodeName", "serviceAccountName"}, "V1NodeSpec": set()}
 # Kind -> versions with fields of their own: v1beta1 of all kinds and v1alpha3 of TLSRoute have those of v1.
 CRDS = {
     "gatewayclasses": ("v1",),
@@ -54,6 +55,7 @@ CRDS = {
     "udproutes": ("v1", "v1alpha2"),
     "gatewayparameters": ("v1alpha1",),
     "loadbalancerippools": ("v1alpha1",),
+    "l2announcementpolicies": ("v1alpha1",),
 }
 SCALARS = {
     "str": {"type": "string"},

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from xds_server.files.kinds import SERVED
 from xds_server.graph import Graph
 from xds_server.ingestion.collections import ingest
 from xds_server.ingestion.frontend_ports import ALL
@@ -24,9 +25,7 @@ STRUCTS: dict[str, Any] = {
     for kind in SOURCE_BY_KIND
     if hasattr(module, kind)
 }
-CLUSTER_SCOPED = frozenset(
-    {"CiliumLoadBalancerIPPool", "GatewayClass", "IngressClass", "LoadBalancerIPPool", "Namespace"}
-)
+CLUSTER_SCOPED = frozenset(kind for (_, kind), served in SERVED.items() if not served.namespaced)
 DIRECTORY = Settings(undeclared_classes=("tidegate", "cilium"), allow_local_endpoints=True, host_ports=ALL)
 
 

@@ -1,0 +1,168 @@
+"""Which node holds an address, as daemons come, go and say what they have: with a clock that only the test moves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tests.unit.ingestion.test_announcements import GATEWAY, POOL, policy
+from tests.unit.ingestion.world import DIRECTORY
+from xds_server.announcing import LEASE_S, Announcing
+from xds_server.controller import Controller
+from xds_server.files import manifest
+from xds_server.metrics import Metrics
+from xds_server.model.resource import ANNOUNCEMENTS, ResourceKey
+from xds_server.pipeline import Pipeline
+from xds_server.proto.tidegate.datapath.v1.datapath_pb2 import Announcements
+from xds_server.translation.settings import TranslationSettings
+from xds_server.xds.streams import Client
+
+A, B = Client("a", 1), Client("b", 2)
+ADDRESS = "192.0.2.8"
+POLICY = policy("loadBalancerIPs: true, interfaces: [eth0]")
+
+
+class World:
+    def __init__(self, *objects: str) -> None:
+        self.now = 100.0
+        settings = replace(DIRECTORY, datapath=True)
+        self.pipeline = Pipeline.declare(settings, TranslationSettings(datapath=True))
+        self.controller = Controller(self.pipeline, Metrics(), lambda _: None, lambda _: None)
+        self.announcing = Announcing(self.controller, clock=lambda: self.now)
+        self.put(POOL, GATEWAY, *(objects or (POLICY,)))
+
+    def put(self, *objects: str) -> None:
+        for text in objects:
+            self.controller.apply({found.ref: found.object for found in manifest.read(text).objects})
+        self.controller.commit()
+
+    def passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.decided()
+
+    def decided(self) -> None:
+        self.announcing.decide()
+        self.controller.commit()
+
+    def told(self, node: str) -> Any:
+        """The addresses that the daemon of a node is told."""
+        resource = self.pipeline.resources.get(ResourceKey(ANNOUNCEMENTS, node))
+        found = Announcements.FromString(resource.body).announcements if resource else ()
+        return [(bytes(each.address), list(each.interfaces)) for each in found]
+
+
+PACKED = (bytes([192, 0, 2, 8]), ["eth0"])
+
+
+def test_nobody_is_told_before_all_could_say_what_they_have() -> None:
+    """For a lease after it began, a control plane takes claims and gives nothing."""
+    world = World()
+    world.decided()
+    world.announcing.connected(A, ())
+    world.passes(LEASE_S - 1)
+    before = world.told("a")
+    world.passes(1)
+
+    assert [] == before
+    assert [PACKED] == world.told("a")
+
+
+def test_a_daemon_keeps_what_it_says_it_has() -> None:
+    """Where its control plane is new, at once; whoever else is there."""
+    world = World()
+    world.announcing.connected(A, ())
+    world.announcing.connected(B, (ADDRESS,))
+    world.decided()
+
+    assert ([], [PACKED]) == (world.told("a"), world.told("b"))
+
+
+def test_what_two_daemons_claim_goes_to_one_of_them() -> None:
+    """The first; who claims what another one holds is told that it is not his."""
+    world = World()
+    world.announcing.connected(B, (ADDRESS,))
+    world.decided()
+    world.announcing.connected(A, (ADDRESS,))
+    world.decided()
+
+    assert ([], [PACKED]) == (world.told("a"), world.told("b"))
+
+
+def test_a_claim_of_what_is_not_announced_counts_for_nothing() -> None:
+    """A daemon cannot make an address its own."""
+    world = World()
+    world.decided()
+    world.announcing.connected(A, ("192.0.2.9", "nonsense"))
+    world.passes(LEASE_S)
+
+    assert [PACKED] in (world.told("a"), world.told("b"))
+    assert [ADDRESS] == list(world.pipeline.sources.holders)
+
+
+def test_an_address_moves_when_its_node_is_gone_for_a_lease() -> None:
+    """Not before: a daemon that is started again answers for what it had all the time."""
+    world = World()
+    world.announcing.connected(A, (ADDRESS,))
+    world.announcing.connected(B, ())
+    world.passes(LEASE_S)
+    world.announcing.gone(A)
+    world.passes(LEASE_S - 1)
+    before = world.told("a"), world.told("b")
+    world.passes(1)
+
+    assert ([PACKED], []) == before
+    assert ([], [PACKED]) == (world.told("a"), world.told("b"))
+
+
+def test_a_daemon_that_returns_in_time_keeps_its_addresses() -> None:
+    """Whether its old stream ends before or after the new one begins."""
+    world = World()
+    again = Client("a", 3)
+    world.announcing.connected(A, (ADDRESS,))
+    world.announcing.connected(B, ())
+    world.passes(LEASE_S)
+    world.announcing.connected(again, (ADDRESS,))
+    world.announcing.gone(A)
+    world.passes(10 * LEASE_S)
+
+    assert ([PACKED], []) == (world.told("a"), world.told("b"))
+
+
+def test_who_comes_back_after_its_address_moved_is_told_so() -> None:
+    """It is not moved again."""
+    world = World()
+    world.announcing.connected(A, (ADDRESS,))
+    world.announcing.connected(B, ())
+    world.passes(LEASE_S)
+    world.announcing.gone(A)
+    world.passes(LEASE_S)
+    world.announcing.connected(Client("a", 3), (ADDRESS,))
+    world.passes(LEASE_S)
+
+    assert ([], [PACKED]) == (world.told("a"), world.told("b"))
+
+
+def test_daemons_of_a_replica_that_does_not_lead_hold_nothing() -> None:
+    """Two that decide would give an address to two nodes."""
+    world = World()
+    world.announcing.leads = lambda: False
+    world.announcing.connected(A, (ADDRESS,))
+    world.passes(LEASE_S)
+    follower = world.told("a")
+    world.announcing.leads = lambda: True
+    world.decided()
+
+    assert [] == follower
+    assert [PACKED] == world.told("a")
+
+
+def test_an_address_without_a_policy_is_given_up() -> None:
+    """At once, as one whose Gateway goes."""
+    world = World()
+    world.announcing.connected(A, (ADDRESS,))
+    world.decided()
+    world.put(policy("loadBalancerIPs: false"))
+    world.decided()
+
+    assert [] == world.told("a")
+    assert {} == dict(world.pipeline.sources.holders)
