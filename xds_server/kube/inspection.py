@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from xds_server.kube.client import Api, ApiError
-from xds_server.kube.kinds import CILIUM_POOL, KINDS, Kind
+from xds_server.kube.kinds import KINDS, Kind
 from xds_server.kube.reflector import printable
 from xds_server.overview import objects
 from xds_server.overview.facts import Facts, KindFact
@@ -19,6 +19,7 @@ from xds_server.overview.replica import Replica
 METRICS_PORT: Final = 15081
 ROUTES: Final = ("HTTPRoute", "GRPCRoute", "TLSRoute")
 POOL: Final = "LoadBalancerIPPool"
+POOLS: Final = (POOL, "CiliumLoadBalancerIPPool")
 TRUST: Final = "tidegate-ca"
 """The ConfigMap in which the certificates' Job says until when they hold."""
 
@@ -80,7 +81,7 @@ async def inspected(api: Api, namespace: str) -> Facts:
         # Those of Cilium are pools here only where the control plane was told to read them.
         pools={
             kind: await reading.kind(kind, objects.Pool)
-            for kind in (POOL, CILIUM_POOL)
+            for kind in POOLS
             if kind in read and reading.has(kind)
         },
         replicas=replicas,
