@@ -79,11 +79,7 @@ async def inspected(api: Api, namespace: str) -> Facts:
         ingresses=await reading.kind("Ingress", objects.Ingress),
         routes={kind: await reading.kind(kind, objects.Route) for kind in ROUTES if reading.has(kind)},
         # Those of Cilium are pools here only where the control plane was told to read them.
-        pools={
-            kind: await reading.kind(kind, objects.Pool)
-            for kind in POOLS
-            if kind in read and reading.has(kind)
-        },
+        pools={kind: await reading.kind(kind, objects.Pool) for kind in POOLS if kind in read and reading.has(kind)},
         replicas=replicas,
         ends=await reading.ends(),
         unread=reading.unread,

@@ -407,7 +407,6 @@ def test_json_is_a_manifest_too() -> None:
         ("apps/v1", "Deployment"),
         ("v1", "ServiceAccount"),
         ("rbac.authorization.k8s.io/v1", "ClusterRole"),
-        ("cilium.io/v2alpha1", "CiliumL2AnnouncementPolicy"),
         ("gateway.networking.k8s.io/v1", "BackendTLSPolicy"),
         ("kustomize.config.k8s.io/v1beta1", "Kustomization"),
     ],
