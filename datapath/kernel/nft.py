@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final, Literal, NamedTuple
 
 from datapath.kernel.layout import MARK_FROM_PROXY, MARK_MASK, MARK_REFUSE, MARK_TO_PROXY
@@ -24,7 +25,7 @@ _NETLINK_NETFILTER: Final = 12
 _BATCH_BEGIN: Final = 0x10
 _BATCH_END: Final = 0x11
 _SUBSYSTEM: Final = 10
-_NEWTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE = ((_SUBSYSTEM << 8) | message for message in (0, 2, 3, 6))
+_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE = ((_SUBSYSTEM << 8) | message for message in (0, 1, 2, 3, 6))
 _REQUEST, _ACK, _CREATE, _APPEND = 0x1, 0x4, 0x400, 0x800
 _ERROR: Final = 2
 _INET: Final = 1
@@ -33,6 +34,7 @@ _RAW_PRIORITY: Final = -300
 _REGISTER: Final = 1
 _META_MARK: Final = 3
 _EQUAL: Final = 0
+_ANSWER_S: Final = 10
 _TCP_RESET: Final = 1
 
 
@@ -79,6 +81,19 @@ def remove() -> None:
     except BpfError as error:
         if error.errno != errno.ENOENT:
             raise
+
+
+def installed() -> bool:
+    """Whether the table is there: a firewall that starts anew may have flushed all of them."""
+    with _netlink() as netlink:
+        netlink.send(_message(_GETTABLE, _ACK, 1, _INET, 0, _text(1, TABLE)))
+        try:
+            _acknowledged(netlink, 1)
+        except BpfError as error:
+            if error.errno == errno.ENOENT:
+                return False
+            raise
+    return True
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
@@ -136,11 +151,17 @@ def _commit(messages: Iterable[tuple[int, int, bytes]]) -> None:
     for last, (kind, flags, attributes) in enumerate(messages, 1):
         batch.append(_message(kind, flags | _ACK, last, _INET, 0, attributes))
     batch.append(_message(_BATCH_END, 0, last + 1, 0, _SUBSYSTEM, b""))
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as netlink:
-        netlink.bind((0, 0))
-        netlink.settimeout(10)
+    with _netlink() as netlink:
         netlink.send(b"".join(batch))
         _acknowledged(netlink, last)
+
+
+@contextmanager
+def _netlink() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as netlink:
+        netlink.bind((0, 0))
+        netlink.settimeout(_ANSWER_S)
+        yield netlink
 
 
 def _acknowledged(netlink: socket.socket, last: int) -> None:

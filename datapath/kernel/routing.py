@@ -55,12 +55,13 @@ def remove() -> None:
 
 
 def installed() -> bool:
-    """Whether rules and routes are there; somebody else may have removed them."""
+    """Whether rules, routes and the table are there; somebody else may have removed them."""
     with IPRoute() as netlink:
-        return all(
+        routed = all(
             _rule_exists(netlink, family) and any(netlink.get_routes(family=family, table=ROUTE_TABLE))
             for family in _families()
         )
+    return routed and nft.installed()
 
 
 def loosen(interface: str) -> None:

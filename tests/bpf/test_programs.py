@@ -348,3 +348,25 @@ def test_a_strict_check_of_paths_is_loosened(node: Lab) -> None:
             seen.append(own.read_text().strip())
 
     assert ["0", "2", "2"] == seen
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ip rule del pref 9",
+        "ip -6 rule del pref 9",
+        "ip route flush table 2004",
+        "ip -6 route flush table 2004",
+        "nft flush ruleset",
+    ],
+)
+def test_what_others_have_removed_is_seen_and_put_back(node: Lab, command: str) -> None:
+    """B7: of rules, routes and the table of nftables, any."""
+    with inside(node.name(NODE)):
+        before = routing.installed()
+        run(*command.split())
+        without = routing.installed()
+        routing.install()
+        after = routing.installed()
+
+    assert [True, False, True] == [before, without, after]
