@@ -113,6 +113,14 @@ static __always_inline struct verdict without_ports(struct __sk_buff *skb, const
 	return pass(PASS_NO_PORTS);
 }
 
+/* Marks do not leave a network namespace, but a packet may meet several links of one. */
+static __always_inline int is_decided(const struct __sk_buff *skb)
+{
+	__u32 mark = skb->mark & MARK_MASK;
+
+	return mark == MARK_TO_PROXY || mark == MARK_FROM_PROXY || mark == MARK_FROM_PROXY_AS;
+}
+
 /* A pod may not open a connection that Envoy has in its name, by chance or not: its backend could not tell them apart. */
 static __always_inline struct verdict unserved(struct __sk_buff *skb, const struct packet *packet,
 					       enum direction direction)
@@ -136,6 +144,8 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 		return without_ports(skb, packet);
 	if (parsed != PARSED_PORTS)
 		return unparsed(parsed);
+	if (is_decided(skb))
+		return pass((skb->mark & MARK_MASK) == MARK_TO_PROXY ? PASS_STEERED : PASS_FROM_PROXY);
 	if (is_for_proxy(skb, flow, packet->ipv6))
 		return to_proxy(skb, STEERED_REPLY);
 	if (l4_continue(skb, packet, direction, &verdict))

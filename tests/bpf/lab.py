@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
@@ -147,6 +148,29 @@ class Lab(ExitStack):
         for address in ADDRESSES[NODE]:
             nodes.put(AddressKey(ip_address(address)), NodeAddress(self.links[OUTSIDE]))
 
+    @contextmanager
+    def behind_outside(self, address: str, mtu: int) -> Iterator[str]:
+        """Somebody whom packets of more than `mtu` bytes do not reach, and who does not know it."""
+        who, length = "far", 128 if ":" in address else 32
+        gateway = ("192.0.2.254", "fd00:fe::1")[length == 128]
+        run("ip", "netns", "add", self.name(who))
+        try:
+            self.ip(OUTSIDE, f"link add {who}0 mtu {mtu} type veth peer name eth0 mtu 1500 netns {self.name(who)}")
+            for side, link, own in ((OUTSIDE, f"{who}0", gateway), (who, "eth0", address)):
+                self.ip(side, f"link set {link} up")
+                self.ip(side, f"addr add {own}/{length} dev {link}" + " nodad" * (length == 128))
+            self.ip(OUTSIDE, f"route add {address}/{length} dev {who}0")
+            self.ip(who, f"route add {gateway}/{length} dev eth0")
+            self.ip(who, f"route add default via {gateway} dev eth0")
+            router = ADDRESSES[OUTSIDE][length == 128]
+            self.ip(NODE, f"route add {address}/{length} via {router} dev {UPLINK}")
+            for setting in ("ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"):
+                self.sysctl(OUTSIDE, setting, "1")
+            yield who
+            self.ip(NODE, f"route del {address}/{length} via {router} dev {UPLINK}")
+        finally:
+            run("ip", "netns", "del", self.name(who))
+
     def attach(self) -> list[Attached]:
         """As the daemon does: what is pinned is adopted."""
         programs, pins = self.stand.programs, self.pins
@@ -167,6 +191,16 @@ class Lab(ExitStack):
 
     def counted(self) -> dict[tuple[Reason, Direction], int]:
         return {where: tally.packets for where, tally in verdicts.read(self.pins.maps).items()}
+
+    def count(self, reason: Reason, where: Direction) -> int:
+        return self.counted().get((reason, where), 0)
+
+    def grown(self, reason: Reason, where: Direction, before: int, by: int = 1) -> int:
+        """By how much a counter has grown, once that is as much as is expected: a busy machine may be late."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (grown := self.count(reason, where) - before) < by and time.monotonic() < deadline:
+            os.sched_yield()
+        return grown
 
     @contextmanager
     def in_cgroup(self) -> Iterator[None]:

@@ -31,12 +31,12 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 def counted(node: Lab, who: str, frames: list[bytes], reason: Reason, where: Direction) -> int:
     """How often a verdict was reached while somebody sent frames as they are."""
-    before = node.counted().get((reason, where), 0)
+    before = node.count(reason, where)
     with inside(node.name(who)), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
         raw.bind(("eth0", 0))
         for each in frames:
             raw.send(each)
-    return node.counted().get((reason, where), 0) - before
+    return node.grown(reason, where, before, len(frames))
 
 
 WHOLE = {

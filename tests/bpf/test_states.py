@@ -16,6 +16,7 @@ from datapath.kernel.events import Events
 from datapath.kernel.layout import (
     ABSENCE,
     LISTENERS_PER_FAMILY,
+    MARK_FROM_PROXY,
     MARK_FROM_PROXY_AS,
     MARK_REFUSE,
     MARK_TO_PROXY,
@@ -36,7 +37,7 @@ from datapath.kernel.layout import (
     Workload,
 )
 from tests.bpf.frames import ACK, TCP, checksum, frame, ipv4, ipv6, tcp
-from tests.bpf.stand import TC_ACT_SHOT, TC_ACT_UNSPEC, Stand
+from tests.bpf.stand import DIRECTIONS, TC_ACT_SHOT, TC_ACT_UNSPEC, Stand
 
 POD, REMOTE, CLOSED, OPEN = "10.1.0.5", "10.2.0.8", "10.96.0.10", "10.96.0.12"
 POD6, REMOTE6, CLOSED6 = "fd00:1::5", "fd00:2::8", "fd00:96::10"
@@ -336,3 +337,17 @@ def test_the_ring_is_read_around_its_end(stand: Stand) -> None:
             seen += [told[1:5] for told in events.read()]
 
     assert {(ip_address(REMOTE), ip_address(CLOSED), 40000, HTTP)} == set(seen)
+
+
+@pytest.mark.parametrize("mark", [MARK_FROM_PROXY, MARK_FROM_PROXY_AS])
+def test_envoy_never_meets_itself(stand: Stand, mark: int) -> None:
+    """B10: of 10,000 openings with either mark of Envoy, at every hook, to what it serves itself, none is steered."""
+    with listening() as four:
+        stand.listen(four.fileno(), 0)
+        for program in DIRECTIONS:
+            stand.run(program, OPENING, mark, repeat=10_000)
+    met = {(reason, where): packets for (reason, where), packets in stand.counted().items() if packets >= 10_000}
+
+    assert 10_000 * len(DIRECTIONS) == sum(stand.counted().values())
+    assert {Reason.PASS_FROM_PROXY, Reason.DROP_LOOP} == {reason for reason, _ in met}
+    assert 10_000 == stand.counted()[Reason.DROP_LOOP, layout.Direction.FROM_HOST]
