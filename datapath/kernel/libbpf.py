@@ -51,6 +51,12 @@ class OpenOptions(ctypes.Structure):
     )
 
 
+class LinkOptions(ctypes.Structure):
+    """Of `bpf_link_create`, as far as they are set here."""
+
+    _fields_ = (("sz", ctypes.c_size_t), ("flags", ctypes.c_uint32), ("pad", ctypes.c_uint32))
+
+
 class TestRunOptions(ctypes.Structure):
     """Of `bpf_prog_test_run_opts`."""
 

@@ -11,12 +11,12 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -24,6 +24,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 from datapath.kernel.layout import LAYOUT
 from datapath.kernel.libbpf import (
     BpfError,
+    LinkInfo,
+    LinkOptions,
     OpenOptions,
     call,
     library,
@@ -37,12 +39,13 @@ MANIFEST: Final = "manifest.json"
 
 Hook = Literal["ingress", "egress"]
 _TCX: Final[Mapping[Hook, int]] = {"ingress": 46, "egress": 47}
-_CLSACT: Final = 0xFFFFFFF1
 _CLSACT_PARENT: Final[Mapping[Hook, int]] = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
 _PRIORITY: Final = 1
 _HANDLE: Final = 1
 _ETH_P_ALL: Final = 3
 _SK_LOOKUP: Final = 36
+# Of those at one hook, ours is the first: another one may end the walk, and ours does not.
+_BEFORE: Final = 1 << 3
 _CGROUP_LINK: Final = 3
 
 CGROUP_HOOKS: Final[Mapping[str, int]] = {
@@ -192,7 +195,7 @@ def attach_tc(program: Program, ifindex: int, hook: Hook, pins: Pins) -> Attache
     """To a link of this network namespace."""
     pin = pins.links / f"{program.name}@{ifindex}"
     try:
-        adopted = _attach(program, pin, ifindex, _TCX[hook], lambda info: info.first == ifindex)
+        adopted = _attach(program, pin, ifindex, _TCX[hook], lambda info: info.first == ifindex, _BEFORE)
     except BpfError as error:
         if error.errno != errno.EINVAL or error.operation != "bpf_link_create":
             raise
@@ -231,7 +234,9 @@ def cgroup_id(cgroup: Path) -> int:
     return cgroup.stat().st_ino
 
 
-def _attach(program: Program, pin: Path, target: int, kind: int, is_there: Any) -> bool:
+def _attach(
+    program: Program, pin: Path, target: int, kind: int, is_there: Callable[[LinkInfo], bool], flags: int = 0
+) -> bool:
     """Whether a pinned link was adopted. One whose target has gone is replaced."""
     with suppress(FileNotFoundError):
         link = _open(pin)
@@ -242,7 +247,9 @@ def _attach(program: Program, pin: Path, target: int, kind: int, is_there: Any) 
         finally:
             os.close(link)
         pin.unlink()
-    link = call("bpf_link_create", f"{program.name} at {pin.name}", program.fd, target, kind, None)
+    options = LinkOptions(ctypes.sizeof(LinkOptions), flags)
+    name = f"{program.name} at {pin.name}"
+    link = call("bpf_link_create", name, program.fd, target, kind, ctypes.byref(options))
     try:
         call("bpf_obj_pin", str(pin), link, os.fsencode(pin))
     finally:
@@ -336,8 +343,11 @@ def _attach_clsact(program: Program, ifindex: int, hook: Hook) -> None:
 
 
 def detach_clsact(ifindex: int) -> None:
-    """Both our filters; the qdisc stays, since others may have filters there."""
+    """Both our filters, and the qdisc where nobody else has a filter there."""
     with IPRoute() as netlink:
         for parent in _CLSACT_PARENT.values():
             with suppress(NetlinkError):
                 netlink.tc("del-filter", "bpf", ifindex, _HANDLE, parent=parent, prio=_PRIORITY, protocol=_ETH_P_ALL)
+        with suppress(NetlinkError):
+            if not any(any(netlink.get_filters(ifindex, parent=parent)) for parent in _CLSACT_PARENT.values()):
+                netlink.tc("del", "clsact", ifindex)

@@ -18,9 +18,11 @@ import pytest
 
 from datapath.kernel import layout, programs, routing
 from datapath.kernel.layout import (
+    Direction,
     Index,
     MapSpec,
     MapType,
+    Reason,
     Service,
     ServiceFlag,
     ServiceKey,
@@ -181,9 +183,11 @@ def test_without_links_for_tc_there_is_clsact(node: Lab, monkeypatch: pytest.Mon
     with inside(node.name(NODE)):
         for each in node.links.values():
             detach_clsact(each)
+        left = subprocess.run(["tc", "qdisc", "show"], check=True, capture_output=True, text=True).stdout
 
     assert [None] * 2 == [each.link for attached in twice for each in attached if each.program == "from_workload"][:2]
     assert 1 == shown.count("from_workload direct-action")
+    assert "clsact" not in left
     assert works
 
 
@@ -214,20 +218,43 @@ def test_an_object_that_was_not_shipped_is_refused(pins: Pins, tmp_path: Path) -
     assert [[]] * 6 == refused
 
 
-def test_what_the_verifier_refuses_is_told_in_its_words(pins: Pins, tmp_path: Path) -> None:
-    """The error has the verifier's log; no program and no link is left."""
-    source = tmp_path / "bad.bpf.c"
+def compiled(folder: Path, name: str, code: str) -> Path:
+    """An object with one program of TC, and a manifest that lists it."""
+    source, built = folder / f"{name}.bpf.c", folder / f"{name}.bpf.o"
     source.write_text(
-        """#include <linux/bpf.h>
+        f"""#include <linux/bpf.h>
         #include <bpf/bpf_helpers.h>
-        SEC("tc") int bad(struct __sk_buff *skb) { return *(int *)(long)skb->data; }
+        SEC("tc") int {name}(struct __sk_buff *skb) {{ {code} }}
         char LICENSE[] SEC("license") = "GPL";"""
     )
-    built = tmp_path / "bad.bpf.o"
     include = f"-I/usr/include/{os.uname().machine}-linux-gnu"
     subprocess.run(["clang", "-O2", "-g", "-target", "bpf", include, "-c", str(source), "-o", str(built)], check=True)
     digest = hashlib.sha256(built.read_bytes()).hexdigest()
-    (tmp_path / "manifest.json").write_text(json.dumps({built.name: digest}))
+    (folder / "manifest.json").write_text(json.dumps({built.name: digest}))
+    return built
+
+
+def test_ours_is_the_first_of_the_programs_at_a_hook(node: Lab, tmp_path: Path) -> None:
+    """Another one, of a CNI, may end the walk with its verdict: it comes after ours, whoever came first."""
+    for pin in node.pins.links.glob("from_workload@*"):
+        detach(pin)
+    other = compiled(tmp_path, "other", "return 0;  /* TC_ACT_OK */")
+    with load(other, node.pins) as loaded, inside(node.name(NODE)):
+        link = call("bpf_link_create", "other", loaded.programs["other"].fd, node.links[POD], 46, None)
+        before = node.count(Reason.STEERED, Direction.FROM_WORKLOAD)
+        try:
+            node.attach()
+            works = served(node)
+        finally:
+            os.close(link)
+
+    assert works
+    assert node.count(Reason.STEERED, Direction.FROM_WORKLOAD) > before
+
+
+def test_what_the_verifier_refuses_is_told_in_its_words(pins: Pins, tmp_path: Path) -> None:
+    """The error has the verifier's log; no program and no link is left."""
+    built = compiled(tmp_path, "bad", "return *(int *)(long)skb->data;")
 
     with pytest.raises(BpfError, match=r"bpf_object__load .*bad\.bpf\.o: Permission denied \(EACCES\)\n(.|\n)*R1"):
         load(built, pins)

@@ -13,6 +13,7 @@ import pytest
 from datapath.kernel.layout import (
     ABSENCE,
     CAPTURE_PORT,
+    LISTENERS_PER_FAMILY,
     MARK_FROM_PROXY,
     MARK_TO_PROXY,
     ONLY,
@@ -451,3 +452,17 @@ def test_a_smaller_link_on_the_way_is_found(node: Lab, envoy: tuple[socket.socke
 
     assert far == peer
     assert node.count(Reason.STEERED_ERROR, Direction.FROM_NETWORK) > before
+
+
+def test_more_listeners_than_there_are_places_for_are_told(node: Lab) -> None:
+    """Of 17 the last is not selected by us; its group of the port gets its share of the others' connections."""
+    before = node.count(Reason.LISTENERS_FULL, Direction.LISTEN)
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(node.capture(FAMILIES[0])) for _ in range(LISTENERS_PER_FAMILY + 1)]
+        after = node.count(Reason.LISTENERS_FULL, Direction.LISTEN)
+        for listener in listeners[1:]:
+            listener.close()
+        seen = asked(node, listeners[0], POD, (MESH[0], HTTP))
+
+    assert 1 == after - before
+    assert ((MESH[0], HTTP), ADDRESSES[POD][0]) == seen
