@@ -16,8 +16,9 @@ import structlog
 from xds_server import admin
 from xds_server.announcing import Announcing
 from xds_server.cluster import cluster_pipeline
+from xds_server.collector import for_good
 from xds_server.config import Cluster, Config, ConfigError
-from xds_server.controller import Controller, without_collector
+from xds_server.controller import Controller
 from xds_server.embedded import embedded_pipeline
 from xds_server.files.directory import Directory, Scan
 from xds_server.graph import Changes
@@ -101,12 +102,8 @@ class ControlPlane:
         self.metrics.watch(stream_counters(self.streams))
 
     def load(self) -> None:
-        """Read the manifests as they are now, and commit them.
-
-        The collector of cyclic garbage waits until everything is there, and does not look at that any more, then or
-        later: what is built keeps no cycles to speak of.
-        """
-        with without_collector():
+        """Read the manifests as they are now, and commit them."""
+        with for_good():
             self.manifests.load()
             self.controller.commit()
         self._loaded()
@@ -149,7 +146,7 @@ class ControlPlane:
 
     async def watch(self) -> None:
         """Load the source, unless that was done, and follow it, until cancelled."""
-        gc.freeze()  # the collector need not look at what was imported and declared
+        gc.freeze()  # the collector need not look at what was declared
         await self.source.run(self._all_there)
 
     def _all_there(self) -> None:
@@ -159,7 +156,6 @@ class ControlPlane:
             self._loaded()
 
     def _loaded(self) -> None:
-        gc.freeze()
         self.loaded.set()
         self.streams.open()
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
 
+from xds_server.collector import without_collector
 from xds_server.graph import Changes, Source
 from xds_server.metrics import Metrics
 from xds_server.model.delivery import Acceptance, Delay, DeliveryRef, Node, NodeRef, Rejection
@@ -41,21 +40,6 @@ Later = Callable[[float, Callable[[], None]], Cancel]
 def on_the_loop(delay_s: float, call: Callable[[], None]) -> Cancel:
     """Call later, unless cancelled."""
     return asyncio.get_running_loop().call_later(delay_s, call).cancel
-
-
-@contextmanager
-def without_collector() -> Iterator[None]:
-    """Keep the collector of cyclic garbage away from what is being built.
-
-    It would walk all of that again and again, half the time of a commit of 10,000 routes, and find no garbage.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 @dataclass(slots=True, eq=False)

@@ -181,9 +181,12 @@ async def plane(directory: str, socket: str, pool: str) -> None:
 async def cluster(kubeconfig: str, socket: str, pool: str) -> None:
     from contextlib import AsyncExitStack
 
-    from tests.bench.world import OFFSET
-    from xds_server.app import ControlPlane, reading
-    from xds_server.config import Cluster, Config
+    from xds_server.collector import for_good
+
+    with for_good():  # as the command imports what it runs
+        from tests.bench.world import OFFSET
+        from xds_server.app import ControlPlane, reading
+        from xds_server.config import Cluster, Config
 
     source = Cluster(Path(kubeconfig))
     subject = ControlPlane(

@@ -29,6 +29,7 @@ CONTRACT: dict[str, frozenset[str]] = {
     "proxy": frozenset(),
     "demo": frozenset(),
     "log": frozenset(),
+    "collector": frozenset(),
     "overview": frozenset(),
     "metrics": frozenset({"model", "xds.streams", "kube.stats", "kube.status_stats"}),
     "config": frozenset({"log", "xds.identity"}),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Final
 
+from xds_server.collector import for_good
 from xds_server.config import ConfigError
 from xds_server.xds.handshakes import TRACED
 
@@ -45,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name == wanted:  # the others are only listed
             for key, value in _ENVIRONMENTS.get(name, {}).items():
                 os.environ.setdefault(key, value)
-            module = importlib.import_module(_MODULES.get(name, f"xds_server.cli.{name}"))
+            with for_good():
+                module = importlib.import_module(_MODULES.get(name, f"xds_server.cli.{name}"))
             module.add_flags(command)
             command.set_defaults(run=module.run)
     flags = parser.parse_args(arguments)

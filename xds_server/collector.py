@@ -1,0 +1,30 @@
+"""The collector of cyclic garbage, which finds next to none in what is built here, and walks all of it for that."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Keep the collector away from what is being built.
+
+    It would walk all of that again and again, half the time of a commit of 10,000 routes.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@contextmanager
+def for_good() -> Iterator[None]:
+    """What is built stays to the end of the process: the collector does not look at it, then or later."""
+    with without_collector():
+        yield
+        gc.freeze()
