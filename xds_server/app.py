@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import stat
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -16,7 +15,7 @@ import structlog
 from xds_server import admin
 from xds_server.announcing import Announcing
 from xds_server.cluster import cluster_pipeline
-from xds_server.collector import for_good
+from xds_server.collector import for_good, let_stay
 from xds_server.config import Cluster, Config, ConfigError
 from xds_server.controller import Controller
 from xds_server.embedded import embedded_pipeline
@@ -146,7 +145,7 @@ class ControlPlane:
 
     async def watch(self) -> None:
         """Load the source, unless that was done, and follow it, until cancelled."""
-        gc.freeze()  # the collector need not look at what was declared
+        let_stay()
         await self.source.run(self._all_there)
 
     def _all_there(self) -> None:
@@ -164,7 +163,7 @@ class ControlPlane:
         if self.announcing is not None and self.pipeline.ingested.announceable.name in changes:
             self.announcing.commit()
         if not self.loaded.is_set():
-            gc.freeze()  # nor at what was built of what was loaded, which is for good
+            let_stay()
         for observe in self.observers:
             try:
                 observe(changes)
