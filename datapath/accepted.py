@@ -6,13 +6,12 @@ The file is replaced as a whole; one that cannot be used is as none, and what th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from datapath.discovery import Held, Key, types
+from datapath.discovery import Accepted, Held, Key, types
 from datapath.resources import InvalidResource, decoded
 
 FORMAT: Final = 1
@@ -36,10 +35,10 @@ class UnusableFile(ValueError):
     """The text says of which file, and why."""
 
 
-def write(path: Path, node: str, held: Mapping[Key, Held], heard: Iterable[str]) -> None:
+def write(path: Path, node: str, accepted: Accepted) -> None:
     """:raises OSError: it cannot be written; the one before is still there."""
-    entries = [_Entry(*key, found.version, found.body) for key, found in sorted(held.items())]
-    text = msgspec.json.encode(_File(FORMAT, node, sorted(heard), entries))
+    entries = [_Entry(*key, found.version, found.body) for key, found in sorted(accepted.held.items())]
+    text = msgspec.json.encode(_File(FORMAT, node, sorted(accepted.heard), entries))
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -52,15 +51,15 @@ def write(path: Path, node: str, held: Mapping[Key, Held], heard: Iterable[str])
         raise
 
 
-def read(path: Path, node: str) -> tuple[dict[Key, Held], set[str]]:
-    """What was held, and about which types a server had spoken; nothing where there is no file.
+def read(path: Path, node: str) -> Accepted:
+    """Nothing where there is no file.
 
     :raises UnusableFile: there is one, but it is not of this node, or of another version of Tidegate, or broken.
     """
     try:
         text = path.read_bytes()
     except FileNotFoundError:
-        return {}, set()
+        return Accepted()
     except OSError as error:
         raise UnusableFile(f"{path}: {error.strerror}") from None
     try:
@@ -79,4 +78,4 @@ def read(path: Path, node: str) -> tuple[dict[Key, Held], set[str]]:
         except InvalidResource as fault:
             raise UnusableFile(f"{path}: {entry.name[:256]}: {fault}") from None
         held[entry.type_url, entry.name] = Held(entry.version, entry.body, resource)
-    return held, {type_url for type_url in found.heard if type_url in known}
+    return Accepted(held, frozenset(type_url for type_url in found.heard if type_url in known))

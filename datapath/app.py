@@ -165,7 +165,7 @@ class Daemon:
 def discovery(config: Config) -> Discovery:
     """With what was accepted before."""
     try:
-        return Discovery(config.node, *accepted.read(config.accepted, config.node))
+        return Discovery(config.node, accepted.read(config.accepted, config.node))
     except accepted.UnusableFile as error:
         log.warning("what was accepted before cannot be used", reason=str(error)[:1024])
         return Discovery(config.node)

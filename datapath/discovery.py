@@ -7,7 +7,7 @@ Must not know tasks, clocks or sockets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -49,16 +49,28 @@ def types(node: str) -> dict[str, tuple[str, ...]]:
     return {SERVICE: (), WORKLOADS: (node,), ANNOUNCEMENTS: (node,)}
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What was held at a moment, and about which types a server had spoken."""
+
+    held: Mapping[Key, Held] = field(default_factory=dict)
+    heard: frozenset[str] = frozenset()
+
+    def resources(self, type_url: str) -> list[Resource]:
+        """In the order of their names, so that nothing depends on the order in which they came."""
+        return [found.resource for (url, _), found in sorted(self.held.items()) if url == type_url]
+
+
 class Discovery:
     """What is held outlives streams; `hello` begins the next one.
 
     `heard` has the types about which a server has spoken, now or before what is held was stored.
     """
 
-    def __init__(self, node: str, held: Mapping[Key, Held] | None = None, heard: Iterable[str] = ()) -> None:
+    def __init__(self, node: str, before: Accepted | None = None) -> None:
         self.node = node
-        self.held: dict[Key, Held] = dict(held or {})
-        self.heard = set(heard)
+        self.held: dict[Key, Held] = dict(before.held) if before else {}
+        self.heard = set(before.heard) if before else set()
         self.refused: dict[Key, str] = {}
         """What the server serves and we cannot use, with the reason; a version before it is kept."""
 
@@ -118,9 +130,9 @@ class Discovery:
             _refuse(answer, refused)
         return Answer(answer, frozenset(changed), refused)
 
-    def resources(self, type_url: str) -> list[Resource]:
-        """In the order of their names, so that nothing depends on the order in which they came."""
-        return [found.resource for (url, _), found in sorted(self.held.items()) if url == type_url]
+    def accepted(self) -> Accepted:
+        """As it is now."""
+        return Accepted(dict(self.held), frozenset(self.heard))
 
 
 def _accepted(type_url: str, names: tuple[str, ...], found: Any) -> Held:

@@ -22,7 +22,7 @@ from datapath import accepted, workloads
 from datapath.announcing import Announcing, answers, macs
 from datapath.attachments import Attachments
 from datapath.config import Config
-from datapath.discovery import Discovery
+from datapath.discovery import Accepted, Discovery
 from datapath.envoy import Envoy
 from datapath.intercept import Intercept, Services, steered
 from datapath.kernel import routing
@@ -45,6 +45,7 @@ from datapath.kernel.maps import Map, opened
 from datapath.reconciler import Entries, ServiceMaps
 from datapath.resources import ANNOUNCEMENTS, SERVICE, Address, Announcement, Announcements, Service, Workloads
 from datapath.resources import WORKLOADS as WORKLOADS_TYPE
+from datapath.resources import Workload as Pod
 from datapath.topology import Topology, node_entries, outward, primary, roles, workload_entries
 from xds_server.proxy.process import delay_s
 
@@ -55,7 +56,8 @@ GRACE_S: Final = 0.01
 """A program that has looked a service up has looked its backend up too, or looks again."""
 
 REPAIR_S: Final = 1.0
-_LONGEST_POLL_S: Final = 1.0
+POLL_S: Final = 0.25
+"""Envoy is asked for listeners so often, while one is awaited."""
 _SO_NETNS_COOKIE: Final = 71
 
 log = structlog.get_logger("node")
@@ -113,7 +115,7 @@ class Node:
         self._unwritten = False
         self._failures = 0
         pinned = {key: entry.flags for key, entry in maps.services.entries.items()}
-        self.outcome.active = steered(self._services(), pinned)
+        self.outcome.active = steered(_services(discovery.accepted()), pinned)
 
     def accept(self) -> None:
         """Something was accepted."""
@@ -123,7 +125,10 @@ class Node:
     def named(self) -> frozenset[str]:
         """Listeners that accepted services name."""
         return frozenset(
-            frontend.listener for service in self._services() for frontend in service.frontends if frontend.listener
+            frontend.listener
+            for service in _services(self.discovery.accepted())
+            for frontend in service.frontends
+            if frontend.listener
         )
 
     async def run(self) -> NoReturn:
@@ -154,14 +159,15 @@ class Node:
             async with self._at_work:
                 await self._tried("attachments", self.attachments.repair)
                 await self._tried("routes", self._route)
-                await self._announce()
+                await self._announce(self.discovery.accepted())
 
     async def _updated(self) -> float | None:
         """How long to wait for a change before the next try; None for ever."""
         self.changed.clear()
         outcome = self.outcome
-        await self._persist()
-        pods = [address for pod in self._pods() for address in pod.addresses]
+        taken = self.discovery.accepted()  # what comes meanwhile is not in the file either
+        await self._persist(taken)
+        pods = [address for pod in _pods(taken) for address in pod.addresses]
         try:
             outcome.topology = await workloads.survey(pods, self.config.devices, self.config.own_addresses)
         except workloads.UNANSWERED as error:  # as when a link goes while it is looked at
@@ -171,60 +177,54 @@ class Node:
         if active is not None:
             outcome.active = active
         async with self._at_work:
-            await self._apply(outcome.topology)
-            await self._apply_services()
-            await self._announce()
+            await self._apply(outcome.topology, prune=WORKLOADS_TYPE in taken.heard)
+            await self._apply_services(taken)
+            await self._announce(taken)
         outcome.runs += 1
         if outcome.faults or self.maps.services.failed or self.maps.workloads.failed or self.maps.addresses.failed:
             self._failures += 1
             self.errors += 1
             return delay_s(self._failures, 0.5)
         self._failures = 0
-        return _LONGEST_POLL_S / 4 if outcome.services.awaited and active is not None else None
+        return POLL_S if outcome.services.awaited and active is not None else None
 
-    async def _persist(self) -> None:
+    async def _persist(self, taken: Accepted) -> None:
         """Before the kernel: a daemon after us must not know less than the kernel has."""
-        if not self._unwritten:
-            return
-        discovery = self.discovery
-
-        def write() -> None:
-            accepted.write(self.config.accepted, self.config.node, discovery.held, discovery.heard)
+        if self._unwritten:
             self._unwritten = False
+            await self._tried("state", lambda: accepted.write(self.config.accepted, self.config.node, taken))
+            self._unwritten |= "state" in self.outcome.faults
 
-        await self._tried("state", write)
-
-    async def _apply(self, topology: Topology) -> None:
+    async def _apply(self, topology: Topology, *, prune: bool) -> None:
         """Entries of pods come before the programs that look for them, and go after."""
-        known = WORKLOADS_TYPE in self.discovery.heard
         await self._tried("settings", lambda: self._set(topology))
         await self._tried("routes", self._route)
         await self._tried("node addresses", lambda: self.maps.addresses.reconcile(node_entries(topology)))
-        if known:
+        if prune:
             await self._tried("workloads", lambda: self.maps.workloads.reconcile(workload_entries(topology)))
         wanted = roles(topology)
-        await self._tried("rp_filter", lambda: _loosen(topology.links[ifindex] for ifindex in wanted))
+        await self._tried("rp_filter", lambda: _loosen(topology.links.get(ifindex) for ifindex in wanted))
         await self._tried("attachments", lambda: self.attachments.reconcile(wanted))
-        if known:
+        if prune:
             await self._tried("prune", self.attachments.prune)
 
-    async def _apply_services(self) -> None:
-        if SERVICE not in self.discovery.heard:
+    async def _apply_services(self, taken: Accepted) -> None:
+        if SERVICE not in taken.heard:
             return
         outcome, maps = self.outcome, self.maps.services
         addresses = tuple(outcome.topology.addresses)
-        outcome.services = self._intercept.services(self._services(), outcome.active, addresses)
+        outcome.services = self._intercept.services(_services(taken), outcome.active, addresses)
         groups = outcome.services.groups
         await self._tried("services", lambda: maps.reconcile(groups))
         await asyncio.sleep(GRACE_S)
         await self._tried("backends", maps.retire)
 
-    async def _announce(self) -> None:
+    async def _announce(self, taken: Accepted) -> None:
         """Also without a change: another node may have taken an address that a server says is this one's."""
-        if ANNOUNCEMENTS not in self.discovery.heard:
+        if ANNOUNCEMENTS not in taken.heard:
             return
         devices = outward(self.outcome.topology)
-        desired = answers(self._announcements(), devices, dict(macs(devices)))
+        desired = answers(_announcements(taken), devices, dict(macs(devices)))
         told_now = self.told_now()
         await self._tried("announcements", lambda: self.announcing.reconcile(desired, told_now=told_now))
         self.announcing.wake()
@@ -266,29 +266,25 @@ class Node:
         else:
             faults.pop(what, None)
 
-    def _services(self) -> list[Service]:
-        return [found for found in self.discovery.resources(SERVICE) if isinstance(found, Service)]
 
-    def _announcements(self) -> list[Announcement]:
-        return [
-            announcement
-            for found in self.discovery.resources(ANNOUNCEMENTS)
-            if isinstance(found, Announcements)
-            for announcement in found.announcements
-        ]
-
-    def _pods(self) -> list[Any]:
-        return [
-            pod
-            for found in self.discovery.resources(WORKLOADS_TYPE)
-            if isinstance(found, Workloads)
-            for pod in found.workloads
-        ]
+def _services(taken: Accepted) -> list[Service]:
+    return [found for found in taken.resources(SERVICE) if isinstance(found, Service)]
 
 
-def _loosen(links: Iterable[str]) -> None:
+def _announcements(taken: Accepted) -> list[Announcement]:
+    found = taken.resources(ANNOUNCEMENTS)
+    return [announcement for each in found if isinstance(each, Announcements) for announcement in each.announcements]
+
+
+def _pods(taken: Accepted) -> list[Pod]:
+    found = taken.resources(WORKLOADS_TYPE)
+    return [pod for each in found if isinstance(each, Workloads) for pod in each.workloads]
+
+
+def _loosen(links: Iterable[str | None]) -> None:
     for link in links:
-        routing.loosen(link)
+        if link:  # one that came a moment ago is seen the next time
+            routing.loosen(link)
 
 
 def netns_cookie() -> int:

@@ -12,11 +12,16 @@ import grpc
 import grpc.aio
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
+from datapath.discovery import types
+
 ADS = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 
 class Ads:
-    """`streams` has a queue of requests for each stream, in order; `say` writes to the newest."""
+    """`streams` has the requests of each stream of a daemon, in order; `say` writes to the newest.
+
+    An Envoy may have a stream too: it is never answered.
+    """
 
     def __init__(self) -> None:
         self.streams: list[list[Any]] = []
@@ -33,12 +38,16 @@ class Ads:
         await self._context.write(response.SerializeToString())
 
     async def handle(self, requests: Any, context: Any) -> None:
-        async with self.heard:
-            self.streams.append([])
-        mine, self._context = self.streams[-1], context
+        mine: list[Any] = []
         async for payload in requests:
+            request = DeltaDiscoveryRequest.FromString(payload)
+            if not mine and request.type_url not in types(""):
+                await asyncio.Event().wait()
             async with self.heard:
-                mine.append(DeltaDiscoveryRequest.FromString(payload))
+                if not mine:
+                    self.streams.append(mine)
+                    self._context = context
+                mine.append(request)
                 self.heard.notify_all()
 
 

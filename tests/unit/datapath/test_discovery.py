@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datapath import accepted
-from datapath.discovery import Discovery
+from datapath.discovery import Accepted, Discovery
 from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
 from tests.unit.datapath.wire import packed, response, service
 from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as pb
@@ -142,15 +142,15 @@ def test_what_was_accepted_is_read_back_from_its_file(tmp_path: Path) -> None:
     discovery.receive(response(("a", GOOD)))
     discovery.receive(response(("n1", pods("10.1.0.1")), type_url=WORKLOADS))
 
-    accepted.write(path, "n1", discovery.held, discovery.heard)
+    accepted.write(path, "n1", discovery.accepted())
 
-    assert (discovery.held, discovery.heard) == accepted.read(path, "n1")
+    assert discovery.accepted() == accepted.read(path, "n1")
     assert 0o600 == path.stat().st_mode & 0o777
 
 
 def test_no_file_is_no_fault(tmp_path: Path) -> None:
     """A first start knows nothing."""
-    assert ({}, set()) == accepted.read(tmp_path / "none", "n1")
+    assert Accepted() == accepted.read(tmp_path / "none", "n1")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,150 @@
+"""The node daemon as a process, in a network namespace of its own, with a control plane that says what a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from datapath.kernel import layout
+from datapath.kernel.layout import AddressKey, Backend, Service, ServiceKey
+from datapath.kernel.maps import opened
+from datapath.kernel.programs import Pins
+from tests.bpf.lab import _cgroup2, run
+from tests.bpf.stand import bpffs
+from tests.featuretests.ads import Ads, serving
+
+PROJECT: Final = Path(__file__).resolve().parents[2]
+PATIENCE_S: Final = 60
+
+
+class Node:
+    """A namespace with an uplink, and where the daemon keeps what it has."""
+
+    def __init__(self, directory: Path, envoy: Path) -> None:
+        self.namespace = f"daemon-{secrets.token_hex(3)}"
+        self.directory, self.ads = directory, Ads()
+        self.socket, self.cgroup = directory / "xds.sock", _cgroup2() / f"tidegate-{self.namespace}"
+        self.pins, self.state = Pins(directory / "bpf"), directory / "state"
+        self.log, self.config = directory / "daemon.log", directory / "node.yaml"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.config.write_text(
+            yaml.safe_dump(
+                {
+                    "node": "n1",
+                    "server": f"unix:{self.socket}",
+                    "state": str(self.state),
+                    "bpffs": str(self.pins.bpffs),
+                    "cgroup": str(self.cgroup),
+                    "devices": ["up0"],
+                    "envoy": {"binary": str(envoy), "concurrency": 1, "drainSeconds": 0},
+                }
+            )
+        )
+
+    def ip(self, command: str) -> None:
+        run("ip", "-n", self.namespace, *command.split())
+
+    def pod(self, name: str, *addresses: str) -> None:
+        """The node's end of a link, and routes to addresses by it."""
+        self.ip(f"link add {name} type veth peer name {name}p")
+        for each in (name, f"{name}p"):
+            self.ip(f"link set {each} up")
+        for address in addresses:
+            self.ip(f"route add {address} dev {name}")
+
+    def command(self, *arguments: str) -> list[str]:
+        enter = ["nsenter", f"--net=/run/netns/{self.namespace}", sys.executable, "-m", "xds_server.cli"]
+        return [*enter, "node", *arguments, "--config", str(self.config)]
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log, cwd=PROJECT)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        assert self._process is not None
+        self._process.send_signal(number)
+        code, self._process = self._process.wait(), None
+        return code
+
+    async def ask(self, *arguments: str) -> tuple[int, str]:
+        """What a command answers, and what it writes."""
+        process = await asyncio.create_subprocess_exec(
+            *self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=PROJECT
+        )
+        output, _ = await process.communicate()
+        return process.returncode or 0, output.decode()
+
+    async def status(self) -> Any:
+        _, output = await self.ask("status", "-o", "json")
+        return json.loads(output) if output.startswith("{") else {}
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not holds():
+                await asyncio.sleep(0.02)
+
+    async def connected(self, streams: int) -> None:
+        """The daemon has asked for its three types on its n-th stream."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self.ads.until(3, streams)
+
+    def services(self) -> dict[ServiceKey, list[Backend | None]]:
+        """Of the pinned maps: each service with its backends, None for one that is missing."""
+        with opened(layout.SERVICES, self.pins.maps) as services, opened(layout.BACKENDS, self.pins.maps) as backends:
+            return {key: [backends.get(slot) for slot in _slots(entry)] for key, entry in services.items()}
+
+    def pods(self) -> dict[str, int]:
+        with opened(layout.WORKLOADS, self.pins.maps) as workloads:
+            return {str(key.address): found.ifindex for key, found in _typed(workloads.items())}
+
+    def links(self) -> set[str]:
+        return {pin.name for pin in self.pins.links.glob("*")} if self.pins.links.is_dir() else set()
+
+    def index(self, link: str) -> int:
+        output = subprocess.run(
+            ["ip", "-n", self.namespace, "-j", "link", "show", link], check=True, capture_output=True
+        ).stdout
+        return int(json.loads(output)[0]["ifindex"])
+
+
+def _slots(entry: Service) -> list[layout.BackendKey]:
+    return [layout.BackendKey(entry.id, entry.generation, slot) for slot in range(entry.backends)]
+
+
+def _typed(items: Any) -> list[tuple[AddressKey, layout.Workload]]:
+    return list(items)
+
+
+@asynccontextmanager
+async def node(directory: Path, envoy: Path) -> AsyncIterator[Node]:
+    """Everything of it is gone afterwards, whatever the daemon has left."""
+    made = Node(directory, envoy)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(bpffs(made.pins.bpffs))
+        made.cgroup.mkdir()
+        stack.callback(made.cgroup.rmdir)
+        run("ip", "netns", "add", made.namespace)
+        stack.callback(run, "ip", "netns", "del", made.namespace)
+        made.ip("link set lo up")
+        made.ip("link add up0 type veth peer name up1")
+        made.ip("addr add 198.51.100.1/24 dev up0")
+        made.ip("addr add 2001:db8:9::1/64 dev up0 nodad")
+        for each in ("up0", "up1"):
+            made.ip(f"link set {each} up")
+        await stack.enter_async_context(serving(made.socket, made.ads))
+        try:
+            yield made
+        finally:
+            await made.ask("cleanup", "--force")
+            if made._process is not None:
+                made.end(signal.SIGKILL)

@@ -1,0 +1,211 @@
+"""The node daemon and a real kernel: what it makes, keeps, repairs and takes away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import stat
+import subprocess
+from collections.abc import AsyncIterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datapath.instances import start_of
+from datapath.kernel.layout import Backend, ServiceKey
+from datapath.kernel.libbpf import call
+from datapath.kernel.programs import running
+from datapath.resources import SERVICE, WORKLOADS
+from tests.bpf.daemon import Node, node
+from tests.unit.datapath.wire import packed, response, service
+from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as pb
+
+WEB = ServiceKey(ip_address("10.96.0.1"), 80, 6)
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path, envoy: Path) -> AsyncIterator[Node]:
+    """It runs, and has asked for what it wants."""
+    async with node(tmp_path, envoy) as made:
+        made.start()
+        await made.connected(1)
+        yield made
+
+
+def web(*backends: str) -> Any:
+    return service(("10.96.0.1", 80, ""), backends=[(each, 8080, 1) for each in backends])
+
+
+def pods(**addresses: str) -> Any:
+    found = [pb.Workload(namespace="default", name=name, addresses=[packed(a)]) for name, a in addresses.items()]
+    return response(("n1", pb.Workloads(workloads=found)), type_url=WORKLOADS)
+
+
+def backend(address: str) -> Backend:
+    return Backend(ip_address(address), 8080)
+
+
+async def test_what_is_accepted_is_in_the_kernel_and_survives_the_daemon(daemon: Node) -> None:
+    """B1, B2: killed again and again, also while nobody serves it: at no look is a service away or less than whole."""
+    await daemon.ads.say(response(("web", web("10.1.0.1", "10.1.0.2"))))
+    await daemon.until(lambda: WEB in daemon.services())
+    seen, over = [], asyncio.Event()
+
+    async def look() -> None:
+        while not over.is_set():
+            seen.append(daemon.services().get(WEB))
+            await asyncio.sleep(0.01)
+
+    looking = asyncio.ensure_future(look())
+    for streams in (2, 3):
+        daemon.end(signal.SIGKILL)
+        daemon.start()
+        await daemon.connected(streams)
+        await daemon.ads.say(response(("web", web("10.1.0.1", f"10.1.0.{streams}"))))
+        await daemon.until(lambda: [backend("10.1.0.1"), backend(f"10.1.0.{streams}")] == daemon.services()[WEB])  # noqa: B023  # awaited here
+    over.set()
+    await looking
+
+    assert {2} == {len(found or ()) for found in seen}
+    assert None not in {each for found in seen for each in found or ()}
+
+
+async def test_a_daemon_that_nobody_serves_does_what_it_did(daemon: Node) -> None:
+    """From the file of what was accepted; and what it had is not taken from the kernel because a server has less."""
+    await daemon.ads.say(response(("web", web("10.1.0.1"))))
+    await daemon.until(lambda: WEB in daemon.services())
+    daemon.end()
+    held = daemon.services()
+    daemon.start()
+    await daemon.connected(2)
+    await daemon.ads.say(response())
+    found = await daemon.status()
+
+    assert held == daemon.services()
+    assert {"desired": 1, "actual": 1, "capacity": 131072} == found["maps"]["svc"]
+
+
+async def test_programs_follow_the_links_of_pods(daemon: Node) -> None:
+    """B6: a link that comes later is found, and what is gone leaves no entry and no pin."""
+    await daemon.ads.say(pods(a="10.1.0.5", b="10.1.0.6"))
+    daemon.pod("a0", "10.1.0.5/32")
+    await daemon.until(lambda: f"from_workload@{daemon.index('a0')}" in daemon.links())
+    index = daemon.index("a0")
+    there = daemon.pods()
+    daemon.ip("link del a0")
+    await daemon.until(lambda: f"from_workload@{index}" not in daemon.links())
+    await daemon.until(lambda: {} == daemon.pods())
+
+    assert {"10.1.0.5": index} == there
+
+
+async def test_pods_of_a_bridge_share_its_programs(daemon: Node) -> None:
+    """A link with two pods has one program each way."""
+    daemon.ip("link add br0 type bridge")
+    daemon.ip("link set br0 up")
+    daemon.ip("route add 10.1.0.0/24 dev br0")
+    await daemon.ads.say(pods(a="10.1.0.5", b="10.1.0.6"))
+    await daemon.until(lambda: 2 == len(daemon.pods()))
+    index = daemon.index("br0")
+    await daemon.until(lambda: f"to_workload@{index}" in daemon.links())
+
+    assert {"10.1.0.5": index, "10.1.0.6": index} == daemon.pods()
+    assert 1 == sum(link.startswith("from_workload@") for link in daemon.links())
+
+
+async def test_a_pod_of_another_node_has_no_link_here(daemon: Node) -> None:
+    """It is behind a gateway, or at an address of the node itself."""
+    daemon.ip("route add 10.2.0.0/24 via 198.51.100.2")
+    daemon.pod("a0", "10.1.0.5/32")
+    await daemon.ads.say(pods(far="10.2.0.5", host="198.51.100.1", near="10.1.0.5"))
+    await daemon.until(daemon.pods)
+
+    assert {"10.1.0.5"} == set(daemon.pods())
+
+
+async def test_a_detached_program_is_put_back(daemon: Node) -> None:
+    """B7: whoever detached it."""
+    pin = daemon.pins.links / f"from_network@{daemon.index('up0')}"
+    await daemon.until(lambda: running(pin, daemon.pins) if pin.exists() else None)
+    link = call("bpf_obj_get", str(pin), os.fsencode(pin))
+    call("bpf_link_detach", str(pin), link)
+    os.close(link)
+
+    gone = running(pin, daemon.pins)
+    await daemon.until(lambda: running(pin, daemon.pins))
+
+    assert None is gone
+    assert "detached by somebody else" in daemon.log.read_text()
+
+
+async def test_pins_and_control_are_closed_to_others(daemon: Node) -> None:
+    """B14: only root may look at or change what connections go by."""
+    await daemon.until((daemon.state / "control.sock").exists)
+    folders = (daemon.pins.bpffs / "tidegate", daemon.pins.maps, daemon.pins.links, daemon.state)
+
+    assert {0o700} == {stat.S_IMODE(folder.stat().st_mode) for folder in folders}
+    assert 0o600 == stat.S_IMODE((daemon.state / "control.sock").stat().st_mode)
+
+
+async def test_of_two_daemons_one_wins(daemon: Node) -> None:
+    """B16: the other says which process has it, ends, and changes nothing."""
+    await daemon.until(lambda: f"to_network@{daemon.index('up0')}" in daemon.links())
+    before = daemon.links()
+
+    code, said = await daemon.ask()
+
+    assert (1, True) == (code, "a daemon runs already (process" in said)
+    assert before == daemon.links()
+    assert "n1" == (await daemon.status())["node"]
+
+
+async def test_cleanup_leaves_nothing(daemon: Node) -> None:
+    """B17: refused while a daemon runs; then no program, map, rule, route, table, cgroup, Envoy or file is left."""
+    await daemon.ads.say(response(("web", web("10.1.0.1"))))
+    await daemon.until(lambda: WEB in daemon.services() and _rules(daemon))
+    envoys = (daemon.cgroup / "tidegate-envoy/cgroup.procs").read_text().split()
+
+    refused, _ = await daemon.ask("cleanup")
+    done, said = await daemon.ask("cleanup", "--force")
+
+    assert (1, 0, True) == (refused, done, "nothing of Tidegate is left" in said)
+    assert 1 == len(envoys)
+    assert None is start_of(int(envoys[0]))
+    assert [] == [each.name for each in (daemon.pins.bpffs / "tidegate").glob("*")]
+    assert ("", "", False) == (_rules(daemon), _tables(daemon), (daemon.cgroup / "tidegate-envoy").exists())
+    assert [] == [each.name for each in daemon.state.iterdir()]
+
+
+async def test_cleanup_works_without_a_daemon(daemon: Node) -> None:
+    """After it was killed, too."""
+    await daemon.until(lambda: _rules(daemon))
+    daemon.end(signal.SIGKILL)
+
+    code, _ = await daemon.ask("cleanup")
+
+    assert (0, "", set()) == (code, _rules(daemon), daemon.links())
+
+
+async def test_status_says_what_is_wrong_and_what_to_do(daemon: Node) -> None:
+    """A service that cannot be used, by its name."""
+    await daemon.ads.say(response(("web", web("10.1.0.1")), ("bad", service(("127.0.0.1", 80, "")))))
+    await daemon.until(lambda: WEB in daemon.services())
+
+    code, said = await daemon.ask("status")
+
+    assert 1 == code
+    assert "! Service bad is refused: frontends[0].address 127.0.0.1 is no address of a service" in said
+    assert f"{SERVICE.rpartition('.')[2]}" in said
+
+
+def _rules(daemon: Node) -> str:
+    command = ["ip", "-n", daemon.namespace, "rule", "show", "pref", "9"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def _tables(daemon: Node) -> str:
+    command = ["nsenter", f"--net=/run/netns/{daemon.namespace}", "nft", "list", "tables"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
