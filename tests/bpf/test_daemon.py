@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from datapath.instances import start_of
 from datapath.kernel.layout import Backend, ServiceKey
@@ -26,10 +27,22 @@ from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as pb
 WEB = ServiceKey(ip_address("10.96.0.1"), 80, 6)
 
 
-@pytest.fixture
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def daemon(tmp_path: Path, envoy: Path) -> AsyncIterator[Node]:
-    """It runs, and has asked for what it wants."""
+    """It runs, and has asked for what it wants; a test may end it."""
     async with node(tmp_path, envoy) as made:
+        made.start()
+        await made.connected(1)
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory, envoy: Path) -> AsyncIterator[Node]:
+    """One for all tests that only say something to it."""
+    async with node(tmp_path_factory.mktemp("shared"), envoy) as made:
         made.start()
         await made.connected(1)
         yield made
@@ -88,78 +101,78 @@ async def test_a_daemon_that_nobody_serves_does_what_it_did(daemon: Node) -> Non
     assert {"desired": 1, "actual": 1, "capacity": 131072} == found["maps"]["svc"]
 
 
-async def test_programs_follow_the_links_of_pods(daemon: Node) -> None:
+async def test_programs_follow_the_links_of_pods(shared: Node) -> None:
     """B6: a link that comes later is found, and what is gone leaves no entry and no pin."""
-    await daemon.ads.say(pods(a="10.1.0.5", b="10.1.0.6"))
-    daemon.pod("a0", "10.1.0.5/32")
-    await daemon.until(lambda: f"from_workload@{daemon.index('a0')}" in daemon.links())
-    index = daemon.index("a0")
-    there = daemon.pods()
-    daemon.ip("link del a0")
-    await daemon.until(lambda: f"from_workload@{index}" not in daemon.links())
-    await daemon.until(lambda: {} == daemon.pods())
+    await shared.ads.say(pods(a="10.1.0.5", b="10.1.0.6"))
+    shared.pod("a0", "10.1.0.5/32")
+    await shared.until(lambda: f"from_workload@{shared.index('a0')}" in shared.links())
+    index = shared.index("a0")
+    there = shared.pods()
+    shared.ip("link del a0")
+    await shared.until(lambda: f"from_workload@{index}" not in shared.links())
+    await shared.until(lambda: {} == shared.pods())
 
     assert {"10.1.0.5": index} == there
 
 
-async def test_pods_of_a_bridge_share_its_programs(daemon: Node) -> None:
+async def test_pods_of_a_bridge_share_its_programs(shared: Node) -> None:
     """A link with two pods has one program each way."""
-    daemon.ip("link add br0 type bridge")
-    daemon.ip("link set br0 up")
-    daemon.ip("route add 10.1.0.0/24 dev br0")
-    await daemon.ads.say(pods(a="10.1.0.5", b="10.1.0.6"))
-    await daemon.until(lambda: 2 == len(daemon.pods()))
-    index = daemon.index("br0")
-    await daemon.until(lambda: f"to_workload@{index}" in daemon.links())
+    shared.ip("link add br0 type bridge")
+    shared.ip("link set br0 up")
+    shared.ip("route add 10.1.0.0/24 dev br0")
+    await shared.ads.say(pods(a="10.1.0.5", b="10.1.0.6"))
+    await shared.until(lambda: 2 == len(shared.pods()))
+    index = shared.index("br0")
+    await shared.until(lambda: f"to_workload@{index}" in shared.links())
 
-    assert {"10.1.0.5": index, "10.1.0.6": index} == daemon.pods()
-    assert 1 == sum(link.startswith("from_workload@") for link in daemon.links())
+    assert {"10.1.0.5": index, "10.1.0.6": index} == shared.pods()
+    assert 1 == sum(link.startswith("from_workload@") for link in shared.links())
 
 
-async def test_a_pod_of_another_node_has_no_link_here(daemon: Node) -> None:
+async def test_a_pod_of_another_node_has_no_link_here(shared: Node) -> None:
     """It is behind a gateway, or at an address of the node itself."""
-    daemon.ip("route add 10.2.0.0/24 via 198.51.100.2")
-    daemon.pod("a0", "10.1.0.5/32")
-    await daemon.ads.say(pods(far="10.2.0.5", host="198.51.100.1", near="10.1.0.5"))
-    await daemon.until(daemon.pods)
+    shared.ip("route add 10.2.0.0/24 via 198.51.100.2")
+    shared.pod("near0", "10.1.7.5/32")
+    await shared.ads.say(pods(far="10.2.0.5", host="198.51.100.1", near="10.1.7.5"))
+    await shared.until(lambda: "10.1.7.5" in shared.pods())
 
-    assert {"10.1.0.5"} == set(daemon.pods())
+    assert {"10.1.7.5"} == set(shared.pods())
 
 
-async def test_a_detached_program_is_put_back(daemon: Node) -> None:
+async def test_a_detached_program_is_put_back(shared: Node) -> None:
     """B7: whoever detached it."""
-    pin = daemon.pins.links / f"from_network@{daemon.index('up0')}"
-    await daemon.until(lambda: running(pin, daemon.pins) if pin.exists() else None)
+    pin = shared.pins.links / f"from_network@{shared.index('up0')}"
+    await shared.until(lambda: running(pin, shared.pins) if pin.exists() else None)
     link = call("bpf_obj_get", str(pin), os.fsencode(pin))
     call("bpf_link_detach", str(pin), link)
     os.close(link)
 
-    gone = running(pin, daemon.pins)
-    await daemon.until(lambda: running(pin, daemon.pins))
+    gone = running(pin, shared.pins)
+    await shared.until(lambda: running(pin, shared.pins))
 
     assert None is gone
-    assert "detached by somebody else" in daemon.log.read_text()
+    assert "detached by somebody else" in shared.log.read_text()
 
 
-async def test_pins_and_control_are_closed_to_others(daemon: Node) -> None:
+async def test_pins_and_control_are_closed_to_others(shared: Node) -> None:
     """B14: only root may look at or change what connections go by."""
-    await daemon.until((daemon.state / "control.sock").exists)
-    folders = (daemon.pins.bpffs / "tidegate", daemon.pins.maps, daemon.pins.links, daemon.state)
+    await shared.until((shared.state / "control.sock").exists)
+    folders = (shared.pins.bpffs / "tidegate", shared.pins.maps, shared.pins.links, shared.state)
 
     assert {0o700} == {stat.S_IMODE(folder.stat().st_mode) for folder in folders}
-    assert 0o600 == stat.S_IMODE((daemon.state / "control.sock").stat().st_mode)
+    assert 0o600 == stat.S_IMODE((shared.state / "control.sock").stat().st_mode)
 
 
-async def test_of_two_daemons_one_wins(daemon: Node) -> None:
+async def test_of_two_daemons_one_wins(shared: Node) -> None:
     """B16: the other says which process has it, ends, and changes nothing."""
-    await daemon.until(lambda: f"to_network@{daemon.index('up0')}" in daemon.links())
-    before = daemon.links()
+    await shared.until(lambda: f"to_network@{shared.index('up0')}" in shared.links())
+    before = shared.links()
 
-    code, said = await daemon.ask()
+    code, said = await shared.ask()
 
     assert (1, True) == (code, "a daemon runs already (process" in said)
-    assert before == daemon.links()
-    assert "n1" == (await daemon.status())["node"]
+    assert before == shared.links()
+    assert "n1" == (await shared.status())["node"]
 
 
 async def test_cleanup_leaves_nothing(daemon: Node) -> None:
@@ -189,12 +202,12 @@ async def test_cleanup_works_without_a_daemon(daemon: Node) -> None:
     assert (0, "", set()) == (code, _rules(daemon), daemon.links())
 
 
-async def test_status_says_what_is_wrong_and_what_to_do(daemon: Node) -> None:
+async def test_status_says_what_is_wrong_and_what_to_do(shared: Node) -> None:
     """A service that cannot be used, by its name."""
-    await daemon.ads.say(response(("web", web("10.1.0.1")), ("bad", service(("127.0.0.1", 80, "")))))
-    await daemon.until(lambda: WEB in daemon.services())
+    await shared.ads.say(response(("web", web("10.1.0.1")), ("bad", service(("127.0.0.1", 80, "")))))
+    await shared.until(lambda: WEB in shared.services())
 
-    code, said = await daemon.ask("status")
+    code, said = await shared.ask("status")
 
     assert 1 == code
     assert "! Service bad is refused: frontends[0].address 127.0.0.1 is no address of a service" in said
