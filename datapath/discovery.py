@@ -94,7 +94,7 @@ class Discovery:
     def _announced(self) -> list[str]:
         return [
             str(each.address)
-            for found in self.resources(ANNOUNCEMENTS)
+            for found in self.accepted().resources(ANNOUNCEMENTS)
             if isinstance(found, Announcements)
             for each in found.announcements
         ]
