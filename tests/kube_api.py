@@ -147,6 +147,7 @@ class KubeApi:
         self._objects: dict[str, dict[Key, Object]] = defaultdict(dict)
         self._log: list[Entry] = []
         self._compacted = 0
+        self._ending: set[str] = set()
         self._scripts: dict[tuple[str, str], deque[Fault]] = defaultdict(deque)
         self._waiting: set[asyncio.Event] = set()
         self._runner: web.AppRunner | None = None
@@ -220,10 +221,17 @@ class KubeApi:
         self._served[kind.plural] = kind
         self._wake()
 
-    def unserve(self, plural: str) -> None:
-        """Remove a kind with its objects; its watches end."""
+    def end(self, plural: str) -> None:
+        """Begin to remove a kind: nothing of it can be made any more, and its objects go; it is still served."""
+        self._ending.add(plural)
         for key in list(self._objects[plural]):
             self._delete(plural, key)
+        self._wake()
+
+    def unserve(self, plural: str) -> None:
+        """Remove a kind with its objects; its watches end."""
+        self.end(plural)
+        self._ending.discard(plural)
         del self._served[plural]
         self._wake()
 
@@ -393,7 +401,12 @@ class KubeApi:
             return _refused(Refusal(404, "NotFound"))
         if version:
             resources = [
-                {"name": kind.plural, "kind": kind.kind, "namespaced": kind.namespaced, "verbs": ["list", "watch"]}
+                {
+                    "name": kind.plural,
+                    "kind": kind.kind,
+                    "namespaced": kind.namespaced,
+                    "verbs": ["list", "watch", *(() if kind.plural in self._ending else ("create", "update"))],
+                }
                 for kind in kinds
                 if version[0] in kind.versions
             ]

@@ -47,6 +47,7 @@ class _Versions(msgspec.Struct):
 
 class _Resource(msgspec.Struct):
     name: str
+    verbs: list[str] = []
 
 
 class _Resources(msgspec.Struct):
@@ -67,6 +68,18 @@ async def served(api: Api, group: str, versions: Iterable[str]) -> Served:
         if listed is not None:
             has[version] = frozenset(resource.name for resource in listed.resources)
     return has
+
+
+async def creatable(api: Api, kind: Kind) -> bool:
+    """Whether the kind is there to stay: one that is being removed is served until its objects are gone.
+
+    :raises ApiError: the server does not say.
+    """
+    for version in kind.versions:
+        listed = await _asked(api, f"/apis/{kind.group}/{version}", _Resources)
+        if listed and any(each.name == kind.plural and "create" in each.verbs for each in listed.resources):
+            return True
+    return False
 
 
 def chosen(kind: Kind, has: Served) -> str:

@@ -41,6 +41,7 @@ class Timing(NamedTuple):
     That is no failure, for nobody promises bookmarks; if the server is dead, the next attempt tells within `open_s`.
     A watch that lasted for `steady_s`, or brought anything, is no failure when it ends.
     What is polled and not watched is read again one by one, each `poll_s` an object.
+    Whether a kind stays is asked `settle_s` after an object went; what outlived it goes `return_s` after its return.
     """
 
     watch_s: float = 300.0
@@ -48,6 +49,8 @@ class Timing(NamedTuple):
     open_s: float = 15.0
     steady_s: float = 5.0
     poll_s: float = 0.02
+    settle_s: float = 1.0
+    return_s: float = 60.0
 
 
 class _Status(msgspec.Struct):

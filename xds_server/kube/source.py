@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, Protocol
 
 import structlog
@@ -21,6 +21,7 @@ from xds_server.kube.discovery import Discovery
 from xds_server.kube.held import Changes, Held, Models
 from xds_server.kube.kinds import KINDS, Kind
 from xds_server.kube.observed import Observed
+from xds_server.kube.outliving import OUTLIVE, Outliving
 from xds_server.kube.referenced import Referenced, Sink
 from xds_server.kube.reflector import Link, Reflector
 from xds_server.model.refs import ObjectRef
@@ -115,7 +116,12 @@ class KubernetesSource:
     def remark(self) -> str:
         """The ages in words, the oldest first: what is served may be so old, which is no reason not to serve it."""
         ages = sorted(self.ages().items(), key=lambda entry: (-entry[1], entry[0]))
-        return "\n".join(f"{kind}: last heard of {age_s:.0f} s ago" for kind, age_s in ages)
+        kept = [
+            f"{kind}: served no more; addresses stay with who has them: {', '.join(names[:8])}"
+            for kind, followed in self._followed.items()
+            if (names := followed.kept())
+        ]
+        return "\n".join([*(f"{kind}: last heard of {age_s:.0f} s ago" for kind, age_s in ages), *kept])
 
     def sizes(self) -> dict[str, int]:
         return {kind: len(each.held.known) for kind, each in self._followed.items()} | self._referenced.sizes()
@@ -158,6 +164,12 @@ class KubernetesSource:
         else:
             self._controller.apply(changes.models)
 
+    def apply(self, models: Models) -> None:
+        self._controller.apply(models)
+
+    def spawn(self, doing: Coroutine[Any, Any, None]) -> object:
+        return self._tasks.create_task(doing)
+
     def lost(self, kind: str) -> None:
         if self.synced.is_set():
             self._behind.add(kind)
@@ -195,13 +207,21 @@ class _Followed:
         self.task: asyncio.Task[None] | None = None
         self.synced = False
         self._kind, self._source = kind.kind, source
+        self._outliving = Outliving(kind, link, source.apply, source.spawn) if kind.kind in OUTLIVE else None
 
     def listed(self, changes: Changes) -> None:
         self.synced = True
-        self._source.listed(self._kind, changes)
+        self._source.listed(self._kind, self._passed(changes))
 
     def changed(self, changes: Changes) -> None:
-        self._source.changed(self._kind, changes)
+        self._source.changed(self._kind, self._passed(changes))
+
+    def _passed(self, changes: Changes) -> Changes:
+        return changes if self._outliving is None else changes._replace(models=self._outliving.passed(changes.models))
+
+    def kept(self) -> list[str]:
+        """Objects that are gone with the kind, and yet count."""
+        return sorted(ref.name for ref in self._outliving.kept) if self._outliving is not None else []
 
     def lost(self) -> None:
         self._source.lost(self._kind)

@@ -18,6 +18,7 @@ UNSETTLED_S: Final = 30.0
 
 _BAD_WHEN_TRUE: Final = frozenset({"Conflicted", "PartiallyInvalid", "PoolConflict"})
 _JUDGED: Final = frozenset({"Accepted", "Programmed", "ResolvedRefs"}) | _BAD_WHEN_TRUE
+_POOL: Final = "LoadBalancerIPPool"
 _GATEWAY_API: Final = "gateway.networking.k8s.io"
 
 
@@ -74,7 +75,8 @@ def kinds_served(facts: Facts) -> Found:
             message = f"is not installed: no {kind.kind} is served"
             yield Finding("warning", about, "", message, f"kubectl apply --server-side the CRDs of {from_}")
         else:
-            yield Finding("error", about, "", "is not installed", f"kubectl apply --server-side -f {from_}")
+            kept = ": addresses stay with who has them while the control plane runs" if kind.kind == _POOL else ""
+            yield Finding("error", about, "", f"is not installed{kept}", f"kubectl apply --server-side -f {from_}")
 
 
 def workloads(facts: Facts) -> Found:
