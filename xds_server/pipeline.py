@@ -53,7 +53,16 @@ class Pipeline(NamedTuple):
             feedback,
             ingested,
             resources,
-            statuses(graph, feedback, ingested.verdicts, ingested.frontends, resources, over_budget, owner),
+            statuses(
+                graph,
+                feedback,
+                ingested.verdicts,
+                ingested.frontends,
+                resources,
+                over_budget,
+                ingested.kernel_services,
+                owner,
+            ),
         )
 
     def put(self, ref: ObjectRef, value: Any | None) -> None:

@@ -106,6 +106,8 @@ STANDARD: Final[dict[str, dict[str, dict[str, set[str]]]]] = {
     "HTTPRoute": _ROUTE,
     "GRPCRoute": _ROUTE,
     "TLSRoute": _ROUTE,
+    "TCPRoute": _ROUTE,
+    "UDPRoute": _ROUTE,
     # Ingress has no conditions of its own: the words of routes and listeners, for the same things.
     "Ingress": {
         "Accepted": {"True": {"Accepted"}, "False": {"UnsupportedValue"}},

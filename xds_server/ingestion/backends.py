@@ -47,9 +47,10 @@ def service_backend(
         return InvalidBackend("BackendNotFound", f"{ref} does not exist")
     if found.spec.type == "ExternalName":
         return InvalidBackend("BackendNotFound", f"{ref} is of type ExternalName, which is not followed")
-    match = next((p for p in found.spec.ports if port in (p.port, p.name) and p.protocol == "TCP"), None)
+    transport = "UDP" if protocol == "udp" else "TCP"
+    match = next((p for p in found.spec.ports if port in (p.port, p.name) and p.protocol == transport), None)
     if match is None:
-        return no_port(ref, port, found.spec.ports)
+        return no_port(ref, port, found.spec.ports, transport)
     protocol = protocol or PROTOCOL_BY_APP_PROTOCOL.get(match.app_protocol.lower())
     if protocol is None:
         message = f"{ref} port {match.port} has appProtocol {match.app_protocol!r}, which is not spoken here"
@@ -57,10 +58,10 @@ def service_backend(
     return ClusterRef(namespace, service, match.port, protocol)
 
 
-def no_port(ref: ObjectRef, port: int | str, ports: tuple[ServicePort, ...]) -> InvalidBackend:
+def no_port(ref: ObjectRef, port: int | str, ports: tuple[ServicePort, ...], transport: str) -> InvalidBackend:
     other = next((p for p in ports if port in (p.port, p.name)), None)
     if other is not None:
-        return InvalidBackend("UnsupportedProtocol", f"{ref} port {port} is {other.protocol}, not TCP")
+        return InvalidBackend("UnsupportedProtocol", f"{ref} port {port} is {other.protocol}, not {transport}")
     known = ", ".join(str(p.port) for p in ports[:8]) or "none"
     return InvalidBackend("BackendNotFound", f"{ref} has no port {port}; it has: {known}")
 

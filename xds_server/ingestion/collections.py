@@ -34,8 +34,9 @@ from xds_server.ingestion.http_route import http_routes
 from xds_server.ingestion.ingress import IngressParts, ingest_ingresses
 from xds_server.ingestion.ingress_exposure import dedicated_ingress, shared_ingress
 from xds_server.ingestion.ingress_tls import HTTPS_PORT
-from xds_server.ingestion.kernel_services import declare_kernel_services
+from xds_server.ingestion.kernel_services import KernelInputs, declare_kernel_services, transport_ports
 from xds_server.ingestion.mesh import (
+    TRANSPORT_KINDS,
     declare_mesh,
     proxied_ports,
     service_outcomes,
@@ -68,7 +69,8 @@ from xds_server.model.verdict import Verdict, VerdictRef
 from xds_server.model.verdict import Warning as Remark
 from xds_server.objects.gateway import GROUP, BackendObjectReference, Gateway, GatewayClass
 
-MESH_KINDS = frozenset({"HTTPRoute", "GRPCRoute"})
+MESH_KINDS = frozenset({"HTTPRoute", "GRPCRoute", *TRANSPORT_KINDS})
+BYTES_KINDS = frozenset({"TLSRoute", *TRANSPORT_KINDS})
 
 
 class Ingested(NamedTuple):
@@ -124,7 +126,7 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
     by_service = slices(sources)
     exposed = declare_frontends(graph, sources, settings, given, by_service)
     kernel_services: Collection[ServiceRef, Intercepted] = (
-        declare_kernel_services(graph, sources, settings, by_service, attachments.index(proxied_ports))
+        declare_kernel(graph, sources, settings, by_service, gateways, results, attachments, exposed)
         if settings.datapath
         else graph.union("kernel_services")
     )
@@ -267,7 +269,8 @@ def declare_routes(
     ) -> Collection[ObjectRef, RouteResult]:
         def result(fetch: Fetch, ref: ObjectRef, route: Any) -> Iterator[tuple[ObjectRef, RouteResult]]:
             refs = route.spec.parent_refs
-            found = list(outcomes(fetch, sources, parents, ref, refs, route.spec.hostnames))
+            hostnames = () if ref.kind in TRANSPORT_KINDS else route.spec.hostnames
+            found = list(outcomes(fetch, sources, parents, ref, refs, hostnames))
             if settings.datapath and ref.kind in MESH_KINDS:
                 found += service_outcomes(fetch, sources, ref, refs)
             if not found:
@@ -286,12 +289,15 @@ def declare_routes(
 
         return graph.derive(f"{name}/results", source, result)
 
-    return graph.union(
-        "routes/results",
+    own = [
         declare("http_routes", sources.http_routes, http_routes, None),
         declare("grpc_routes", sources.grpc_routes, grpc_routes, None),
         declare("tls_routes", sources.tls_routes, tls_rules, "tcp"),
-    )
+    ]
+    if settings.datapath:
+        own.append(declare("tcp_routes", sources.tcp_routes, tls_rules, "tcp"))
+        own.append(declare("udp_routes", sources.udp_routes, tls_rules, "udp"))
+    return graph.union("routes/results", *own)
 
 
 def attachments_of(_: Fetch, __: ObjectRef, result: RouteResult) -> Iterator[tuple[AttachmentKey, Attachment]]:
@@ -299,7 +305,7 @@ def attachments_of(_: Fetch, __: ObjectRef, result: RouteResult) -> Iterator[tup
 
 
 def routes_of(_: Fetch, ref: ObjectRef, result: RouteResult) -> Iterator[tuple[RouteRef, Route]]:
-    if ref.kind != "TLSRoute" and is_served(result):
+    if ref.kind not in BYTES_KINDS and is_served(result):
         yield from ((route.ref, route) for route in result.routes)
 
 
@@ -321,7 +327,7 @@ def declare_virtual_hosts(
     graph: Graph, by_host: AttachmentsByHost, rankings: Rankings
 ) -> Collection[HostRef, VirtualHost]:
     def host(fetch: Fetch, ref: HostRef, own: Group[Attachment]) -> Iterator[tuple[HostRef, VirtualHost]]:
-        if any(attachment.source is None or attachment.source.kind != "TLSRoute" for attachment in own):
+        if any(attachment.source is None or attachment.source.kind not in BYTES_KINDS for attachment in own):
             yield ref, virtual_host(fetch, by_host, rankings, ref, own)
 
     return graph.derive("virtual_hosts/gateways", by_host, host)
@@ -337,6 +343,40 @@ def declare_tls_routes(
                 yield ref, found
 
     return graph.derive("tls_routes/gateways", by_host, route)
+
+
+# --- in the kernel ----------------------------------------------------------------------------------------------------
+
+
+def declare_kernel(
+    graph: Graph,
+    sources: Sources,
+    settings: Settings,
+    by_service: Slices,
+    gateways: Collection[ObjectRef, GatewayResult],
+    results: Collection[ObjectRef, RouteResult],
+    attachments: Collection[AttachmentKey, Attachment],
+    frontends: Collection[ObjectRef, Frontend],
+) -> Collection[ServiceRef, Intercepted]:
+    inputs = KernelInputs(
+        by_service,
+        attachments.index(proxied_ports),
+        attachments.index(transport_ports),
+        graph.derive("routes/transports", results, transport_rules_of),
+        graph.derive("listeners/transports", gateways, transports_of),
+        frontends,
+    )
+    return declare_kernel_services(graph, sources, settings, inputs)
+
+
+def transport_rules_of(_: Fetch, ref: ObjectRef, result: RouteResult) -> Iterator[tuple[ObjectRef, Route]]:
+    """One of each object: there is nothing that a second rule could be told by."""
+    if ref.kind in TRANSPORT_KINDS and is_served(result):
+        yield from ((ref, route) for route in result.routes[:1])
+
+
+def transports_of(_: Fetch, __: ObjectRef, gateway: GatewayResult) -> Iterator[tuple[ServiceRef, ServiceRef]]:
+    return ((each, each) for each in gateway.transports)
 
 
 # --- backends ---------------------------------------------------------------------------------------------------------

@@ -31,10 +31,12 @@ from xds_server.ingestion.listeners import (
     listener_finding,
     listener_verdict,
     parent_listener,
+    transport,
     with_conflicts,
 )
 from xds_server.ingestion.service_names import selected_by
 from xds_server.ingestion.sources import Settings, Sources
+from xds_server.model.interception import ServiceRef
 from xds_server.model.listener import Listener
 from xds_server.model.refs import ObjectRef
 from xds_server.model.verdict import Condition, ConditionStatus, Verdict, VerdictRef
@@ -54,10 +56,14 @@ class Exposed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GatewayResult:
-    """What a Gateway comes to. `frontend` is undecided, and `listeners` are none, while it is not accepted."""
+    """What a Gateway comes to. `frontend` is undecided, and `listeners` are none, while it is not accepted.
+
+    `transports` are its listeners of bytes and datagrams.
+    """
 
     frontend: WantedFrontend
     listeners: tuple[Listener, ...]
+    transports: tuple[ServiceRef, ...]
     parent: Parent
     verdicts: tuple[Verdict, ...]
     remarks: tuple[Remark, ...]
@@ -93,12 +99,13 @@ def gateway_result(
     gateway: Gateway,
 ) -> GatewayResult:
     """A Gateway of ours, its listeners and all verdicts on them."""
+    exposure, allowed, invalid = exposed(fetch, sources, settings, gateway)
+    behind = exposure.type == "Service"
     findings = [
-        listener_finding(fetch, settings, grants, checked, ref, gateway, spec)
+        listener_finding(fetch, settings, grants, checked, ref, gateway, spec, behind_service=behind)
         for spec in distinct(gateway.spec.listeners)
     ]
     findings = with_conflicts(findings)
-    exposure, allowed, invalid = exposed(fetch, sources, settings, gateway)
     accepted = gateway_accepted(gateway, findings, invalid)
     resolved = gateway_resolved(fetch, grants, checked, ref, gateway, findings)
     is_accepted = accepted.status == "True"
@@ -107,7 +114,8 @@ def gateway_result(
     ports = frozenset(finding.spec.port for finding in findings if finding.accepted)
     return GatewayResult(
         replace(wanted_frontend(ref, gateway, settings, ports, exposure, allowed), undecided=not is_accepted),
-        tuple(listener(ref, finding, findings) for finding in served),
+        tuple(listener(ref, finding, findings) for finding in served if finding.of_envoy),
+        tuple(transport(ref, finding) for finding in served if not finding.of_envoy),
         Parent(ref, tuple(parent_listener(ref, finding, findings, served) for finding in findings)),
         (
             Verdict(VerdictRef(ref), gateway.metadata.generation, (accepted, resolved)),

@@ -5,7 +5,7 @@ It must not know which routes there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, cast
 
@@ -15,6 +15,7 @@ from xds_server.ingestion.certificates import Checked, usable_certificate
 from xds_server.ingestion.grants import Grants
 from xds_server.ingestion.hostnames import UNIVERSAL, covers, intersection, valid
 from xds_server.ingestion.sources import Settings
+from xds_server.model.interception import ServiceRef, TransportProtocol
 from xds_server.model.listener import Listener, ListenerProtocol, TlsTermination
 from xds_server.model.refs import ListenerRef, ObjectRef, TableRef
 from xds_server.model.verdict import Condition, Verdict, VerdictRef
@@ -26,6 +27,12 @@ KINDS_BY_PROTOCOL: Final = {
     "HTTPS": ("GRPCRoute", "HTTPRoute"),
     "TLS": ("TLSRoute",),
 }
+TRANSPORT_KINDS: Final = {"TCP": ("TCPRoute",), "UDP": ("UDPRoute",)}
+"""Of listeners whose connections and datagrams Envoy never sees."""
+
+
+def kinds_by_protocol(settings: Settings) -> Mapping[str, tuple[str, ...]]:
+    return {**KINDS_BY_PROTOCOL, **TRANSPORT_KINDS} if settings.datapath else KINDS_BY_PROTOCOL
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +54,18 @@ class ListenerFinding:
 
     @property
     def terminates(self) -> bool:
-        return self.spec.protocol != "HTTP" and self.spec.tls is not None and self.spec.tls.mode == "Terminate"
+        return (
+            self.spec.protocol in {"HTTPS", "TLS"} and self.spec.tls is not None and self.spec.tls.mode == "Terminate"
+        )
+
+    @property
+    def of_envoy(self) -> bool:
+        return self.spec.protocol in KINDS_BY_PROTOCOL
 
     @property
     def claims(self) -> bool:
         """Whether it names a hostname of its port, be it served or not."""
-        return self.spec.protocol in KINDS_BY_PROTOCOL and (self.hostname == UNIVERSAL or valid(self.hostname))
+        return self.of_envoy and (self.hostname == UNIVERSAL or valid(self.hostname))
 
     @property
     def served(self) -> bool:
@@ -75,9 +88,14 @@ def listener_finding(
     ref: ObjectRef,
     gateway: Gateway,
     spec: api.Listener,
+    *,
+    behind_service: bool = False,
 ) -> ListenerFinding:
     problem = listener_problem(settings, gateway, spec)
-    kinds, invalid_kinds = route_kinds(spec)
+    if problem is None and behind_service and spec.protocol == "UDP":
+        message = "protocol UDP is not served behind a Service; expose the Gateway by an address or by the nodes' ports"
+        problem = Condition("Accepted", "False", "UnsupportedProtocol", message)
+    kinds, invalid_kinds = route_kinds(settings, spec)
     resolved = Condition("ResolvedRefs", "True", "ResolvedRefs")
     certificates: tuple[ObjectRef, ...] = ()
     if spec.protocol in ("HTTPS", "TLS") and spec.tls is not None and spec.tls.mode == "Terminate":
@@ -90,8 +108,9 @@ def listener_finding(
 
 def listener_problem(settings: Settings, gateway: Gateway, spec: api.Listener) -> Condition | None:
     """Why a listener on its own is not accepted; what cannot be done yet is refused, never left out."""
-    if spec.protocol not in KINDS_BY_PROTOCOL:
-        message = f"protocol {spec.protocol} is not served; use one of {', '.join(KINDS_BY_PROTOCOL)}"
+    known = kinds_by_protocol(settings)
+    if spec.protocol not in known:
+        message = f"protocol {spec.protocol} is not served; use one of {', '.join(known)}"
         return Condition("Accepted", "False", "UnsupportedProtocol", message)
     if spec.port > settings.highest_port:
         message = f"port {spec.port} is not served: with the port offset, {settings.highest_port} is the highest"
@@ -100,8 +119,10 @@ def listener_problem(settings: Settings, gateway: Gateway, spec: api.Listener) -
         return unsupported(f"hostname {spec.hostname!r} is not a lower-case DNS name, with or without a first label *")
     if spec.filters is not None and spec.filters.requests:
         return unsupported("filters: filters before routing are not implemented; remove them")
-    if spec.protocol == "HTTP":
-        return unsupported("tls: a listener of protocol HTTP has none; use protocol HTTPS") if spec.tls else None
+    if spec.protocol in {"HTTP", *TRANSPORT_KINDS}:
+        instead = "HTTPS" if spec.protocol == "HTTP" else "TLS"
+        message = f"tls: a listener of protocol {spec.protocol} has none; use protocol {instead}"
+        return unsupported(message) if spec.tls else None
     if spec.tls is None:
         return unsupported(f"tls: protocol {spec.protocol} needs it")
     if spec.tls.options:
@@ -128,9 +149,9 @@ def validates_clients(gateway: Gateway, port: int) -> bool:
     return frontend.default.validation is not None
 
 
-def route_kinds(spec: api.Listener) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def route_kinds(settings: Settings, spec: api.Listener) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The kinds that may attach, sorted, and those that were asked for in vain."""
-    supported = KINDS_BY_PROTOCOL.get(spec.protocol, ())
+    supported = kinds_by_protocol(settings).get(spec.protocol, ())
     if not spec.allowed_routes.kinds:
         return supported, ()
     asked = {(kind.group, kind.kind) for kind in spec.allowed_routes.kinds}
@@ -174,12 +195,18 @@ def with_conflicts(findings: Sequence[ListenerFinding]) -> list[ListenerFinding]
 
 
 def shares_port(one: ListenerFinding, other: ListenerFinding) -> bool:
-    return one is not other and one.accepted and other.accepted and one.spec.port == other.spec.port
+    if one is other or not (one.accepted and other.accepted):
+        return False
+    return one.spec.port == other.spec.port and (one.spec.protocol == "UDP") == (other.spec.protocol == "UDP")
+
+
+def same_protocol(one: ListenerFinding, other: ListenerFinding) -> bool:
+    """Whether something in a connection could tell two listeners of a port apart: HTTPS and TLS both have an SNI."""
+    return {one.spec.protocol, other.spec.protocol} <= {"HTTPS", "TLS"} or one.spec.protocol == other.spec.protocol
 
 
 def with_conflict(finding: ListenerFinding, others: Sequence[ListenerFinding]) -> ListenerFinding:
-    plaintext = finding.spec.protocol == "HTTP"
-    reason, rivals = "ProtocolConflict", [o for o in others if (o.spec.protocol == "HTTP") != plaintext]
+    reason, rivals = "ProtocolConflict", [o for o in others if not same_protocol(o, finding)]
     if not rivals:
         reason, rivals = "HostnameConflict", [o for o in others if o.hostname == finding.hostname]
     if rivals:
@@ -244,13 +271,25 @@ def parent_listener(
         ListenerRef(ref, finding.spec.name),
         port,
         hostname,
-        TableRef(ref, port, "" if plaintext else hostname),
+        table(ref, finding),
         finding.kinds,
         finding.spec.allowed_routes.namespaces,
         finding in served,
         finding.claims and any(beside) if plaintext else finding in served and finding.spec.protocol == "HTTPS",
         more_specific(finding, findings),
     )
+
+
+def table(ref: ObjectRef, finding: ListenerFinding) -> TableRef:
+    """That of a listener of bytes or datagrams is none of Envoy's: no hostname has this name."""
+    port, protocol = finding.spec.port, finding.spec.protocol
+    if not finding.of_envoy:
+        return TableRef(ref, port, f"/{protocol}")
+    return TableRef(ref, port, "" if protocol == "HTTP" else finding.hostname)
+
+
+def transport(ref: ObjectRef, finding: ListenerFinding) -> ServiceRef:
+    return ServiceRef(ref, finding.spec.port, cast("TransportProtocol", finding.spec.protocol))
 
 
 def listener_verdict(ref: ObjectRef, generation: int, finding: ListenerFinding) -> Verdict:

@@ -35,6 +35,7 @@ from xds_server.objects.routes import ParentReference
 
 _SPOKEN: Final = {app: protocol for app, protocol in PROTOCOL_BY_APP_PROTOCOL.items() if app != "tcp"}
 _HTTP: Final = frozenset({"http", "h2c"})
+TRANSPORT_KINDS: Final = frozenset({"TCPRoute", "UDPRoute"})
 _EVERYBODY: Final = RouteNamespaces(from_="All")
 _WHY: Final = "a Service with an address of its own is needed"
 
@@ -68,6 +69,10 @@ def service_outcomes(
         service = ObjectRef("Service", namespace, ref.name)
         taken = _taken(service, fetch.get(sources.services, service), route, ref)
         verdict = verdict_ref(route, position, ref)
+        if route.kind in TRANSPORT_KINDS and namespace != route.namespace:
+            message = f"a {route.kind} is for all clients of a Service: it must be in namespace {namespace}"
+            yield ParentOutcome(verdict, refused("UnsupportedValue", message), parent=written(ref))
+            continue
         if isinstance(taken, str):
             yield ParentOutcome(verdict, refused("NoMatchingParent", f"{service} {taken}"), parent=written(ref))
             continue
@@ -108,12 +113,12 @@ def takes(port: ServicePort, kind: str) -> bool:
 
 
 def parent_listener(service: ObjectRef, port: ServicePort, kind: str) -> ParentListener:
-    protocol = "UDP" if kind == "UDPRoute" else "TCP"
+    apart = f"/{port.protocol}" if kind in TRANSPORT_KINDS else ""
     return ParentListener(
-        ListenerRef(service, f"{port.port}/{protocol}"),
+        ListenerRef(service, f"{port.port}{apart}"),
         port.port,
         UNIVERSAL,
-        TableRef(service, port.port, ""),
+        TableRef(service, port.port, apart),
         (kind,),
         _EVERYBODY,
         served=True,

@@ -1,4 +1,4 @@
-"""TLSRoute: bytes of TLS connections to backends, by SNI."""
+"""TLSRoute: bytes of TLS connections to backends, by SNI; TCPRoute and UDPRoute: bytes and datagrams of a port."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from xds_server.ingestion.values import Refusal
 from xds_server.model.backend import InvalidBackend
 from xds_server.model.refs import ClusterRef, ObjectRef, RouteRef
 from xds_server.model.route import Forward, Route, RouteMatch, WeightedBackend
-from xds_server.objects.routes import TLSRoute
+from xds_server.objects.routes import TCPRoute, TLSRoute, UDPRoute
 
 
-def tls_rules(ref: ObjectRef, route: TLSRoute, resolve: Resolve, findings: Findings) -> Iterator[Route]:
+def tls_rules(
+    ref: ObjectRef, route: TLSRoute | TCPRoute | UDPRoute, resolve: Resolve, findings: Findings
+) -> Iterator[Route]:
     """The first rule as a route that matches everything; a second one could never be told from it."""
     if not route.spec.rules:
         return
     for position in range(1, len(route.spec.rules)):
-        findings.refuse(position, Refusal(f"rules[{position}]: a TLSRoute has one rule; write another TLSRoute"))
+        findings.refuse(position, Refusal(f"rules[{position}]: a {ref.kind} has one rule; write another {ref.kind}"))
+    hostnames = route.spec.hostnames if isinstance(route, TLSRoute) else ()
     rule = route.spec.rules[0]
     backends = [
         weighted_backend(f"rules[0].backendRefs[{number}]", resolve(backend), backend.weight, findings)
@@ -30,7 +33,7 @@ def tls_rules(ref: ObjectRef, route: TLSRoute, resolve: Resolve, findings: Findi
         route.metadata.creation_timestamp,
         RouteMatch(ANY_PATH),
         Forward(tuple(backend for backend in backends if backend.weight)),
-        written_hostnames=route.spec.hostnames or ("*",),
+        written_hostnames=hostnames or ("*",),
         rule_name=rule.name,
     )
 

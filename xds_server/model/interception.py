@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
+from xds_server.model.listener import Frontend
 from xds_server.model.refs import ObjectRef, PortRef
 
 TransportProtocol = Literal["TCP", "UDP"]
@@ -31,6 +32,21 @@ class Frontage(NamedTuple):
     address: str
     port: int
     listener: str = ""
+
+
+ANYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  # recognised, not bound
+
+
+def frontages(port: int, frontend: Frontend, port_offset: int = 0) -> tuple[Frontage, ...]:
+    """Where clients connect to for a port of a frontend.
+
+    Every address of a node is one for both families, since it is one for the kernel.
+    """
+    number = frontend.bound_port(port, port_offset)
+    own = [Frontage(address, number) for address in frontend.bound if address not in ANYWHERE]
+    if len(own) < len(frontend.bound):
+        own += (Frontage("", each) for each in dict.fromkeys((number, frontend.node_port(port))) if each)
+    return tuple(own)
 
 
 class KernelBackend(NamedTuple):

@@ -76,8 +76,8 @@ class RouteRef(NamedTuple):
     match: int
 
 
-Protocol = Literal["http", "h2c", "https", "h2", "tcp"]
-"""How Envoy speaks to a backend: HTTP/1.1 or HTTP/2, without or with TLS, or plain bytes."""
+Protocol = Literal["http", "h2c", "https", "h2", "tcp", "udp"]
+"""How a backend is spoken to: HTTP/1.1 or HTTP/2, without or with TLS, or plain bytes; datagrams never by Envoy."""
 
 
 class ClusterRef(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from xds_server.graph import Collection, Derived, Fetch, Graph, Group, Index
 from xds_server.model.delivery import Acceptance, DeliveryRef, Node, NodeRef, Rejection
+from xds_server.model.interception import Intercepted, ServiceRef
 from xds_server.model.listener import Frontend
 from xds_server.model.refs import ObjectRef
 from xds_server.model.resource import LISTENER, ROUTE_CONFIGURATION, Resource, ResourceKey
@@ -50,11 +51,13 @@ def statuses(
     frontends: Collection[ObjectRef, Frontend],
     resources: Collection[ResourceKey, Resource],
     over_budget: Collection[ObjectRef, str],
+    kernel_services: Collection[ServiceRef, Intercepted],
     owner: Owner,
 ) -> Derived[ObjectRef, DesiredStatus]:
     """Declare the status of every object that has a verdict, is too large, or meets a fault."""
     referrers: Index[ResourceKey, ResourceKey, Resource] = resources.index(lambda resource: resource.references)
     listeners: Index[ObjectRef, ResourceKey, Resource] = resources.index(lambda resource: _owned(owner, resource))
+    of_kernel = kernel_services.index(lambda found: [found.ref.object] if found.external else [])
     audience: Index[bool, NodeRef, Node] = feedback.nodes.index(lambda node: [True] if node.listeners else [])
 
     def blame(
@@ -86,7 +89,9 @@ def statuses(
         found = tuple(group)
         if ref.kind == "Gateway":
             frontend = fetch.get(frontends, ref)
-            condition = _addressed(frontend) or fetch.get(programs, ref) or _NOTHING_SERVED
+            condition = _addressed(frontend) or fetch.get(programs, ref)
+            if condition is None:
+                condition = _IN_THE_KERNEL if len(fetch.by(of_kernel, ref)) else _NOTHING_SERVED
             own = _exposed(condition, frontend)
             found = tuple(_with_programmed(each, condition if each.ref.section else own) for each in found)
         yield ref, DesiredStatus(ref, found, _addresses(fetch, frontends, ref, found))
@@ -94,6 +99,8 @@ def statuses(
     return graph.derive("statuses", by_object, status)
 
 
+# Of listeners for bytes and datagrams no Envoy knows.
+_IN_THE_KERNEL: Final = Condition(PROGRAMMED, "True", "Programmed")
 _NOTHING_SERVED: Final = Condition(PROGRAMMED, "False", "Invalid", "No listener of this Gateway can be served.")
 
 

@@ -7,26 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import ip_address
-from typing import Final
 
-from xds_server.model.interception import Announced, Frontage, Intercepted, KernelBackend, ServiceRef, Workload
+from xds_server.model.interception import (
+    ANYWHERE,
+    Announced,
+    Frontage,
+    Intercepted,
+    KernelBackend,
+    ServiceRef,
+    Workload,
+    frontages,
+)
 from xds_server.model.listener import Frontend
 from xds_server.model.refs import PortRef
 from xds_server.model.resource import ANNOUNCEMENTS, INTERCEPTED, LISTENER, WORKLOADS, Resource, ResourceKey, resource
 from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as datapath
 from xds_server.translation import envoy, names
-from xds_server.translation.listener import node_ports
-
-_ANYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  # recognised, not bound
 
 
 def service(found: Intercepted) -> Resource:
     """It refers to the listeners of its frontages: one that goes is to go after it."""
-    frontages = [_with_listener(found, each) for each in sorted(found.frontages)]
+    led = [_with_listener(found, each) for each in sorted(found.frontages)]
     message = datapath.Service(
         frontends=[
-            datapath.Frontend(address=_packed(each.address), port=each.port, listener=each.listener)
-            for each in frontages
+            datapath.Frontend(address=_packed(each.address), port=each.port, listener=each.listener) for each in led
         ],
         protocol=found.ref.protocol,
         external=found.external,
@@ -35,16 +39,18 @@ def service(found: Intercepted) -> Resource:
     )
     if found.proxied:
         message.proxy.fail_mode = datapath.Proxy.OPEN if found.fail_open else datapath.Proxy.CLOSED
-    references = sorted({ResourceKey(LISTENER, each.listener) for each in frontages if each.listener})
+    references = sorted({ResourceKey(LISTENER, each.listener) for each in led if each.listener})
     return resource(INTERCEPTED, names.intercepted(found.ref), envoy.serialised(message), tuple(references))
 
 
 def exposed(port: PortRef, frontend: Frontend, port_offset: int = 0) -> Intercepted | None:
     """What serves a port of a Gateway or an Ingress; None while it has no address."""
-    frontages = tuple(_frontages(port, frontend, frontend.bound_port(port.port, port_offset)))
-    if not frontages:
+    found = frontages(port.port, frontend, port_offset)
+    if not found:
         return None
-    return Intercepted(ServiceRef(port.frontend, port.port, "TCP"), frontages, external=True, proxied=True)
+    anywhere = next((address for address in frontend.bound if address in ANYWHERE), "")
+    named = tuple(each._replace(listener=names.listener(port, each.address or anywhere)) for each in found)
+    return Intercepted(ServiceRef(port.frontend, port.port, "TCP"), named, external=True, proxied=True)
 
 
 def workloads(node: str, found: Iterable[Workload]) -> Resource:
@@ -72,17 +78,6 @@ def announcements(node: str, found: Iterable[Announced]) -> Resource:
         ]
     )
     return resource(ANNOUNCEMENTS, node, envoy.serialised(message))
-
-
-def _frontages(port: PortRef, frontend: Frontend, number: int) -> Iterable[Frontage]:
-    """Every address of a node is one frontage for both families, since it is one for the kernel."""
-    anywhere = next((address for address in frontend.bound if address in _ANYWHERE), None)
-    if anywhere is not None:
-        listener = names.listener(port, anywhere)
-        yield from (Frontage("", each, listener) for each in dict.fromkeys((number, *node_ports(port, frontend))))
-    for address in frontend.bound:
-        if address not in _ANYWHERE:
-            yield Frontage(address, number, names.listener(port, address))
 
 
 def _with_listener(found: Intercepted, at: Frontage) -> Frontage:

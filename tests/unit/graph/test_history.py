@@ -35,6 +35,7 @@ LISTENERS = (
     f"{{name: more, port: 443, protocol: HTTPS, hostname: '*.io', {CERTIFICATE}}}",
     "{name: tls, port: 443, protocol: TLS, tls: {mode: Passthrough}}",
     "{name: tcp, port: 80, protocol: TCP}",
+    "{name: udp, port: 53, protocol: UDP}",
 )  # fmt: skip
 PARENTS = (
     "{name: a}",
@@ -91,12 +92,21 @@ def ingress(draw: st.DrawFn) -> str:
     return f"spec: {{ingressClassName: tidegate, {draw(entries)}rules: [{{{host}http: {{paths: [{path}]}}}}]}}"  # fmt: skip
 
 
+@st.composite
+def transport_route(draw: st.DrawFn) -> str:
+    parents = ", ".join(draw(st.lists(some(PARENTS), max_size=2, unique=True)))
+    backends = ", ".join(draw(st.lists(some(BACKENDS), min_size=1, max_size=2)))
+    return f"spec: {{parentRefs: [{parents}], rules: [{{backendRefs: [{backends}]}}]}}"
+
+
 SPECS: dict[str, st.SearchStrategy[str]] = {
     "GatewayClass": some(("spec: {controllerName: tidegate.dev/controller}", "spec: {controllerName: example.com/other}")),
     "Gateway": gateway(),
     "HTTPRoute": route(),
     "GRPCRoute": route(("", "matches: [{method: {service: s, method: m}}], ", "matches: [{method: {}}], ")),
     "TLSRoute": route(("",)),
+    "TCPRoute": transport_route(),
+    "UDPRoute": transport_route(),
     "ReferenceGrant": some(
         [
             f"spec: {{from: [{{group: gateway.networking.k8s.io, kind: {kind}, namespace: {namespace}}}], to: [{{group: '', kind: {to}}}]}}"

@@ -274,4 +274,4 @@ def test_endpoints_touch_their_service_alone() -> None:
     world = World(service(), service(name="other"), slice_(at("10.0.0.1")), settings=DATAPATH)
     world.apply(slice_(at("10.0.0.2")))
 
-    assert {"endpoint_slices": 1, "kernel_services": 1} == world.changed
+    assert {"endpoint_slices": 1, "kernel_services/services": 1, "kernel_services": 1} == world.changed

@@ -8,6 +8,7 @@ import pytest
 
 from xds_server.graph import Collection, Graph, Source
 from xds_server.model.delivery import Acceptance, Delay, DeliveryRef, Node, NodeRef, Rejection
+from xds_server.model.interception import Frontage, Intercepted, ServiceRef
 from xds_server.model.listener import Frontend
 from xds_server.model.refs import SHARED_INGRESS, ObjectRef
 from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, Resource, ResourceKey, resource
@@ -32,8 +33,16 @@ class World:
         self.frontends: Source[ObjectRef, Frontend] = self.graph.source("frontends")
         self.resources: Source[ResourceKey, Resource] = self.graph.source("resources")
         self.over_budget: Source[ObjectRef, str] = self.graph.source("over_budget")
+        self.kernel_services: Source[ServiceRef, Intercepted] = self.graph.source("kernel_services")
         self.statuses: Collection[ObjectRef, DesiredStatus] = statuses(
-            self.graph, self.feedback, self.verdicts, self.frontends, self.resources, self.over_budget, owner
+            self.graph,
+            self.feedback,
+            self.verdicts,
+            self.frontends,
+            self.resources,
+            self.over_budget,
+            self.kernel_services,
+            owner,
         )
         for section in ("", "http"):
             ref = VerdictRef(GATEWAY, section=section)
@@ -190,6 +199,19 @@ def test_a_refusal_of_what_is_no_longer_wanted_is_forgotten(world: World, heal: 
     world.graph.commit()
 
     assert ("True", "Programmed") == world.programmed()
+
+
+def test_a_gateway_of_bytes_alone_waits_for_no_envoy(world: World) -> None:
+    """Its listeners are the kernel's; one that has none at all is not programmed."""
+    for key in (HTTP, ROUTES, BACKEND):
+        world.resources.delete(key)
+    world.graph.commit()
+    before = world.programmed()
+    ref = ServiceRef(GATEWAY, 53, "UDP")
+    world.kernel_services.put(ref, Intercepted(ref, (Frontage("127.80.0.1", 53),), external=True))
+    world.graph.commit()
+
+    assert (("False", "Invalid"), ("True", "Programmed")) == (before, world.programmed())
 
 
 def test_an_unusable_address_is_not_programmed(world: World) -> None:

@@ -29,6 +29,8 @@ RULES: Final[dict[type[Model], Callable[[Any], Findings]]] = {
     routes.HTTPRoute: route_rules.http_route,
     routes.GRPCRoute: route_rules.grpc_route,
     routes.TLSRoute: route_rules.tls_route,
+    routes.TCPRoute: route_rules.transport_route,
+    routes.UDPRoute: route_rules.transport_route,
     tidegate.LoadBalancerIPPool: tidegate_rules.address_pool,
     tidegate.CiliumLoadBalancerIPPool: tidegate_rules.cilium_pool,
     tidegate.GatewayParameters: tidegate_rules.gateway_parameters,

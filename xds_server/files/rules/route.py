@@ -12,7 +12,7 @@ from xds_server.files.rules import filters
 from xds_server.files.rules.names import Findings, duration_ms, is_address, is_hostname, unique
 from xds_server.objects import routes
 
-Rule = routes.HTTPRouteRule | routes.GRPCRouteRule | routes.TLSRouteRule
+Rule = routes.HTTPRouteRule | routes.GRPCRouteRule | routes.TLSRouteRule | routes.TransportRule
 Filters = tuple[routes.HTTPRouteFilter, ...]
 
 _PATH: Final = re.compile(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+")
@@ -55,7 +55,11 @@ def tls_route(obj: routes.TLSRoute) -> Findings:
             )
 
 
-def _route(obj: routes.HTTPRoute | routes.GRPCRoute | routes.TLSRoute) -> Findings:
+def transport_route(obj: routes.TCPRoute | routes.UDPRoute) -> Findings:
+    yield from _route(obj)
+
+
+def _route(obj: routes.HTTPRoute | routes.GRPCRoute | routes.TLSRoute | routes.TCPRoute | routes.UDPRoute) -> Findings:
     """The rules that all routes share."""
     spec = obj.spec
     for (_, one), (at, other) in combinations(enumerate(spec.parent_refs), 2):
@@ -70,7 +74,8 @@ def _route(obj: routes.HTTPRoute | routes.GRPCRoute | routes.TLSRoute) -> Findin
                 "names a part of a parent that another parentRef names as a whole",
                 "give both a sectionName, or both a port",
             )
-    for at, host in enumerate(spec.hostnames):
+    hostnames: tuple[str, ...] = () if isinstance(spec, routes.TransportRouteSpec) else spec.hostnames
+    for at, host in enumerate(hostnames):
         if is_address(host):
             yield Finding(
                 ("spec", "hostnames", at), f"{host[:80]!r} is an address", "write a DNS name, or leave it out"
