@@ -11,10 +11,28 @@ from tests.featuretests.manifests import GATEWAY, ROUTE, SERVICE
 from tests.featuretests.mesh import Mesh
 from tests.featuretests.mesh import mesh as running
 from tests.featuretests.proxy import connected
-from xds_server.model.resource import INTERCEPTED, LISTENER, ResourceKey
-from xds_server.proto.tidegate.datapath.v1.datapath_pb2 import Service
+from xds_server.model.resource import INTERCEPTED, LISTENER, ROUTE_CONFIGURATION, WORKLOADS, ResourceKey
+from xds_server.proto.tidegate.datapath.v1.datapath_pb2 import Service, Workloads
 
 LED = ResourceKey(INTERCEPTED, "gateway/default/web/80/TCP")
+MESH = ResourceKey(INTERCEPTED, "default/web/80/TCP")
+TABLE = ResourceKey(ROUTE_CONFIGURATION, "service/default/web/80")
+REACHED = SERVICE.replace("{ports:", "{clusterIP: 10.96.0.1, ports:")
+CONSUMER = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: mine, namespace: east}
+spec:
+  parentRefs: [{group: "", kind: Service, name: web, namespace: default}]
+  rules: [{backendRefs: [{name: web, namespace: default, port: 80}]}]
+"""
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME, namespace: east, uid: NAME}
+spec: {nodeName: n1}
+status: {phase: Running, podIPs: [{ip: ADDRESS}]}
+"""
 
 
 @pytest.fixture
@@ -52,3 +70,30 @@ async def test_a_daemon_does_not_stand_in_for_its_envoy(mesh: Mesh, tmp_path: Pa
         assert 1 == len(mesh.plane.told.replica().streams)
         assert {} == dict(mesh.plane.pipeline.feedback.rejections.items())
     assert ("True", "Programmed") == mesh.condition("Gateway", "web", "Programmed")
+
+
+async def test_pods_come_to_a_route_without_a_listener(mesh: Mesh, tmp_path: Path) -> None:
+    """Of Envoy's only the route table changes; the daemon of their node is told of them."""
+    async with connected(f"unix:{tmp_path / 'xds.sock'}", lambda _: (), types=(INTERCEPTED, WORKLOADS)) as daemon:
+        await mesh.apply(REACHED, CONSUMER, POD.replace("NAME", "a").replace("ADDRESS", "10.0.0.1"))
+        await daemon.until(lambda: MESH in daemon.held and Service.FromString(daemon.held[MESH].body).HasField("proxy"))
+        await mesh.until(lambda: b"10.0.0.1" in mesh.proxy.held[TABLE].body)
+        before = len(mesh.proxy.responses)
+        await mesh.apply(POD.replace("NAME", "b").replace("ADDRESS", "10.0.0.2"))
+        await mesh.until(lambda: b"10.0.0.2" in mesh.proxy.held[TABLE].body)
+        told = ResourceKey(WORKLOADS, "n1")
+        await daemon.until(lambda: len(Workloads.FromString(daemon.held[told].body).workloads) == 2)
+
+        assert [ROUTE_CONFIGURATION] == [response.type_url for response in mesh.proxy.responses[before:]]
+
+
+async def test_a_service_without_routes_is_the_kernels_again(mesh: Mesh, tmp_path: Path) -> None:
+    """Its listener goes, and its resource stays without a proxy."""
+    async with connected(f"unix:{tmp_path / 'xds.sock'}", lambda _: (), types=(INTERCEPTED,)) as daemon:
+        await mesh.apply(REACHED, CONSUMER)
+        await daemon.until(lambda: MESH in daemon.held and Service.FromString(daemon.held[MESH].body).HasField("proxy"))
+        await mesh.replace(2, "")
+        await daemon.until(lambda: not Service.FromString(daemon.held[MESH].body).HasField("proxy"))
+
+        assert {"capture/ipv4", "capture/ipv6"} == {key.name for key in mesh.proxy.held if key.type_url == LISTENER}
+        assert [""] == [each.listener for each in Service.FromString(daemon.held[MESH].body).frontends]
