@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from xds_server.model.resource import (
     ANNOUNCEMENTS,
@@ -26,6 +26,9 @@ from xds_server.model.resource import (
     resource,
 )
 from xds_server.xds.resource_type import LOG_SLACK, Entry, ResourceType, history_limit
+
+if TYPE_CHECKING:
+    from xds_server.xds.subscription import Subscription
 
 # A reference is sent after what it names; removals wait until nothing names them.
 PUSH_ORDER: Final = (
@@ -112,6 +115,8 @@ class ResourceTable:
     _hosts: dict[str, set[str]] = field(init=False, repr=False, default_factory=dict)
     _dropped: dict[ResourceKey, dict[ResourceKey, int]] = field(init=False, repr=False, default_factory=dict)
     _clusters_by_endpoints: dict[str, set[str]] = field(init=False, repr=False, default_factory=dict)
+    leading: dict[str, Subscription] = field(init=False, repr=False, default_factory=dict)
+    """By node, what its daemon has of what leads to listeners."""
     secret_users: dict[str, set[ResourceKey]] = field(init=False, repr=False, default_factory=dict)
     """What refers to a secret now, by the secret's name."""
     secret_users_changed: int = field(init=False, default=0)

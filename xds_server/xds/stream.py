@@ -7,12 +7,14 @@ Must not know tasks, clocks or sockets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from xds_server.model.resource import (
     CLUSTER,
     CLUSTER_LOAD_ASSIGNMENT,
+    DATAPATH,
+    INTERCEPTED,
     LISTENER,
     OF_A_NODE,
     ROUTE_CONFIGURATION,
@@ -104,6 +106,8 @@ class AdsStream:
     def close(self) -> None:
         """Leave nothing in the table."""
         self._table.detach(self)
+        if self._table.leading.get(self.node_id) is self._subs.get(INTERCEPTED):
+            self._table.leading.pop(self.node_id, None)
 
     def floor(self) -> int:
         """The table's history after this revision may still be asked for."""
@@ -195,7 +199,7 @@ class AdsStream:
         opened = 0
         for sub in self._ordered:
             for name, times in sub.waiting.items():
-                if locked(self._table, self._subs, sub, name):
+                if locked(self._table, self._around(), sub, name):
                     continue
                 sub.waiting[name] = times + 1
                 if times and not sub.is_open(name):
@@ -275,10 +279,17 @@ class AdsStream:
         names = request.resource_names_subscribe if self.delta else request.resource_names
         return [name for name in names if name != WILDCARD and name not in sub.names]
 
+    def _around(self) -> Mapping[str, Subscription]:
+        """The client's own subscriptions, and to what leads to listeners that of its node's daemon."""
+        daemon = self._table.leading.get(self.node_id)
+        return self._subs if daemon is None or INTERCEPTED in self._subs else {INTERCEPTED: daemon, **self._subs}
+
     def _subscribe(self, type_url: str) -> Subscription:
         sub = Subscription(type_url, self._table.read(type_url, delta=self.delta), self._table, self.delta)
         if type_url in OF_A_NODE and self.bound_to is not None:
             sub.permitted = frozenset({self.bound_to})
+        if type_url == INTERCEPTED and DATAPATH.issuperset(self._subs):
+            self._table.leading[self.node_id] = sub
         self._subs[type_url] = sub
         if ROUTE_CONFIGURATION in self._subs and VIRTUAL_HOST in self._subs:
             self._subs[VIRTUAL_HOST].routes = self._subs[ROUTE_CONFIGURATION]
@@ -398,7 +409,13 @@ class AdsStream:
         self, sub: Subscription, present: tuple[str, ...], absent: tuple[str, ...], unready: set[str]
     ) -> set[str]:
         """What a closed gate holds back."""
-        held = {name for name in absent if not removable(self._table, self._subs, sub, name)}
+        subs = self._around()
+        held = {name for name in absent if not removable(self._table, subs, sub, name)}
+        if sub.type_url == LISTENER and (
+            held or any(name not in absent and not sub.exists(name) for name in sub.waiting)
+        ):
+            # Envoy refuses a listener at an address that another still has: what comes waits for what goes.
+            held.update(name for name in present if not sub.holds(name) and not sub.is_open(name))
         if sub.type_url in REFERRING and unready:
             for name in present:
                 entry = sub.kind.get(name)

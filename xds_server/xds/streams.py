@@ -111,6 +111,7 @@ class Streams:
     stats: StreamStats = field(default_factory=StreamStats)
     clock: Callable[[], float] = time.monotonic
     _connections: dict[int, Connection] = field(init=False, repr=False, default_factory=dict)
+    _by_node: dict[str, dict[int, Connection]] = field(init=False, repr=False, default_factory=dict)
     _numbers: Iterator[int] = field(init=False, repr=False, default_factory=lambda: count(1))
     _ready: asyncio.Event = field(init=False, repr=False, default_factory=asyncio.Event)
     _empty: asyncio.Event = field(init=False, repr=False, default_factory=asyncio.Event)
@@ -171,6 +172,7 @@ class Streams:
         client = connection.client
         if client is None:
             client = connection.client = Client(stream.node_id, next(self._numbers))
+            self._by_node.setdefault(client.node, {})[id(connection)] = connection
             connection.since, connection.envoy = self.clock(), _version(request.node)
             log.info("stream connected", node=client.node, peer=connection.peer, variant=_variant(stream))
             brought = request.initial_resource_versions if stream.delta else request.version_info
@@ -183,6 +185,8 @@ class Streams:
         for event in events:
             self._tell(connection, client, event)
         connection.wake.set()
+        if not connection.of_proxy:
+            self._let_go(client.node)
 
     def disconnect(self, connection: Connection) -> None:
         """Forget the stream; harmless when repeated."""
@@ -195,8 +199,13 @@ class Streams:
         self.stats.streams[_variant(stream)] -= 1
         client = connection.client
         if client is not None:
+            self._leave(client.node, connection)
             log.info("stream disconnected", node=client.node, peer=connection.peer, variant=_variant(stream))
-            (self.on_gone if connection.of_proxy else self.on_daemon_gone)(client)
+            if connection.of_proxy:
+                self.on_gone(client)
+            else:
+                self.on_daemon_gone(client)
+                self._let_go(client.node)
 
     def expire(self) -> None:
         """Open gates that have been closed since the last call."""
@@ -236,6 +245,18 @@ class Streams:
     def debug(self) -> list[dict[str, object]]:
         """What each stream is about; no content, so no secrets."""
         return [{**c.stream.debug(), "peer": c.peer} for c in list(self._connections.values())]
+
+    def _let_go(self, node: str) -> None:
+        """What the Envoy of a node was not to lose before its daemon did may go."""
+        for connection in self._by_node.get(node, {}).values():
+            if connection.of_proxy and connection.stream.waiting:
+                connection.wake.set()
+
+    def _leave(self, node: str, connection: Connection) -> None:
+        others = self._by_node[node]
+        del others[id(connection)]
+        if not others:
+            del self._by_node[node]
 
     def _tell(self, connection: Connection, client: Client, event: Event) -> None:
         """What a proxy says of its own types is told to who listens; what is told of a daemon's is in the log."""

@@ -18,6 +18,7 @@ from xds_server.model.resource import (
     ResourceKey,
 )
 from xds_server.xds.events import Unserved
+from xds_server.xds.resources import ResourceTable
 from xds_server.xds.streams import Streams
 
 BOTH = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
@@ -93,6 +94,89 @@ def test_a_listener_goes_after_what_leads_to_it() -> None:
 
     assert [(INTERCEPTED, ["a/web/80/TCP"])] == [(reply.type_url, reply.removed) for reply in first]
     assert [(LISTENER, ["l"])] == [(reply.type_url, reply.removed) for reply in client.finish(client.ack(*first))]
+
+
+def node(name: str = "a") -> tuple[Client, Client, ResourceTable]:
+    """An Envoy and the daemon of its node, and what both have: a listener, and what leads to it."""
+    served = table(service("a/web/80/TCP", "l"), thing(LISTENER, "l"))
+    envoy, daemon = Client(served, delta=True, node=name), Client(served, delta=True, node=name)
+    envoy.load(LISTENER)
+    daemon.finish(daemon.ask(INTERCEPTED, "*"))
+    return envoy, daemon, served
+
+
+def test_an_envoy_loses_a_listener_after_its_daemon_has_let_go_of_it() -> None:
+    """What led to the listener is no more, or leads elsewhere, by the daemon's own word."""
+    for successor in ([], [thing(INTERCEPTED, "a/web/80/TCP", "2")]):
+        envoy, daemon, served = node()
+        remove(served, thing(LISTENER, "l"), *([] if successor else [service("a/web/80/TCP", "l")]))
+        put(served, *successor)
+        before = envoy.settle()
+        daemon.settle()
+
+        assert [] == before
+        assert [["l"]] == [reply.removed for reply in envoy.settle()]
+
+
+def test_a_listener_that_comes_waits_for_one_that_goes() -> None:
+    """It may be at the same address, where Envoy would refuse it for good; of one response it removes first."""
+    envoy, daemon, served = node()
+    remove(served, thing(LISTENER, "l"), service("a/web/80/TCP", "l"))
+    put(served, thing(LISTENER, "m"))
+    before = envoy.settle()
+    daemon.settle()
+    after = envoy.settle()
+
+    assert [] == before
+    assert [(["m"], ["l"])] == [(reply.names, reply.removed) for reply in after]
+
+
+def test_nobody_waits_for_a_daemon_for_ever() -> None:
+    """One that does not answer has two ticks of the clock; one that is gone, or of another node, none at all."""
+    envoy, _, served = node()
+    gone = thing(LISTENER, "l"), service("a/web/80/TCP", "l")
+    remove(served, *gone)
+    put(served, thing(LISTENER, "m"))
+    envoy.settle()
+    assert 0 == envoy.stream.expire()
+    assert 2 == envoy.stream.expire()
+    assert ["l"] == envoy.settle()[0].removed
+
+    envoy, daemon, served = node()
+    daemon.stream.close()
+    remove(served, *gone)
+    assert ["l"] == envoy.settle()[0].removed
+
+    envoy, daemon, served = node()
+    envoy = Client(served, delta=True, node="b")
+    envoy.load(LISTENER)
+    remove(served, *gone)
+    assert ["l"] == envoy.settle()[0].removed
+
+
+def test_an_envoy_is_woken_when_its_daemon_has_let_go() -> None:
+    """By its answer, and by its end."""
+    for end in (False, True):
+        streams = Told().streams()
+        gone = service("a/web/80/TCP", "l"), thing(LISTENER, "l")
+        put(streams.table, *gone)
+        daemon, envoy = streams.connect(delta=True), streams.connect(delta=True)
+        asked = request(type_url=INTERCEPTED)
+        asked.resource_names_subscribe.append("*")
+        streams.receive(daemon, asked)
+        streams.receive(envoy, request(type_url=LISTENER))
+        answer(streams, daemon)
+        answer(streams, envoy)
+        streams.publish({each.key: None for each in gone})
+        answer(streams, envoy)
+        envoy.wake.clear()
+        if end:
+            streams.disconnect(daemon)
+        else:
+            answer(streams, daemon)
+
+        assert envoy.wake.is_set()
+        assert 1 == len(list(envoy.stream.pending()))
 
 
 def test_a_daemon_is_no_proxy() -> None:
