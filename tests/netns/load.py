@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from tests.netns.mesh import address_of, until
-from tests.netns.stand import FAMILIES, Place
+from tests.netns.stand import Family, Place
 from tests.netns.table import World
+
+SERVICES: Final[tuple[tuple[str, Family], ...]] = (("near", "ipv4"), ("far", "ipv6"), ("plain", "ipv4"))
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,14 @@ class Load:
 
 @contextmanager
 def load(world: World, *, keep_alive: bool = True) -> Iterator[Load]:
-    """A pod and a client outside ask a Gateway.
+    """A pod asks Services with and without a route, a client outside asks a Gateway.
 
     With `keep_alive` each target has two clients that keep their connections, besides one that makes new ones.
     """
     clients = 2 if keep_alive else 0
-    for place in (world.client, world.outside):
-        for family in FAMILIES:
-            address = address_of("edge", family)
-            place.ask("load", address=address, port=80, host="one.example.com", clients=clients)
+    for service, family in SERVICES:
+        world.client.ask("load", address=address_of(service, family), port=80, clients=clients)
+    world.outside.ask("load", address=address_of("edge", "ipv4"), port=80, host="one.example.com", clients=clients)
     going = Load((world.client, world.outside))
     try:
         yield going

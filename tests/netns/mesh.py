@@ -24,7 +24,7 @@ from tests.netns.namespaces import StandError
 from tests.netns.stand import FAMILIES, PROJECT, Family, Node, Pod, Stand, stand
 
 WORLD: Final = Path(__file__).with_name("mesh.yaml")
-WAIT_S: Final = 30.0
+WAIT_S: Final = 120.0
 T = TypeVar("T")
 Manifest = dict[str, Any]
 

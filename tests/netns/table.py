@@ -50,9 +50,9 @@ class Row:
 
 
 @contextmanager
-def populated(envoy: Path) -> Iterator[World]:
+def populated(envoy: Path, *, bridge: str = "") -> Iterator[World]:
     """The mesh with its pods, all of it served."""
-    with mesh(envoy) as running:
+    with mesh(envoy, bridge=bridge) as running:
         node1, node2 = running.stand.nodes
         client, one = running.pod(node1, "client"), running.pod(node1, "one", tier="server")
         consumer = running.pod(node1, "consumer", namespace="orders")
@@ -73,9 +73,13 @@ def settle(world: World) -> None:
     """Wait until each node leads connections to its Envoy, and Envoy knows the way."""
     for node in world.mesh.stand.nodes:
         world.mesh.until_tells(node)
-    for family in FAMILIES:
-        edge = address_of("edge", family)
-        until(lambda to=edge: world.outside.get(to, host="one.example.com").status == 200, f"a Gateway at {edge}")  # type: ignore[misc]
+    for asking in (world.client, world.distant):
+        for family in FAMILIES:
+            for service in ("near", "far", "self"):
+                address = address_of(service, family)
+                until(lambda a=asking, to=address: a.get(to).status == 200, f"{service} from {asking.name}")  # type: ignore[misc]
+            edge = address_of("edge", family)
+            until(lambda to=edge: world.outside.get(to, host="one.example.com").status == 200, "edge")  # type: ignore[misc]
 
 
 def told(world: World, answer: Answer, *asking: Place) -> str:
@@ -91,6 +95,43 @@ def told(world: World, answer: Answer, *asking: Place) -> str:
 def everyone(world: World, *more: Place) -> tuple[Place, ...]:
     pods = (pod for node in world.mesh.stand.nodes for pod in node.pods.values())
     return (*pods, *world.mesh.stand.nodes, world.outside, *more)
+
+
+def kept(answer: Answer, address: str) -> str:
+    """Whether the client's connection is still to whom it asked."""
+    return "to the service" if answer.remote[0] == address else f"to {answer.remote[0]}"
+
+
+def from_pod(name: str, service: str) -> Seen:
+    def seen(world: World, family: Family) -> str:
+        asking: Pod = getattr(world, name)
+        address = address_of(service, family)
+        answer = asking.get(address)
+        return f"{told(world, answer)}, {kept(answer, address)}"
+
+    return seen
+
+
+def from_node(service: str) -> Seen:
+    def seen(world: World, family: Family) -> str:
+        return told(world, world.node.get(address_of(service, family)))
+
+    return seen
+
+
+def straight(world: World, family: Family) -> str:
+    """Of many connections: who answered, from whom they came, and what conntrack has seen of them."""
+    answers = [world.client.get(address_of("plain", family)) for _ in range(20)]
+    names = sorted({answer.name or answer.error for answer in answers})
+    ways = sorted({answer.via for answer in answers})
+    sources = {"client" if answer.peer == world.client.address(family) else answer.peer for answer in answers}
+    entries = [line for line in tracked(world.node) if address_of("plain", family) in line]
+    return f"{' and '.join(names)} by {', '.join(ways)}, from {', '.join(sorted(sources))}, {len(entries)} entries"
+
+
+def tracked(node: Node) -> list[str]:
+    """The connections that the node's conntrack knows, as the kernel shows them."""
+    return node.sh("cat /proc/net/nf_conntrack").splitlines()
 
 
 def directly(world: World, family: Family) -> str:
@@ -111,8 +152,20 @@ def hairpin(world: World, family: Family) -> str:
     return told(world, world.one.get(address_of("edge", family), host="one.example.com"))
 
 
-def at_nodes_port(world: World, family: Family) -> str:
-    return told(world, world.outside.get(world.node.address(family), 443))
+def claimed(world: World, family: Family) -> str:
+    """Who says that he is somebody else does not become him."""
+    said = {
+        "x-forwarded-for": world.consumer.address(family),
+        "x-envoy-external-address": world.consumer.address(family),
+    }
+    return told(world, world.client.get(address_of("shared", family), headers=said)).partition(", for")[0]
+
+
+def at_nodes_port(port: int) -> Seen:
+    def seen(world: World, family: Family) -> str:
+        return told(world, world.outside.get(world.node.address(family), port))
+
+    return seen
 
 
 def privileged(world: World, family: Family) -> str:
@@ -135,12 +188,54 @@ def redirections(world: World, _: Family) -> str:
     return "; ".join([*found, *filter(None, legacy)]) or "none"
 
 
+def affine(world: World, family: Family) -> str:
+    names = {world.client.get(address_of("affine", family)).name for _ in range(20)}
+    return f"{len(names)} backend"
+
+
+def datagrams(world: World, family: Family) -> str:
+    """As who sends to a Service sees it: the answer is from the Service."""
+    address = address_of("plain", family)
+    answers = [world.client.send(address, 53, connected=connected) for connected in (False, True)]
+    return ", ".join(
+        answer.error or ("from the service" if list(answer.remote) == [address, 53] else f"from {answer.remote}")
+        for answer in answers
+    )
+
+
 ROWS: Final = (
+    Row("GAMMA", "a pod -> a Service with a route, backend on its node",
+        "200 one by envoy, route near, for client, to the service", from_pod("client", "near")),
+    Row("GAMMA", "a pod -> a Service with a route, backend on the other node",
+        "200 two by envoy, route far, for client, to the service", from_pod("client", "far")),
+    Row("GAMMA", "a pod of the other node -> the same",
+        "200 one by envoy, route near, for distant, to the service", from_pod("distant", "near")),
+    Row("L4", "a pod, 20 times -> a Service without a route",
+        "one and two by nobody, from client, 0 entries", straight),
+    Row("L4", "a datagram of a pod -> the same", "from the service, from the service", datagrams),
     Row("direct", "a pod -> an address of a pod", "200 two by nobody, route none, for client", directly),
     Row("outside", "a client outside -> a Gateway's address",
         "200 one by envoy, route edge-one, for outside, external address the client's",
         from_outside("edge", "one.example.com")),
+    Row("host", "a process of the node -> a Service with a route",
+        "200 one by envoy, route near, for node1", from_node("near")),
+    Row("host", "a process of the node -> the same, backend on the other node",
+        "200 two by envoy, route far, for node1", from_node("far")),
+    Row("host", "a process of the node -> a Service without a route, of one backend",
+        "200 two by nobody, route none, for node1", from_node("two")),
     Row("hairpin", "a pod -> the Gateway that it is behind", "200 one by envoy, route edge-one, for one", hairpin),
+    Row("own backend", "a pod -> a Service with a route, whose only backend it is",
+        "200 client by envoy, route self, for client, to the service", from_pod("client", "self")),
+    Row("own backend", "the same without a route", "200 client by nobody, route none, for client",
+        lambda world, family: told(world, world.client.get(address_of("self-plain", family)))),
+    Row("families", "a pod -> a Service with a route, whose backends have IPv4 alone",
+        "200 two by envoy, route mixed, for client, to the service", from_pod("client", "mixed")),
+    Row("consumer", "a pod of the route's namespace -> a Service of another",
+        "200 one by envoy, route orders, for consumer, to the service", from_pod("consumer", "shared")),
+    Row("consumer", "a pod of another namespace -> the same Service",
+        "200 one by envoy, route none, for client, to the service", from_pod("client", "shared")),
+    Row("consumer", "the same, with headers that claim the consumer's address",
+        "200 one by envoy, route none", claimed),
     Row("listeners", "a client outside -> the other listener of the port",
         "200 two by envoy, route edge-two, for outside, external address the client's",
         from_outside("edge", "two.example.com")),
@@ -152,7 +247,10 @@ ROWS: Final = (
         "200 one by envoy, route second-more, for outside, external address the client's",
         from_outside("second", "any", 8443)),
     Row("hostPort", "a client outside -> port 443 of a node", "200 one by envoy, route metal, for outside",
-        at_nodes_port),
+        at_nodes_port(443)),
+    Row("NodePort", "a client outside -> port 30080 of a node", "200 two by envoy, route ported, for outside",
+        at_nodes_port(30080)),
     Row("ports", "privileged ports that are bound on the node", "none", privileged),
+    Row("affinity", "a pod, 20 times -> a Service with affinity", "1 backend", affine),
     Row("rules", "rules of netfilter on the node that change where anything goes", "none", redirections),
 )  # fmt: skip

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.netns.load import load
-from tests.netns.mesh import until
-from tests.netns.table import World, settle
+from tests.netns.mesh import address_of, until
+from tests.netns.stand import FAMILIES
+from tests.netns.table import World, settle, told
 
 MANY = 30_000
 KILLS = 20
@@ -64,3 +67,48 @@ def test_envoy_is_replaced_without_a_lost_request(world: World) -> None:
         failed = going.failed
 
     assert {} == failed
+
+
+def test_without_envoy_a_service_that_may_do_without_it_is_served_by_the_kernel(world: World) -> None:
+    """Its fail mode is OPEN: connections go to a backend as they are, until there is an Envoy again."""
+    without_envoy(world)
+
+    seen = {told(world, world.client.get(address_of("near", family))) for family in FAMILIES}
+    world.mesh.daemons["node1"].start()
+    settle(world)
+
+    assert {"200 one by nobody, route none, for client"} == seen
+
+
+def test_without_envoy_a_gateway_waits_and_then_refuses(world: World) -> None:
+    """Its fail mode is CLOSED: a connection waits for as long as a restart takes, and is refused after it."""
+    without_envoy(world)
+    edge = address_of("edge", "ipv4")
+
+    errors = [world.outside.get(edge, host="one.example.com", timeout_s=10).error for _ in range(2)]
+
+    assert ["ConnectionRefusedError"] * 2 == errors
+
+
+def test_a_killed_envoy_costs_what_it_had_and_no_new_connection(world: World) -> None:
+    """Its daemon starts another; what connects meanwhile waits, or goes straight to a backend, and is served."""
+    kills = 3
+    with load(world, keep_alive=False) as going:
+        for _ in range(kills):
+            kill_envoy(world)
+            going.go_on(1000, whatever=True)
+            until(lambda: world.client.get(address_of("near", "ipv4")).via == "envoy", "the next Envoy")
+        failed = sum(going.failed.values())
+
+    assert failed <= kills * len(going.places) * 2
+
+
+def without_envoy(world: World) -> None:
+    """Nor anybody who would start one."""
+    world.mesh.daemons["node1"].kill()
+    kill_envoy(world)
+
+
+def kill_envoy(world: World) -> None:
+    for pid in world.mesh.envoys(world.node):
+        os.kill(pid, signal.SIGKILL)
