@@ -11,45 +11,17 @@ from pathlib import Path
 from tests.e2e.installation import Installation, installed
 from tests.e2e.load import Backend, Target, answer
 from tests.e2e.pki import Authority
+from tests.featuretests.manifests import gateway, route, service
 from tests.promql import asked, exposed
 from xds_server.proxy import admin
 
 OFFSET = 22000
-MANIFESTS = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: GATEWAY}
-spec:
-  gatewayClassName: tidegate
-  listeners:
-  - {name: http, port: 80, protocol: HTTP}
-  - {name: https, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: web}]}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: web}
-spec:
-  parentRefs: [{name: GATEWAY}]
-  rules: [{backendRefs: [{name: web, port: 80}]}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {ports: [{port: 80}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
-addressType: IPv4
-ports: [{port: PORT}]
-endpoints: [{addresses: [127.91.9.1]}]
----
+SECRET = """
 apiVersion: v1
 kind: Secret
 metadata: {name: web}
 type: kubernetes.io/tls
-data: DATA
-"""
+data: """
 
 
 async def test_envoy_has_what_is_asked_of_it(tmp_path: Path, envoy: Path) -> None:
@@ -58,7 +30,8 @@ async def test_envoy_has_what_is_asked_of_it(tmp_path: Path, envoy: Path) -> Non
     data = json.dumps({"tls.crt": b64encode(chain).decode(), "tls.key": b64encode(key).decode()})
     trust = ssl.create_default_context(cafile=tmp_path / "ca.pem")
     async with Backend("web", "127.91.9.1") as backend, installed(tmp_path, envoy, OFFSET) as running:
-        running.write("web.yaml", MANIFESTS.replace("PORT", str(backend.port)).replace("DATA", data))
+        world = gateway("GATEWAY", "web"), route("GATEWAY"), service("127.91.9.1", backend.port), SECRET + data
+        running.write("web.yaml", "---".join(world))
         await running.start_control_plane()
         await running.start_envoy()
         address = _address(running)

@@ -16,35 +16,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.load import Backend, Target, answer
+from tests.featuretests.manifests import gateway, route, service
 
 OFFSET = 19000
-MANIFESTS = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: GATEWAY}
-spec:
-  gatewayClassName: tidegate
-  listeners: [{name: http, port: 80, protocol: HTTP}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: up}
-spec:
-  parentRefs: [{name: GATEWAY}]
-  rules: [{backendRefs: [{name: up, port: 80}]}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: up}
-spec: {ports: [{port: 80}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: up-1, labels: {kubernetes.io/service-name: up}}
-addressType: IPv4
-ports: [{port: PORT}]
-endpoints: [{addresses: [127.91.8.1]}]
-"""
 Report = dict[str, Any]
 
 
@@ -114,7 +88,8 @@ async def directory(tmp_path: Path, envoy: Path) -> AsyncIterator[Path]:
     (tmp_path / "manifests").mkdir()
     async with Backend("up", "127.91.8.1") as backend:
         # A name of this run, so that two runs at once get two addresses.
-        text = MANIFESTS.replace("GATEWAY", f"up-{os.getpid()}").replace("PORT", str(backend.port))
+        name = f"up-{os.getpid()}"
+        text = "---".join((gateway(name), route(name), service("127.91.8.1", backend.port)))
         (tmp_path / "manifests" / "all.yaml").write_text(text)
         yield tmp_path
 

@@ -265,8 +265,8 @@ def test_version_names_the_parts(tidegate: Command) -> None:
 
 def test_check_marks_what_holds_of_some_parts_alone(tidegate: Command, manifests: Path) -> None:
     """A Gateway of which a listener is not accepted has no tick; which listener it is, is marked there."""
-    listeners = "listeners: [{name: tcp, port: 90, protocol: TCP}, "
-    (manifests / "gateway.yaml").write_text(GATEWAY.replace("listeners: [", listeners))
+    listeners = "listeners:\n  - {name: tcp, port: 90, protocol: TCP}"
+    (manifests / "gateway.yaml").write_text(GATEWAY.replace("listeners:", listeners))
 
     assert 1 == tidegate("check", "-f", manifests)
     assert "! Accepted=True ListenersNotValid: listeners not accepted: tcp" in tidegate.text

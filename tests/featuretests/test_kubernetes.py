@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.featuretests.manifests import ROUTE
+from tests.featuretests.manifests import GATEWAY_CLASS, INGRESS_CLASS, ROUTE, gateway, service
 from tests.featuretests.proxy import connected
 from tests.kube_api import PATIENCE_S, KubeApi, Refusal
 from tests.unit.ingestion import tls
@@ -22,41 +22,6 @@ from xds_server.graph import Changes
 from xds_server.model.refs import ObjectRef
 from xds_server.model.resource import LISTENER, SECRET
 
-CLASS = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: tidegate}
-spec: {controllerName: tidegate.dev/controller}
-"""
-GATEWAY = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: web}
-spec:
-  gatewayClassName: tidegate
-  listeners:
-  - {name: http, port: 80, protocol: HTTP}
-  - {name: https, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: pair}]}}
-"""
-SERVICE = """
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {ports: [{port: 80}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
-addressType: IPv4
-ports: [{port: 8080}]
-endpoints: [{addresses: [10.0.0.1]}]
-"""
-INGRESS_CLASS = """
-apiVersion: networking.k8s.io/v1
-kind: IngressClass
-metadata: {name: tidegate}
-spec: {controller: tidegate.dev/controller}
-"""
 INGRESS = """
 apiVersion: networking.k8s.io/v1
 kind: Ingress
@@ -77,7 +42,8 @@ kind: LoadBalancerIPPool
 metadata: {name: all, namespace: ""}
 spec: {blocks: [{cidr: 192.0.2.0/24}]}
 """
-WORLD = (CLASS, GATEWAY, ROUTE, SERVICE, INGRESS_CLASS, INGRESS, CONFIG_MAP, POOL)
+GATEWAY = gateway(secret="pair")
+WORLD = (GATEWAY_CLASS, GATEWAY, ROUTE, service("10.0.0.1"), INGRESS_CLASS, INGRESS, CONFIG_MAP, POOL)
 
 
 def secret(name: str = "pair", which: int = 0) -> str:

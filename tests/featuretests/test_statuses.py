@@ -10,38 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.featuretests.manifests import GATEWAY, GATEWAY_CLASS, ROUTE
 from tests.kube_api import KubeApi
 from xds_server.app import ControlPlane, Statuses, private_directory, reading
 from xds_server.config import Cluster, Config
 
-WORLD = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {name: tidegate}
-spec: {controllerName: tidegate.dev/controller}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: web}
-spec:
-  gatewayClassName: tidegate
-  listeners: [{name: http, port: 80, protocol: HTTP}]
-"""
-ROUTE = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: app}
-spec:
-  parentRefs: [{name: web}]
-  rules: [{backendRefs: [{name: app, port: 80}]}]
-"""
 EACH_ONCE = {"PATCH gatewayclasses/status": 1, "PATCH gateways/status": 1, "PATCH httproutes/status": 1}
 
 
 @pytest.fixture
 async def kube() -> AsyncIterator[KubeApi]:
     async with KubeApi() as kube:
-        kube.apply(WORLD, ROUTE)
+        kube.apply(GATEWAY_CLASS, GATEWAY, ROUTE)
         yield kube
 
 
