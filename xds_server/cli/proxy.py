@@ -15,6 +15,7 @@ from xds_server import log
 from xds_server.app import private_directory
 from xds_server.certificates import renewal
 from xds_server.certificates.issuing import remote_signer
+from xds_server.cli import standard_error
 from xds_server.cli.bootstrap import host_port, write_sources
 from xds_server.cli.serve import until_signalled
 from xds_server.config import ConfigError, add_logs, add_trust_domain, trust_domain
@@ -31,6 +32,7 @@ from xds_server.proxy.process import (
     find,
     supervise,
 )
+from xds_server.xds.handshakes import Handshakes
 from xds_server.xds.identity import Node, is_node_name, uri
 
 events = structlog.get_logger("proxy")
@@ -85,8 +87,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace) -> int:
     settings = _settings(flags)
-    log.configure(flags.log_level, flags.log_format)
-    until_signalled(lambda: proxy(settings))
+    # gRPC is how certificates are asked for; why none came is told once, and not by gRPC too.
+    with standard_error.read_by(Handshakes()) as stream:
+        log.configure(flags.log_level, flags.log_format, stream)
+        try:
+            until_signalled(lambda: proxy(settings))
+        finally:
+            log.configure(flags.log_level, flags.log_format)
     return 0
 
 
