@@ -238,19 +238,20 @@ class Fetch:
     @overload
     def get(self, of: Collection[K, V], key: K, default: D) -> V | D: ...
     def get(self, of: Collection[Any, Any], key: Any, default: Any = None) -> Any:
-        self._check(of)
+        if of.order >= self._order:
+            raise self._too_late(of)
         self.reads.add((of, key))
         return of.get(key, default)
 
     def by(self, index: Index[G, K, V], key: G) -> Group[V]:
         """The members of an index key; an empty group where there are none."""
-        self._check(index.of)
+        if index.of.order >= self._order:
+            raise self._too_late(index.of)
         self.reads.add((index, key))
         return Group(index, key)
 
-    def _check(self, of: Collection[Any, Any]) -> None:
-        if of.order >= self._order:
-            raise RuntimeError(f"{self._reader} reads {of.name}, which is declared later")
+    def _too_late(self, of: Collection[Any, Any]) -> RuntimeError:
+        return RuntimeError(f"{self._reader} reads {of.name}, which is declared later")
 
 
 class Derived(Collection[OK, OV]):
@@ -284,7 +285,10 @@ class Derived(Collection[OK, OV]):
         return self._inputs.keys()
 
     def refresh(self) -> None:
-        results = {key: self._run(key) for key in self._dirty()}
+        dirty = self._dirty()
+        if self._faults:
+            self._forgive(dirty)
+        results = {key: self._run(key) for key in dirty}
         if self._outputs:
             self._drop(results)  # first: an output may move from one input to another
         for key in results if self._lost else ():
@@ -306,8 +310,15 @@ class Derived(Collection[OK, OV]):
                     self._set(gone, MISSING)
                     del self._owners[gone]
                     again |= self._losers.get(gone, set())
-        for key in sorted(again - results.keys()):
+        again -= results.keys()
+        self._forgive(again)
+        for key in sorted(again):
             results[key] = self._run(key)
+
+    def _forgive(self, keys: Iterable[Any]) -> None:
+        """Forget the faults of inputs that are about to be transformed again."""
+        for key in keys:
+            self._faults.delete((self.name, key))
 
     def _own(self, key: Any, output: OK, value: OV) -> bool:
         owner = self._owners.setdefault(output, key)
@@ -336,6 +347,16 @@ class Derived(Collection[OK, OV]):
 
     def _remember(self, key: Any, outputs: tuple[OK, ...], reads: set[Read]) -> None:
         before = self._reads.pop(key, _NOTHING)
+        if reads != before:
+            self._reread(key, before, reads)
+        if outputs:
+            self._outputs[key] = outputs
+        else:
+            self._outputs.pop(key, None)
+        if reads:
+            self._reads[key] = reads
+
+    def _reread(self, key: Any, before: set[Read], reads: set[Read]) -> None:
         for read in before - reads if before else ():
             readers = self._readers[read]
             readers.discard(key)
@@ -349,11 +370,6 @@ class Derived(Collection[OK, OV]):
                 self._count(read, +1)
             else:
                 others.add(key)
-        self._outputs.pop(key, None)
-        if outputs:
-            self._outputs[key] = outputs
-        if reads:
-            self._reads[key] = reads
 
     def _count(self, read: Read, step: int) -> None:
         of = read[0].of if isinstance(read[0], Index) else read[0]
@@ -375,10 +391,8 @@ class Derived(Collection[OK, OV]):
 
     def _run(self, key: Any) -> tuple[dict[OK, OV], set[Read]]:
         value, fetch = self.parent.value(key), Fetch(self.order, self.name)
-        if self._faults:
-            self._faults.delete((self.name, key))
         if value is MISSING:
-            return {}, set()
+            return {}, fetch.reads
         self.runs += 1
         try:
             return dict(self._transform(fetch, key, value)), fetch.reads
