@@ -113,6 +113,8 @@ class Attachments:
             if name in PROGRAMS_OF_LINKS and (name, target) not in wanted:
                 detach(pin)
                 log.info("detached", program=name, link=target)
+        for removed in self._pins.remove_others():
+            log.info("removed of another layout", link=removed)
 
     def repair(self) -> None:
         """Attach again what is not there any more, or is another program; try again what failed."""

@@ -21,6 +21,7 @@ from typing import Final, Literal, NamedTuple, Self
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from datapath.kernel import layouts
 from datapath.kernel.layout import LAYOUT
 from datapath.kernel.libbpf import (
     BpfError,
@@ -71,10 +72,11 @@ class Pins:
     """Where maps and links are pinned: below BPFFS/tidegate/LAYOUT, which only root may enter."""
 
     bpffs: Path
+    layout: int = LAYOUT
 
     @property
     def folder(self) -> Path:
-        return self.bpffs / "tidegate" / str(LAYOUT)
+        return self.bpffs / "tidegate" / str(self.layout)
 
     @property
     def maps(self) -> Path:
@@ -96,14 +98,19 @@ class Pins:
 
     def remove(self) -> None:
         """All that is pinned, of this layout; `detach_all` comes first where the programs shall stop now."""
-        for folder in (self.links, self.programs, self.maps):
-            for pin in sorted(folder.glob("*")):
-                pin.unlink()
-            with suppress(FileNotFoundError):
-                folder.rmdir()
-        for folder in (self.folder, self.bpffs / "tidegate"):
-            with suppress(OSError):  # another layout is still there
-                folder.rmdir()
+        layouts.remove(self.folder)
+        with suppress(OSError):  # another layout is still there
+            (self.bpffs / "tidegate").rmdir()
+
+    def remove_others(self) -> list[str]:
+        """Once all is attached here: links that another layout has besides are detached, and all its pins go."""
+        removed = []
+        for folder in layouts.others(self.folder):
+            removed += [f"layout {folder.name}: {pin.name}" for pin in sorted((folder / "links").glob("*"))]
+            for pin in sorted((folder / "links").glob("*")):
+                detach(pin)
+            layouts.remove(folder)
+        return removed
 
 
 class Program(NamedTuple):
@@ -157,6 +164,7 @@ def load(file: Path, pins: Pins, max_entries: Mapping[str, int] | None = None) -
         for name, each in _each("map", handle):
             if max_entries and name in max_entries:
                 call("bpf_map__set_max_entries", name, each, max_entries[name])
+            layouts.share(pins.folder, name, _shape(each))
         call("bpf_object__load", str(file), handle)
         programs = {name: _program(name, library().bpf_program__fd(each)) for name, each in _each("program", handle)}
         maps: dict[str, int] = {name: library().bpf_map__fd(each) for name, each in _each("map", handle)}
@@ -174,6 +182,10 @@ def _each(what: Literal["map", "program"], handle: int) -> Iterator[tuple[str, i
     while each:
         yield name(each).decode(), each
         each = following(handle, each)
+
+
+def _shape(handle: int) -> layouts.Shape:
+    return layouts.Shape(*(getattr(library(), f"bpf_map__{field}")(handle) for field in layouts.Shape._fields))
 
 
 def _program(name: str, fd: int) -> Program:
@@ -238,6 +250,7 @@ def _attach(
     program: Program, pin: Path, target: int, kind: int, is_there: Callable[[LinkInfo], bool], flags: int = 0
 ) -> bool:
     """Whether a pinned link was adopted. One whose target has gone is replaced."""
+    layouts.take(pin.parents[1], pin.name)
     with suppress(FileNotFoundError):
         link = _open(pin)
         try:

@@ -377,6 +377,48 @@ def test_a_strict_check_of_paths_is_loosened(node: Lab) -> None:
     assert ["0", "2", "2"] == seen
 
 
+@pytest.mark.parametrize("layout_of_next", [2, 0], ids=["up", "down"])
+def test_another_layout_takes_over_without_a_gap(node: Lab, layout_of_next: int) -> None:
+    """B4: maps that are alike are shared, Envoy's listeners among them; links move, and each hook has one program."""
+    old, new = node.pins, Pins(node.pins.bpffs, layout_of_next)
+    links = names(old.links)
+    new.create()
+    with node.capture(FAMILIES[0]) as listener, ExitStack() as stack:
+        open_since_before = stack.enter_context(node.connect(POD, (MESH, HTTP)))
+        before = stack.enter_context(listener.accept()[0])
+        loaded = [stack.enter_context(load(BUILD / f"{name}.bpf.o", new, {"svc": 777})) for name in OBJECTS]
+        with opened(layout.SERVICES, new.maps) as services:
+            services.put_all(node.services.items())  # the one that differs, as the daemon fills it
+        node.pins = new
+        node.stand.programs = {name: program for each in loaded for name, program in each.programs.items()}
+        attached = node.attach()
+        removed = new.remove_others()
+        with node.connect(POD, (MESH, HTTP)) as client:
+            server, _ = listener.accept()
+            with server:
+                server.sendall(b"new")
+                said_new = client.recv(3)
+        before.sendall(b"old")
+        said_old = open_since_before.recv(3)
+        detach_all(new)
+
+    assert [True] * len(links) == [each.adopted for each in attached]
+    assert ([], links) == (removed, sorted(each.link.name for each in attached if each.link))
+    assert (b"new", b"old") == (said_new, said_old)
+    assert not old.folder.exists()
+
+
+def test_what_another_layout_has_besides_is_detached(node: Lab) -> None:
+    """A hook that the new layout does not use any more has no program afterwards."""
+    new = Pins(node.pins.bpffs, 2)
+    new.create()
+    removed = new.remove_others()
+
+    assert len(removed) == 9
+    assert ["2"] == names(node.pins.bpffs / "tidegate")
+    new.remove()
+
+
 @pytest.mark.parametrize(
     "command",
     [
