@@ -1,4 +1,4 @@
-/* What every packet meets on the node's links: it is let through, marked for the proxy, or dropped; never more than one.
+/* What every packet meets on the node's links: it is let through, marked for the proxy, or dropped.
  *
  * Marked packets are delivered on this node by a rule of routing, and `steer` selects the socket.
  */
@@ -121,7 +121,7 @@ static __always_inline int is_decided(const struct __sk_buff *skb)
 	return mark == MARK_TO_PROXY || mark == MARK_FROM_PROXY || mark == MARK_FROM_PROXY_AS;
 }
 
-/* A pod may not open a connection that Envoy has in its name, by chance or not: its backend could not tell them apart. */
+/* A pod may not open a connection that Envoy has in its name: their backend could not tell them apart. */
 static __always_inline struct verdict unserved(struct __sk_buff *skb, const struct packet *packet,
 					       enum direction direction)
 {
@@ -240,9 +240,14 @@ static __always_inline struct verdict to_pod(struct __sk_buff *skb, struct packe
 	return pass(TRANSLATED_SELF);
 }
 
+static __always_inline int is_of_vlan(const struct __sk_buff *skb)
+{
+	return skb->vlan_present && (skb->vlan_tci & VLAN_ID);
+}
+
 static __always_inline struct verdict from_outside(struct __sk_buff *skb, struct packet *packet)
 {
-	if (skb->vlan_present && (skb->vlan_tci & VLAN_ID))
+	if (is_of_vlan(skb))
 		return pass(PASS_TAGGED);
 	return arriving(skb, packet, parse(skb, packet), FROM_NETWORK);
 }
@@ -253,7 +258,7 @@ static __always_inline struct verdict from_link(struct __sk_buff *skb, struct pa
 	struct verdict verdict;
 	enum parsed parsed;
 
-	if (skb->vlan_present && (skb->vlan_tci & VLAN_ID))
+	if (is_of_vlan(skb))
 		return pass(PASS_TAGGED);
 	parsed = parse(skb, packet);
 	if (is_of_neighbours(skb, packet, parsed, &verdict))
