@@ -25,7 +25,8 @@ _DEFAULTS: Final[dict[socket.AddressFamily, str]] = {socket.AF_INET: "0.0.0.0/0"
 _LOOSE: Final = 2
 _STRICT: Final = 1
 _SYSCTLS: Final = Path("/proc/sys/net/ipv4/conf")
-# A process of the node that replies to Envoy at a pod's address is sent back by loopback, from the node's own address.
+# Who replies to Envoy at a pod's address, on the way to that pod, is sent back by loopback: a process of the node from
+# the node's own address, a pod of the same bridge from its own.
 _ACCEPT_LOCAL: Final = _SYSCTLS / "lo/accept_local"
 _IPV6: Final = Path("/proc/net/if_inet6")
 
@@ -41,6 +42,7 @@ def install(node4: IPv4Address | None = None, node6: IPv6Address | None = None) 
         for family in _families():
             _present(netlink, family, sources[family])
     _ACCEPT_LOCAL.write_text("1")
+    loosen("lo")
     nft.install()
 
 

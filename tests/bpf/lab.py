@@ -52,6 +52,7 @@ GATEWAYS: Final = ("10.1.0.1", "fd00:1::1")
 FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
 LOOPBACK: Final = ("127.0.0.1", "::1")
 UPLINK: Final = "up0"
+BRIDGE: Final = "br0"
 
 
 def run(*command: str) -> None:
@@ -79,7 +80,7 @@ def inside(namespace: str) -> Iterator[None]:
 class Lab(ExitStack):
     """`stand` has the programs, `links` the node's end of each one's link."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, bridged: bool = False) -> None:
         super().__init__()
         self._suffix = secrets.token_hex(3)
         self.stand = self.enter_context(Stand(folder))
@@ -91,7 +92,10 @@ class Lab(ExitStack):
         self.cgroup = _cgroup2() / f"tidegate-test-{self._suffix}"
         self.cgroup.mkdir()
         self.callback(self.cgroup.rmdir)
-        self.links = {POD: self._link(POD), BACKEND: self._link(BACKEND), OUTSIDE: self._uplink()}
+        if bridged:
+            self._bridge()
+        link = self._port if bridged else self._link
+        self.links = {POD: link(POD), BACKEND: link(BACKEND), OUTSIDE: self._uplink()}
         self.services = self.stand.map(layout.SERVICES)
         self._enrol()
         self.callback(detach_all, self.pins)
@@ -120,6 +124,23 @@ class Lab(ExitStack):
             self.ip(NODE, f"route add {address}/{length} dev {name}")
             self.ip(who, f"addr add {address}/{length} dev eth0" + " nodad" * (length == 128))
             self.ip(who, f"route add {gateway}/{length} dev eth0")
+            self.ip(who, f"route add default via {gateway} dev eth0")
+        return self.index(NODE, name)
+
+    def _bridge(self) -> None:
+        self.ip(NODE, f"link add {BRIDGE} type bridge")
+        self.ip(NODE, f"link set {BRIDGE} up")
+        for gateway, length in zip(GATEWAYS, (24, 64), strict=True):
+            self.ip(NODE, f"addr add {gateway}/{length} dev {BRIDGE}" + " nodad" * (length == 64))
+
+    def _port(self, who: str) -> int:
+        """A pod's, on the bridge: it reaches other pods by their own addresses."""
+        name = f"{who}0"
+        self.ip(NODE, f"link add {name} type veth peer name eth0 netns {self.name(who)}")
+        self.ip(NODE, f"link set {name} master {BRIDGE} up")
+        self.ip(who, "link set eth0 up")
+        for address, gateway, length in zip(ADDRESSES[who], GATEWAYS, (24, 64), strict=True):
+            self.ip(who, f"addr add {address}/{length} dev eth0" + " nodad" * (length == 64))
             self.ip(who, f"route add default via {gateway} dev eth0")
         return self.index(NODE, name)
 
