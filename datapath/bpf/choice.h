@@ -86,19 +86,31 @@ static __always_inline int held_backend(const struct service *service, const str
 	return slot < service->backends && copy_backend(service, slot, backend);
 }
 
+static __noinline int hold(const struct client *client, const struct service *service, __u32 slot,
+			   const struct backend *backend)
+{
+	struct held held = {
+	    .seen_ns = bpf_ktime_get_ns(),
+	    .generation = service->generation,
+	    .slot = slot,
+	    .backend = *backend,
+	};
+
+	return bpf_map_update_elem(&affinity, client, &held, BPF_ANY);
+}
+
 static __always_inline int new_backend(const struct service *service, const struct client *client,
 				       struct backend *backend)
 {
-	struct held held = {.generation = service->generation, .seen_ns = bpf_ktime_get_ns()};
+	__u32 slot;
 
 	if (!service->backends)
 		return 0;
-	held.slot = bpf_get_prandom_u32() % service->backends;
-	if (!copy_backend(service, held.slot, backend))
+	slot = bpf_get_prandom_u32() % service->backends;
+	if (!copy_backend(service, slot, backend))
 		return 0;
-	held.backend = *backend;
 	if (client->kind)
-		bpf_map_update_elem(&affinity, client, &held, BPF_ANY);
+		hold(client, service, slot, backend);
 	return 1;
 }
 

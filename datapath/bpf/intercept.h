@@ -129,7 +129,7 @@ struct settings {
 	struct address node4; /* zero if there is none */
 	struct address node6;
 	__u64 envoy_cgroup;
-	__u64 host_netns; /* cookie; cgroup programs take what is in it for the node's own processes */
+	__u64 host_netns; /* cookie, zero the initial one's: what is in it are the node's own processes */
 	__u32 stopped;    /* Envoy is being stopped on purpose: as if it had no listener */
 	__u32 pad;
 };
@@ -175,7 +175,7 @@ enum reason {
 	REFUSED_ABSENT, /* Envoy is away for longer than a restart takes */
 	RECORDED,       /* a new connection of Envoy from its client's address */
 	BALANCED,       /* a backend was chosen in the kernel */
-	PASS_NO_BACKEND,
+	REFUSED_NO_BACKEND,
 	DROP_SPOOFED, /* not an address of the pod */
 	DROP_MALFORMED,
 	DROP_DOUBLE_TAGGED,
@@ -190,12 +190,11 @@ enum reason {
 	PASS_TAGGED,     /* a VLAN's, whose own link sees it too */
 	TRANSLATED_SELF, /* from a pod to itself, by way of Envoy */
 	PASS_BALANCED,   /* of a connection whose backend was chosen before */
-	REFUSED_NO_BACKEND,
+	BALANCED_ERROR, /* ICMP about a packet to or from a backend */
 	NAMED,		/* a socket was told the name that it had asked for */
 	ANSWERED,	/* a backend's answer has the service's address again */
 	MASQUERADED,	/* to a backend that is reached from the node's address only */
 	RETURNED,	/* an answer to that */
-	BALANCED_ERROR, /* ICMP about a packet to or from a backend */
 	DROP_NO_SOURCE, /* neither a port nor an address of the node to masquerade with */
 	DROP_TAKEN,	/* a pod's connection that Envoy has in its name */
 	NEIGHBOUR_ANSWERED, /* who asked for the MAC of an address that is announced */

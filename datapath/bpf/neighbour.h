@@ -215,8 +215,8 @@ static __always_inline struct verdict answer_discovery(struct __sk_buff *skb, co
 }
 
 /* Whether the packet is of neighbours; `verdict` then says what becomes of it. */
-static __always_inline int is_of_neighbours(struct __sk_buff *skb, const struct packet *packet, enum parsed parsed,
-					    struct verdict *verdict)
+static __noinline int is_of_neighbours(struct __sk_buff *skb, const struct packet *packet, enum parsed parsed,
+				       struct verdict *verdict)
 {
 	if (skb->protocol == bpf_htons(ETH_P_ARP)) {
 		*verdict = answer_arp(skb);

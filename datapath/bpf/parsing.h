@@ -37,6 +37,7 @@ struct packet {
 	__u32 network;	 /* where its network header begins, from the packet's begin */
 	__u32 transport; /* where its transport header begins, from the network header */
 	__u8 ipv6;
+	__u8 follows; /* a later fragment: its ports are known, and not in it */
 	__u8 opens; /* the first segment of a TCP connection: SYN without ACK */
 };
 
@@ -133,6 +134,7 @@ static __always_inline enum parsed parse_fragment(const struct __sk_buff *skb, s
 	found = bpf_map_lookup_elem(&fragments, &key);
 	if (!found)
 		return PARSED_FRAGMENT;
+	packet->follows = 1;
 	packet->flow.source_port = found->source;
 	packet->flow.destination_port = found->destination;
 	return PARSED_PORTS;

@@ -13,6 +13,7 @@
 
 #define CLIENTS 65536
 #define SOCKETS 65536
+#define CONNECTIONS 65536
 
 /* affinity: LRU_HASH. Which backend a client has. */
 enum client_kind {
@@ -49,6 +50,30 @@ struct frontend {
 	__u8 pad[2];
 };
 
+/* Ports of the node, clear of what its own processes and Envoy send from (up to 60999). */
+#define NODE_PORT_FIRST 61000
+#define NODE_PORTS 4536
+
+/* connections: LRU_HASH by flow, as the client has it. */
+struct connection {
+	struct backend backend;
+	__u32 service;
+	__u32 generation;
+	__u32 slot;
+	struct address node; /* and port: who it is to the backend; zero where that is the client */
+	__be16 node_port;
+	__u8 pad[2];
+};
+
+/* translations: LRU_HASH by flow, as it is met: RETURNED has the destination, MASQUERADED and ANSWERED the source. */
+struct translation {
+	struct address address;
+	__be16 port;
+	__u8 reason;
+	__u8 closed;
+	__u32 seen_s; /* of RETURNED */
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, CLIENTS);
@@ -64,4 +89,20 @@ struct {
 	__type(value, struct frontend);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } asked SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, CONNECTIONS);
+	__type(key, struct flow);
+	__type(value, struct connection);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} connections SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 3 * CONNECTIONS);
+	__type(key, struct flow);
+	__type(value, struct translation);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} translations SEC(".maps");
 #endif

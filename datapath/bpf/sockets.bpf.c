@@ -107,10 +107,18 @@ static __always_inline int goes_to_proxy(const struct settings *settings, const 
 	return !settings->stopped && is_listening(!is_mapped(&to->destination));
 }
 
+/* Before Linux 5.14 nobody else can ask for a cookie: zero is the namespace that the kernel began with. */
+static __always_inline int is_of_host(struct bpf_sock_addr *ctx, const struct settings *settings)
+{
+	__u64 host = settings->host_netns ? settings->host_netns : bpf_get_netns_cookie(NULL);
+
+	return bpf_get_netns_cookie(ctx) == host;
+}
+
 static __always_inline int steer(struct bpf_sock_addr *ctx, const struct settings *settings, enum call call)
 {
 	/* A socket that sends without being connected cannot be marked on every kernel. */
-	if (call == CONNECT && bpf_get_netns_cookie(ctx) == settings->host_netns)
+	if (call == CONNECT && is_of_host(ctx, settings))
 		set_mark(ctx, MARK_TO_PROXY);
 	return proceed(STEERED);
 }

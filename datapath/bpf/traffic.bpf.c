@@ -81,14 +81,14 @@ static __always_inline struct verdict to_service(struct __sk_buff *skb, const st
 						 const struct service *service)
 {
 	if (!is_proxied(service) || packet->flow.protocol != IPPROTO_TCP)
-		return l4_balance(skb, packet, service, packet->network);
+		return l4_balance(skb, packet, service);
 	if (!packet->opens)
 		return to_proxy(skb, STEERED);
 	switch (availability(service, packet->ipv6)) {
 	case PROXY_SERVES:
 		return to_proxy(skb, STEERED);
 	case PROXY_BALANCED:
-		return l4_balance(skb, packet, service, packet->network);
+		return l4_balance(skb, packet, service);
 	case PROXY_AWAITED:
 		return drop(DROP_AWAIT);
 	default:

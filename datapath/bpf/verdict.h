@@ -46,7 +46,8 @@ static __noinline void publish(struct event *event, enum reason reason, enum dir
 	own->suppressed = bpf_ringbuf_output(&events, event, sizeof(*event), 0) ? own->suppressed + 1 : 0;
 }
 
-static __always_inline void tell(enum reason reason, enum direction direction, const struct flow *flow, __u32 ifindex)
+/* Not every object that includes this tells anything: hence inline, which it is not. */
+static inline __noinline void tell(enum reason reason, enum direction direction, const struct flow *flow, __u32 ifindex)
 {
 	struct event event = {.flow = *flow, .ifindex = ifindex};
 

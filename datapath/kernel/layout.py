@@ -23,6 +23,9 @@ CAPTURE_PORT: Final = 15001
 ROUTE_TABLE: Final = 2004
 RULE_PREFERENCE: Final = 9
 LISTENERS_PER_FAMILY: Final = 16
+NODE_PORT_FIRST: Final = 61000
+NODE_PORTS: Final = 4536
+"""Of the node, for connections to backends elsewhere; clear of what its processes send from by default (to 60999)."""
 PATIENCE_NS: Final = 3_000_000_000
 """For how long connections of a service that fails closed are dropped before they are refused."""
 
@@ -68,7 +71,7 @@ class Reason(IntEnum):
     REFUSED_ABSENT = 12
     RECORDED = 13
     BALANCED = 14
-    PASS_NO_BACKEND = 15
+    REFUSED_NO_BACKEND = 15
     DROP_SPOOFED = 16
     DROP_MALFORMED = 17
     DROP_DOUBLE_TAGGED = 18
@@ -83,17 +86,16 @@ class Reason(IntEnum):
     PASS_TAGGED = 27
     TRANSLATED_SELF = 28
     PASS_BALANCED = 29
-    REFUSED_NO_BACKEND = 30
+    BALANCED_ERROR = 30
     NAMED = 31
     ANSWERED = 32
     MASQUERADED = 33
     RETURNED = 34
-    BALANCED_ERROR = 35
-    DROP_NO_SOURCE = 36
-    DROP_TAKEN = 37
-    NEIGHBOUR_ANSWERED = 38
-    NEIGHBOUR_YIELDED = 39
-    DROP_NO_CONNECTION = 40
+    DROP_NO_SOURCE = 35
+    DROP_TAKEN = 36
+    NEIGHBOUR_ANSWERED = 37
+    NEIGHBOUR_YIELDED = 38
+    DROP_NO_CONNECTION = 39
 
 
 class ServiceKey(NamedTuple):
@@ -214,6 +216,28 @@ class Held(NamedTuple):
     port: int
 
 
+class Connection(NamedTuple):
+    """The backend of a flow that was balanced packet by packet."""
+
+    address: Address
+    port: int
+    service: int
+    generation: int
+    slot: int
+    node: Address | None
+    node_port: int
+
+
+class Translation(NamedTuple):
+    """What takes the place of a packet's destination (`Reason.RETURNED`), or of its source."""
+
+    address: Address
+    port: int
+    reason: int
+    closed: int
+    seen_s: int
+
+
 class Pace(NamedTuple):
     window_ns: int
     events: int
@@ -297,6 +321,9 @@ STRUCTS: Final[dict[str, str]] = {
     + " ifindex:u32 suppressed:u32 reason:u8 direction:u8 pad:6x",
     "client": "address:address cookie:u64 kind:u32 service:u32",
     "held": "seen_ns:u64 generation:u32 slot:u32 address:address port:port backend_pad:2x pad:4x",
+    "connection": "address:address port:port backend_pad:2x service:u32 generation:u32 slot:u32"
+    " node:address node_port:port pad:2x",
+    "translation": "address:address port:port reason:u8 closed:u8 seen_s:u32",
 }
 """C structure -> its fields and their kinds, in order. An event's flow is spread out."""
 
@@ -367,3 +394,5 @@ ANSWERS: Final = MapSpec("answers", Codec("answer_key", AnswerKey), Codec("answe
 SETTINGS: Final = MapSpec("settings", _INDEX, Codec("settings", Settings))
 ABSENCE: Final = MapSpec("absence", _INDEX, Codec("absence", Absence))
 AFFINITY: Final = MapSpec("affinity", Codec("client", Client), Codec("held", Held))
+CONNECTIONS: Final = MapSpec("connections", Codec("flow", Flow), Codec("connection", Connection))
+TRANSLATIONS: Final = MapSpec("translations", Codec("flow", Flow), Codec("translation", Translation))

@@ -99,6 +99,13 @@ class Stand(ExitStack):
     def run(self, program: str, packet: bytes, mark: int = 0, repeat: int = 1) -> Outcome:
         """Of loopback, where a packet of nobody's is from."""
         before = self.counted()
+        action, marked, left = self.pass_through(program, packet, mark, repeat)
+        after = self.counted()
+        reasons = tuple(reason for (reason, where), packets in after.items() if packets != before.get((reason, where)))
+        return Outcome(action, marked, reasons, left)
+
+    def pass_through(self, program: str, packet: bytes, mark: int = 0, repeat: int = 1) -> tuple[int, int, bytes]:
+        """As `run`, without the counters, which take longer to read than a thousand packets: action, mark, packet."""
         context, out = ctypes.create_string_buffer(_CONTEXT_SIZE), ctypes.create_string_buffer(_CONTEXT_SIZE)
         pack_into("=I", context, _MARK_AT, mark)
         sent, left = ctypes.create_string_buffer(packet, len(packet)), ctypes.create_string_buffer(len(packet) + 256)
@@ -115,8 +122,5 @@ class Stand(ExitStack):
             repeat=repeat,
         )
         call("bpf_prog_test_run_opts", program, self.programs[program].fd, ctypes.byref(options))
-        after = self.counted()
-        reasons = tuple(reason for (reason, where), packets in after.items() if packets != before.get((reason, where)))
-        action = ctypes.c_int32(options.retval).value
         (marked,) = unpack_from("=I", out, _MARK_AT)
-        return Outcome(action, marked, reasons, left.raw[: options.data_size_out])
+        return ctypes.c_int32(options.retval).value, marked, left.raw[: options.data_size_out]

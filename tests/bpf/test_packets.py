@@ -15,6 +15,7 @@ from datapath.kernel.layout import (
     MARK_FROM_PROXY,
     MARK_FROM_PROXY_AS,
     MARK_MASK,
+    MARK_REFUSE,
     MARK_TO_PROXY,
     AddressKey,
     NodeAddress,
@@ -423,11 +424,11 @@ MALFORMED = [
 ]
 
 BALANCED = [
-    Case("a service without a proxy is the kernel's", POD_SENDS, over4(POD, PLAIN, syn), R.PASS_NO_BACKEND),
-    Case("the same over IPv6, of one without a proxy", POD_SENDS, over6(POD6, PLAIN6, syn), R.PASS_NO_BACKEND),
-    Case("so are names", POD_SENDS, over4(POD, NAMES, query, UDP), R.PASS_NO_BACKEND),
-    Case("the same over IPv6, of names", POD_SENDS, over6(POD6, NAMES6, query, UDP), R.PASS_NO_BACKEND),
-    Case("datagrams are never Envoy's", ARRIVES, over4(CLIENT, GATEWAY, quic, UDP), R.PASS_NO_BACKEND),
+    Case("a service without a proxy is the kernel's", POD_SENDS, over4(POD, PLAIN, syn), R.REFUSED_NO_BACKEND),
+    Case("the same over IPv6, of one without a proxy", POD_SENDS, over6(POD6, PLAIN6, syn), R.REFUSED_NO_BACKEND),
+    Case("so are names", POD_SENDS, over4(POD, NAMES, query, UDP), R.REFUSED_NO_BACKEND),
+    Case("the same over IPv6, of names", POD_SENDS, over6(POD6, NAMES6, query, UDP), R.REFUSED_NO_BACKEND),
+    Case("datagrams are never Envoy's", ARRIVES, over4(CLIENT, GATEWAY, quic, UDP), R.REFUSED_NO_BACKEND),
 ]
 
 ERRORS = [
@@ -720,6 +721,8 @@ def promised(case: Case) -> tuple[int, int]:
         return TC_ACT_SHOT, case.mark
     if case.reason.name.startswith("STEERED"):
         return TC_ACT_UNSPEC, (case.mark & ~MARK_MASK) | MARK_TO_PROXY
+    if case.reason.name.startswith("REFUSED_"):
+        return TC_ACT_UNSPEC, (case.mark & ~MARK_MASK) | MARK_REFUSE
     return TC_ACT_UNSPEC, case.mark
 
 

@@ -102,7 +102,7 @@ def test_without_envoy_a_service_that_fails_open_is_balanced(stand: Stand) -> No
     """It is asked of the kernel's own choice, which has no backend here."""
     outcome = stand.run("from_workload", frame(ipv4(POD, OPEN, TCP, tcp(40000, HTTP))))
 
-    assert (TC_ACT_UNSPEC, 0, (Reason.PASS_NO_BACKEND,)) == outcome[:3]
+    assert (TC_ACT_UNSPEC, MARK_REFUSE, (Reason.REFUSED_NO_BACKEND,)) == outcome[:3]
     assert Absence() == stand.map(ABSENCE).get(ONLY)
 
 
