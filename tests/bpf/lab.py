@@ -189,6 +189,8 @@ class Lab(ExitStack):
                 self.sysctl(OUTSIDE, setting, "1")
             yield who
             self.ip(NODE, f"route del {address}/{length} via {router} dev {UPLINK}")
+            # A namespace lives as long as the last connection in it, and its links with it.
+            self.ip(OUTSIDE, f"link del {who}0")
         finally:
             run("ip", "netns", "del", self.name(who))
 
