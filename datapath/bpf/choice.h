@@ -118,6 +118,8 @@ static __always_inline int new_backend(const struct service *service, const stru
 static __always_inline int choose(const struct flow *to, struct service *service, const struct client *client,
 				  struct backend *backend)
 {
+/* Unrolled: before Linux 6.9 the verifier refuses a loop that calls functions of ours. */
+#pragma unroll
 	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
 		int chosen = (client->kind && held_backend(service, client, backend)) ||
 			     new_backend(service, client, backend);
