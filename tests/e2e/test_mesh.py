@@ -156,3 +156,20 @@ def test_a_port_without_a_route_of_the_service_goes_where_it_went(mesh: Network)
         assert "bare" == mesh.ask(BARE[0], 80, path, source=STRANGER[0]).seen["backend"]
     assert "new" == mesh.ask(BARE[0], 80, "/consumer", source=CONSUMER[0]).seen["backend"]
     assert 404 == mesh.ask(BARE[0], 80, "/", source=CONSUMER[0]).status
+
+
+@pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+def test_what_is_not_http_goes_on_as_bytes(mesh: Network, family: int) -> None:
+    """Where a port does not say what it speaks, a route takes requests, and leaves TLS and all else alone."""
+    envoys, backends = (first(mesh, SHOP[family], port, b"hello there\n") for port in (80, 8080))
+
+    assert envoys.startswith("HTTP/1.1 400")
+    assert backends.startswith("<!DOCTYPE HTML>")
+    assert "consumer" == mesh.ask(SHOP[family], 8080, "/shop", source=CONSUMER[family]).headers["x-route"]
+
+
+def first(mesh: Network, address: str, port: int, said: bytes) -> str:
+    """What comes back."""
+    with mesh.connect(address, port) as connection:
+        connection.sendall(said)
+        return b"".join(iter(lambda: connection.recv(4096), b"")).decode()

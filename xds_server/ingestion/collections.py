@@ -118,7 +118,7 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
     listeners = graph.union("listeners", gateway_listeners, ingresses.listeners, mesh.listeners)
     routes = graph.union("routes", gateway_routes, ingresses.routes, mesh.routes)
     own_tls_routes = declare_tls_routes(graph, by_host, rankings, tls_rules)
-    tls_routes = graph.union("tls_routes/served", own_tls_routes, ingresses.tls_routes)
+    tls_routes = graph.union("tls_routes/served", own_tls_routes, ingresses.tls_routes, mesh.bytes)
     clusters = declare_clusters(graph, routes, tls_routes)
     pools = declare_pools(graph, sources)
     wanted = declare_wanted(graph, sources, settings, gateways, ingresses)

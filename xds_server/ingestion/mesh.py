@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from xds_server.graph import Collection, Fetch, Graph, Group
+from xds_server.graph import Collection, Fetch, Graph, Group, Index
 from xds_server.ingestion.attachment import (
     ACCEPTED,
     ParentListener,
@@ -27,8 +27,8 @@ from xds_server.ingestion.sources import Sources
 from xds_server.ingestion.virtual_hosts import AttachmentKey
 from xds_server.model.interception import Workload
 from xds_server.model.listener import Attachment, Frontend, FrontendPort, Listener
-from xds_server.model.refs import ClusterRef, HostRef, ListenerRef, ObjectRef, PortRef, RouteRef, TableRef
-from xds_server.model.route import Forward, Route, RouteMatch, VirtualHost, WeightedBackend
+from xds_server.model.refs import UNSAID, ClusterRef, HostRef, ListenerRef, ObjectRef, PortRef, RouteRef, TableRef
+from xds_server.model.route import Forward, Route, RouteMatch, TlsRoute, VirtualHost, WeightedBackend
 from xds_server.objects.core import Service, ServicePort
 from xds_server.objects.gateway import RouteNamespaces
 from xds_server.objects.routes import ParentReference
@@ -139,12 +139,16 @@ def cluster_addresses(service: Service) -> tuple[str, ...]:
 
 
 class MeshParts(NamedTuple):
-    """What Services with routes add to what is served; `clients` are the addresses of a namespace's pods."""
+    """What Services with routes add to what is served; `clients` are the addresses of a namespace's pods.
+
+    `bytes`: where connections go that turn out not to be HTTP, of ports that do not say what they speak.
+    """
 
     frontends: Collection[ObjectRef, Frontend]
     listeners: Collection[ListenerRef, Listener]
     routes: Collection[RouteRef, Route]
     virtual_hosts: Collection[HostRef, VirtualHost]
+    bytes: Collection[HostRef, TlsRoute]
     clients: Collection[str, tuple[str, ...]]
 
 
@@ -172,6 +176,23 @@ def declare_mesh(
         ref = ListenerRef(port.frontend, str(port.port))
         yield ref, Listener(ref, port.frontend, port.port, "HTTP", UNIVERSAL)
 
+    def addresses(fetch: Fetch, namespace: str, _: Group[Attachment]) -> Iterator[tuple[str, tuple[str, ...]]]:
+        found = {address for each in fetch.by(by_namespace, namespace) for address in each.addresses}
+        yield namespace, tuple(sorted(found))
+
+    return MeshParts(
+        graph.derive("mesh/frontends", attachments.index(proxied_services), frontend),
+        graph.derive("mesh/listeners", by_port, listener),
+        *declare_rest(graph, sources, by_port),
+        graph.derive("mesh/clients", by_clients, addresses),
+    )
+
+
+def declare_rest(
+    graph: Graph, sources: Sources, by_port: Index[PortRef, AttachmentKey, Attachment]
+) -> tuple[Collection[RouteRef, Route], Collection[HostRef, VirtualHost], Collection[HostRef, TlsRoute]]:
+    """What nobody has a route for, and what is no request."""
+
     def default_host(_: Fetch, port: PortRef, own: Group[Attachment]) -> Iterator[tuple[HostRef, VirtualHost]]:
         if all(each.clients for each in own):
             ref = HostRef(TableRef(*port, ""), UNIVERSAL)
@@ -182,16 +203,17 @@ def declare_mesh(
         if service is not None and all(each.clients for each in own):
             yield default_ref(port), default_route(port, service)
 
-    def addresses(fetch: Fetch, namespace: str, _: Group[Attachment]) -> Iterator[tuple[str, tuple[str, ...]]]:
-        found = {address for each in fetch.by(by_namespace, namespace) for address in each.addresses}
-        yield namespace, tuple(sorted(found))
+    def other_bytes(fetch: Fetch, port: PortRef, _: Group[Attachment]) -> Iterator[tuple[HostRef, TlsRoute]]:
+        service = fetch.get(sources.services, port.frontend)
+        if service is not None and not _served_port(service, port).app_protocol:
+            ref = HostRef(TableRef(*port, UNSAID), UNIVERSAL)
+            cluster = ClusterRef(port.frontend.namespace, port.frontend.name, port.port, "tcp")
+            yield ref, TlsRoute(ref, default_ref(port), (WeightedBackend(cluster, 1),))
 
-    return MeshParts(
-        graph.derive("mesh/frontends", attachments.index(proxied_services), frontend),
-        graph.derive("mesh/listeners", by_port, listener),
+    return (
         graph.derive("mesh/routes", by_port, default),
         graph.derive("mesh/virtual_hosts", by_port, default_host),
-        graph.derive("mesh/clients", by_clients, addresses),
+        graph.derive("mesh/bytes", by_port, other_bytes),
     )
 
 
@@ -215,6 +237,10 @@ def default_ref(port: PortRef) -> RouteRef:
 def default_route(port: PortRef, service: Service) -> Route:
     """Where only some namespaces have routes, everybody else's requests go where they would go without any."""
     ref = port.frontend
-    found = next(each for each in service.spec.ports if each.port == port.port and each.protocol == "TCP")
-    cluster = ClusterRef(ref.namespace, ref.name, port.port, _SPOKEN[found.app_protocol.lower()])
+    protocol = _SPOKEN[_served_port(service, port).app_protocol.lower()]
+    cluster = ClusterRef(ref.namespace, ref.name, port.port, protocol)
     return Route(default_ref(port), "", RouteMatch(ANY_PATH), Forward((WeightedBackend(cluster, 1),)))
+
+
+def _served_port(service: Service, port: PortRef) -> ServicePort:
+    return next(each for each in service.spec.ports if each.port == port.port and each.protocol == "TCP")

@@ -57,6 +57,10 @@ class TableRef(NamedTuple):
     hostname: str
 
 
+UNSAID: Final = "/bytes"
+"""In the place of a table's hostname, which it cannot be: connections that turn out to speak something else."""
+
+
 class HostRef(NamedTuple):
     """One virtual host of a route table; `hostname` may be "*" or start with "*.".
 

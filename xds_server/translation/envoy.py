@@ -62,6 +62,7 @@ from envoy.extensions.filters.http.stateful_session.v3.stateful_session_pb2 impo
     StatefulSession,
     StatefulSessionPerRoute,
 )
+from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -133,6 +134,7 @@ __all__ = [
     "Http2ProtocolOptions",
     "HttpConnectionManager",
     "HttpFilter",
+    "HttpInspector",
     "HttpProtocolOptions",
     "Int64Range",
     "LbEndpoint",

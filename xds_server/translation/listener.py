@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from xds_server.model.listener import Frontend, Listener, TlsTermination
-from xds_server.model.refs import PortRef, TableRef
+from xds_server.model.refs import UNSAID, PortRef, TableRef
 from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, SECRET, Resource, ResourceKey, resource
 from xds_server.model.route import TlsRoute
 from xds_server.translation import envoy, names
@@ -25,6 +25,12 @@ _LAST_PORT: Final = 65_535
 _TLS_INSPECTOR: Final = envoy.ListenerFilter(
     name="envoy.filters.listener.tls_inspector", typed_config=envoy.any_of(envoy.TlsInspector())
 )
+_HTTP_INSPECTOR: Final = envoy.ListenerFilter(
+    name="envoy.filters.listener.http_inspector", typed_config=envoy.any_of(envoy.HttpInspector())
+)
+_HTTP: Final = ("http/1.0", "http/1.1", "h2c")
+_SILENCE_MS: Final = 1000
+"""Whose server speaks first is not HTTP; so long nobody else waits either."""
 _TLS: Final = "envoy.transport_sockets.tls"
 
 
@@ -67,6 +73,8 @@ def listeners_of(
         enable_reuse_port={"value": True},
         tcp_backlog_size={"value": _BACKLOG},
     )
+    for route in by_table.get(TableRef(*port, UNSAID), ()):
+        references |= _told_apart(message, listeners, route)
     if settings.datapath:
         message.bind_to_port.value = False  # connections come by the capture listener, whose socket options they have
     else:
@@ -144,6 +152,18 @@ def _tcp(each: Listener, route: TlsRoute | None) -> tuple[envoy.FilterChain, set
         )
     tcp_proxy = envoy.Filter(name=names.route(route.source), typed_config=envoy.any_of(proxy))
     return envoy.FilterChain(filters=[tcp_proxy]), named
+
+
+def _told_apart(message: envoy.Listener, members: Sequence[Listener], route: TlsRoute) -> set[ResourceKey]:
+    """What begins as HTTP is taken as that; all else goes on as bytes, as it would without any route."""
+    for chain in message.filter_chains:
+        chain.filter_chain_match.application_protocols.extend(_HTTP)
+    message.listener_filters.append(_HTTP_INSPECTOR)
+    message.listener_filters_timeout.CopyFrom(envoy.milliseconds(_SILENCE_MS))
+    message.continue_on_listener_filters_timeout = True
+    chain, named = _tcp(members[0], route)
+    message.default_filter_chain.CopyFrom(chain)
+    return named
 
 
 def _terminated(

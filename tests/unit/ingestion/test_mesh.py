@@ -6,7 +6,7 @@ from tests.unit.ingestion.test_workloads import DATAPATH, pod
 from tests.unit.ingestion.world import DIRECTORY, World
 from xds_server.ingestion.sources import Settings
 from xds_server.model.interception import Frontage, KernelBackend, ServiceRef
-from xds_server.model.refs import ObjectRef
+from xds_server.model.refs import ClusterRef, ObjectRef
 
 WEB = ObjectRef("Service", "default", "web")
 
@@ -115,6 +115,17 @@ def test_a_route_is_for_the_port_that_it_names_or_for_all_that_speak_http() -> N
     ]
 
     assert [[80, 81], [81], [80]] == found
+
+
+def test_a_port_that_says_nothing_keeps_what_is_not_http() -> None:
+    """Its other connections go to its own endpoints, as bytes; one that says that it speaks HTTP has no others."""
+    ports = "clusterIP: 10.96.0.1, ports: [{port: 80, name: a, appProtocol: http}, {port: 443, name: b}]"
+    world = World(service(ports), route(), settings=DATAPATH)
+
+    assert {443: [ClusterRef("default", "web", 443, "tcp")]} == {
+        ref.table.port: [backend.cluster for backend in found.backends]
+        for ref, found in world.ingested.tls_routes.items()
+    }
 
 
 def test_routes_of_one_namespace_are_merged_and_others_are_apart() -> None:
