@@ -20,7 +20,8 @@ from xds_server.cli import main
 from xds_server.config import Cluster, Config
 from xds_server.graph import Changes
 from xds_server.model.refs import ObjectRef
-from xds_server.model.resource import LISTENER, SECRET
+from xds_server.model.resource import LISTENER, SECRET, WORKLOADS
+from xds_server.proto.tidegate.datapath.v1.datapath_pb2 import Workloads
 
 INGRESS = """
 apiVersion: networking.k8s.io/v1
@@ -41,6 +42,13 @@ apiVersion: tidegate.dev/v1alpha1
 kind: LoadBalancerIPPool
 metadata: {name: all, namespace: ""}
 spec: {blocks: [{cidr: 192.0.2.0/24}]}
+"""
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec: {nodeName: node-a, containers: [{name: web, image: web}]}
+status: {phase: Running, podIPs: [{ip: 10.0.0.1}]}
 """
 GATEWAY = gateway(secret="pair")
 WORLD = (GATEWAY_CLASS, GATEWAY, ROUTE, service("10.0.0.1"), INGRESS_CLASS, INGRESS, CONFIG_MAP, POOL)
@@ -81,9 +89,11 @@ class Mesh:
 
 
 @asynccontextmanager
-async def mesh(kube: KubeApi, directory: Path, *, cilium_pools: bool = False) -> AsyncIterator[Mesh]:
+async def mesh(
+    kube: KubeApi, directory: Path, *, cilium_pools: bool = False, datapath: bool = False
+) -> AsyncIterator[Mesh]:
     cluster = Cluster(kube.kubeconfig(directory / "kubeconfig"), cilium_pools=cilium_pools)
-    plane = ControlPlane(Config(cluster=cluster, state=directory, admin=""))
+    plane = ControlPlane(Config(cluster=cluster, state=directory, admin="", datapath=datapath))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(reading(plane, cluster))
         await stack.enter_async_context(plane.serving())
@@ -111,6 +121,24 @@ async def test_pools_of_cilium_are_listed_only_when_told_to(kube: KubeApi, tmp_p
         asked = any(request.resource == "ciliumloadbalancerippools" for request in kube.requests)
 
     assert reads == asked
+
+
+@pytest.mark.parametrize("reads", [False, True])
+async def test_pods_are_listed_only_where_nodes_have_daemons(kube: KubeApi, tmp_path: Path, *, reads: bool) -> None:
+    """There are many of them, and without a daemon nobody is told; with one they are followed."""
+    kube.apply(POD)
+    if not reads:
+        kube.script("pods", "list", *[Refusal(403, "Forbidden")] * 100)
+    async with mesh(kube, tmp_path, datapath=reads) as made:
+        await made.plane.loaded.wait()
+        asked = any(request.resource == "pods" for request in kube.requests)
+        before = made.bodies(WORKLOADS)
+        if reads:
+            kube.apply(POD.replace("name: web", "name: more").replace("10.0.0.1", "10.0.0.2"))
+            await made.until(lambda: made.bodies(WORKLOADS) != before)
+        [*found] = (len(Workloads.FromString(body).workloads) for body in (*before, *made.bodies(WORKLOADS)))
+
+    assert (reads, [1, 2] if reads else []) == (asked, found)
 
 
 async def test_the_api_server_and_a_directory_are_served_alike(kube: KubeApi, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from xds_server.model.route import Forward, Route, WeightedBackend
 from xds_server.objects.core import Service, ServicePort
 
 _PROTOCOLS: Final = frozenset({"TCP", "UDP"})
+_MOST_AFFINITY_S: Final = 86_400
 MOST_SHARES: Final = 1024
 """So many parts a service's weights are divided into at most: each is a slot in a map of the kernel."""
 
@@ -160,5 +161,8 @@ def backends(
 
 
 def affinity_s(service: Service) -> int:
+    """At most a day, which is what Kubernetes allows."""
     spec = service.spec
-    return spec.session_affinity_config.client_ip.timeout_seconds if spec.session_affinity == "ClientIP" else 0
+    if spec.session_affinity != "ClientIP":
+        return 0
+    return min(max(spec.session_affinity_config.client_ip.timeout_seconds, 1), _MOST_AFFINITY_S)

@@ -264,6 +264,7 @@ def test_backends_are_ready_or_finish_what_they_have() -> None:
         (", sessionAffinity: None", 0),
         (", sessionAffinity: ClientIP", 10_800),
         (", sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 30}}", 30),
+        (", sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 100000}}", 86_400),
     ],
 )
 def test_affinity_is_that_of_the_service(spec: str, seconds: int) -> None:
