@@ -14,6 +14,7 @@ from typing import Final
 from xds_server.model.resource import (
     CLUSTER,
     CLUSTER_LOAD_ASSIGNMENT,
+    INTERCEPTED,
     LISTENER,
     ROUTE_CONFIGURATION,
     SECRET,
@@ -109,6 +110,8 @@ def _replacement(table: ResourceTable, subs: Subscriptions, sub: Subscription, n
     """What the client uses is to be replaced or removed, and is not yet."""
     if sub.type_url == VIRTUAL_HOST and name not in sub.kind.live and not _is_removed_alone(sub, name):
         return _routes_replacement(table, subs, sub.routes, route_configuration(name))
+    if sub.type_url == INTERCEPTED:
+        return Gate.CLOSED  # whatever a daemon refuses, it leads to no listener that its Envoy has not
     if name in sub.parked or sub.withheld:
         return Gate.LOCKED  # the client goes on with the version before the refused one, and with what that names
     if name in sub.kind.live:

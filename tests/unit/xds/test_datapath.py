@@ -132,7 +132,7 @@ def test_a_listener_that_comes_waits_for_one_that_goes() -> None:
 
 
 def test_nobody_waits_for_a_daemon_for_ever() -> None:
-    """One that does not answer has two ticks of the clock; one that is gone, or of another node, none at all."""
+    """One that does not answer, or says no, has two ticks of the clock; one that is gone, or another's, none at all."""
     envoy, _, served = node()
     gone = thing(LISTENER, "l"), service("a/web/80/TCP", "l")
     remove(served, *gone)
@@ -140,6 +140,16 @@ def test_nobody_waits_for_a_daemon_for_ever() -> None:
     envoy.settle()
     assert 0 == envoy.stream.expire()
     assert 2 == envoy.stream.expire()
+    assert ["l"] == envoy.settle()[0].removed
+
+    envoy, daemon, served = node()
+    put(served, thing(INTERCEPTED, "a/web/80/TCP", "2"))
+    remove(served, thing(LISTENER, "l"))
+    [refused] = daemon.read()
+    daemon.nack(refused)
+    assert [] == envoy.settle()
+    envoy.stream.expire()
+    envoy.stream.expire()
     assert ["l"] == envoy.settle()[0].removed
 
     envoy, daemon, served = node()
