@@ -7,7 +7,8 @@ from typing import Final
 
 from datapath.config import Config
 
-_CAPABILITIES: Final = {12: "CAP_NET_ADMIN", 39: "CAP_BPF"}
+# To attach and to route; to announce addresses; to load programs of this size; to load any.
+_CAPABILITIES: Final = {12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW", 38: "CAP_PERFMON", 39: "CAP_BPF"}
 _BTF: Final = Path("/sys/kernel/btf/vmlinux")
 _STATUS: Final = Path("/proc/self/status")
 _MOUNTS: Final = Path("/proc/self/mountinfo")

@@ -25,6 +25,7 @@ from tests.featuretests.ads import Ads, serving
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 PATIENCE_S: Final = 60
+CAPABILITIES: Final = ("+net_admin", "+net_raw", "+perfmon", "+bpf")
 
 
 class Node:
@@ -63,8 +64,16 @@ class Node:
             self.ip(f"route add {address} dev {name}")
 
     def command(self, *arguments: str) -> list[str]:
-        enter = ["nsenter", f"--net=/run/netns/{self.namespace}", sys.executable, "-m", "xds_server.cli"]
-        return [*enter, "node", *arguments, "--config", str(self.config)]
+        """With the capabilities that docs/cli.md names, and no other."""
+        kept = ",".join(["-all", *CAPABILITIES])
+        enter = [
+            "nsenter",
+            f"--net=/run/netns/{self.namespace}",
+            "setpriv",
+            "--inh-caps=-all",
+            f"--bounding-set={kept}",
+        ]
+        return [*enter, sys.executable, "-m", "xds_server.cli", "node", *arguments, "--config", str(self.config)]
 
     def start(self) -> None:
         with self.log.open("ab") as log:

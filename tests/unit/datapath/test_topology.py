@@ -52,9 +52,9 @@ def test_a_node_may_have_one_family() -> None:
     ("effective", "missing"),
     [
         ("000001ffffffffff", []),
-        ("0000008000001000", []),
-        ("0000000000001000", ["CAP_BPF"]),
-        ("0", ["CAP_NET_ADMIN", "CAP_BPF"]),
+        ("000000c000003000", []),
+        ("0000000000003000", ["CAP_PERFMON", "CAP_BPF"]),
+        ("0", ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_PERFMON", "CAP_BPF"]),
     ],
 )
 def test_missing_capabilities_are_named(effective: str, missing: list[str]) -> None:
