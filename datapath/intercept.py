@@ -44,6 +44,7 @@ class Services:
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     service: resources.Service
+    listeners: frozenset[str]
     active: frozenset[str]
     addresses: tuple[Address, ...]
     groups: tuple[tuple[str, Group], ...]
@@ -66,28 +67,33 @@ class Intercept:
         compiled: dict[str, _Compiled] = {}
         for service in accepted:
             found = compiled[service.name] = self._compile(service, active, addresses)
-            named.update(frontend.listener for frontend in service.frontends if frontend.listener)
+            named.update(found.listeners)
             for name, group in found.groups:
-                taken = {key: owners[key] for key in group.frontends if key in owners}
-                for key, owner in taken.items():
-                    problems[service.name] = f"{_endpoint(key)} is already that of {owner}: give one another port"
-                if taken:
-                    kept = {key: flags for key, flags in group.frontends.items() if key not in taken}
-                    groups.update({name: replace(group, frontends=kept)} if kept else {})
-                else:
+                own = group.frontends
+                if not owners.keys().isdisjoint(own):
+                    for key in own.keys() & owners.keys():
+                        text = f"{_endpoint(key)} is already that of {owners[key]}: give one another port"
+                        problems[service.name] = text
+                    own = {key: flags for key, flags in own.items() if key not in owners}
+                    group = replace(group, frontends=own)  # noqa: PLW2901  # what is left of it
+                if own:
                     groups[name] = group
-                owners.update((key, service.name) for key in group.frontends if key not in taken)
+                    owners.update(dict.fromkeys(own, service.name))
         self._compiled = compiled
         return Services(groups, problems, frozenset(name for name in named if name not in active))
 
     def _compile(
         self, service: resources.Service, active: Collection[str], addresses: tuple[Address, ...]
     ) -> _Compiled:
-        own = frozenset(found.listener for found in service.frontends if found.listener in active)
         before = self._compiled.get(service.name)
-        if before and before.service is service and before.active == own and before.addresses == addresses:
-            return before
-        return _Compiled(service, own, addresses, tuple(_groups(service, own, addresses)))
+        if before and before.service is service and before.addresses == addresses:
+            listeners = before.listeners
+            if before.active == listeners.intersection(active):
+                return before
+        else:
+            listeners = frozenset(found.listener for found in service.frontends if found.listener)
+        own = listeners.intersection(active)
+        return _Compiled(service, listeners, own, addresses, tuple(_groups(service, own, addresses)))
 
 
 def _groups(

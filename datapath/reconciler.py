@@ -74,15 +74,16 @@ class ServiceMaps:
 
     def reconcile(self, desired: Mapping[str, Group]) -> None:
         """Write all but what is to go at last, for which `retire` is called a moment later."""
-        wanted = {key for group in desired.values() for key in group.frontends}
-        self._withdraw([key for key in self.entries if key not in wanted])
-        for name in self._ids.keys() - desired.keys():
+        changed = {name: group for name, group in desired.items() if self._done.get(name) is not group}
+        gone = self._ids.keys() - desired.keys()
+        self._withdraw(self._unwanted(desired, changed, gone))
+        for name in gone:
             self._forget(name)
-        for name, group in sorted(desired.items()):
-            if self._done.get(name) is not group:
-                self._update(name, group)
+        for name, group in sorted(changed.items()):
+            self._update(name, group)
+        frontends = sum(len(group.frontends) for group in desired.values())
         slots = sum(len(group.backends) for group in desired.values())
-        self._desired = Size(len(wanted), 0), Size(slots, 0)
+        self._desired = Size(frontends, 0), Size(slots, 0)
 
     def retire(self) -> None:
         """Delete backends that no service uses; call it when no packet is looked at any more that came before."""
@@ -103,6 +104,21 @@ class ServiceMaps:
     def backends(self, entry: Service) -> list[Backend]:
         """Of an entry, by slot."""
         return [backend for _, backend in sorted(self._slots.get(_generation(entry), {}).items())]
+
+    def _unwanted(
+        self, desired: Mapping[str, Group], changed: Mapping[str, Group], gone: Iterable[str]
+    ) -> list[ServiceKey]:
+        """Entries that no group has any more.
+
+        Of many groups few change at a time: entries of the others are looked at only where it is not known whose they
+        are, which is at the beginning, and while something does not fit.
+        """
+        if self.failed or not self._done:
+            wanted = {key for group in desired.values() for key in group.frontends}
+            return [key for key in self.entries if key not in wanted]
+        kept = {key for group in changed.values() for key in group.frontends}
+        left = (self._done[name] for name in (*changed, *gone) if name in self._done)
+        return [key for group in left for key in group.frontends if key not in kept and key in self.entries]
 
     def _update(self, name: str, group: Group) -> None:
         number = self._id(name, group)

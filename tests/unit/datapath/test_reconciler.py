@@ -210,7 +210,7 @@ def distinct(drawn: Mapping[str, tuple[set[int], list[int]]]) -> dict[str, Group
     return {name: found for name, found in groups.items() if found.frontends}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(DESIRED, st.booleans()), min_size=1, max_size=8))
 def test_any_history_ends_as_a_rebuild(history: list[tuple[dict[str, tuple[set[int], list[int]]], bool]]) -> None:
     """Whatever came before, and whenever the daemon was replaced; and after each write all services are whole."""
@@ -227,7 +227,7 @@ def test_any_history_ends_as_a_rebuild(history: list[tuple[dict[str, tuple[set[i
     assert slots(desired) == len(kernel.backends.content)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(DESIRED, st.booleans()), min_size=1, max_size=8), st.integers(1, 4), st.integers(1, 6))
 def test_a_full_map_breaks_nobody(
     history: list[tuple[dict[str, tuple[set[int], list[int]]], bool]], services: int, backends: int
