@@ -13,6 +13,7 @@ from tests.netns.namespaces import cgroup2
 from tests.netns.stand import Stand, stand
 from tests.netns.table import World, populated
 
+_LOG = 4000
 STAND: pytest.StashKey[Stand] = pytest.StashKey()
 
 
@@ -43,6 +44,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     module = item.getparent(pytest.Module)
     if report.failed and module is not None and (built := module.stash.get(STAND, None)):
         report.sections.append(("namespaces", built.how_to_enter()))
+        for log in sorted(built.run.directory.rglob("*.log")):
+            report.sections.append((str(log), log.read_text(errors="replace")[-_LOG:]))
     return report
 
 

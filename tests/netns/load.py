@@ -34,7 +34,7 @@ class Load:
     def go_on(self, more: int, *, whatever: bool = False) -> None:
         """Return after so many more requests, or when one has failed, unless that may be."""
         enough = self.total + more
-        until(lambda: self.total >= enough or (self.failed and not whatever), f"{more} more requests", timeout_s=120)
+        until(lambda: self.total >= enough or (self.failed and not whatever), f"{more} more requests", timeout_s=600)
 
 
 @contextmanager

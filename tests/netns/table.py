@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from typing import Final
 
 from tests.netns.mesh import Mesh, address_of, mesh, until
 from tests.netns.stand import FAMILIES, Answer, Family, Node, Place, Pod
+from xds_server.demo.steps import near
+
+DRAWS: Final = 200
 
 
 @dataclass(frozen=True)
@@ -188,6 +192,16 @@ def redirections(world: World, _: Family) -> str:
     return "; ".join([*found, *filter(None, legacy)]) or "none"
 
 
+def shares(udp: bool) -> Seen:
+    def seen(world: World, family: Family) -> str:
+        address = address_of("weighted", family)
+        asked = [world.client.send(address, 53) if udp else world.client.get(address) for _ in range(DRAWS)]
+        counts = Counter(answer.name or answer.error for answer in asked)
+        return ", ".join(f"{name} {100 * count // DRAWS} %" for name, count in sorted(counts.items()))
+
+    return seen
+
+
 def affine(world: World, family: Family) -> str:
     names = {world.client.get(address_of("affine", family)).name for _ in range(20)}
     return f"{len(names)} backend"
@@ -251,6 +265,10 @@ ROWS: Final = (
     Row("NodePort", "a client outside -> port 30080 of a node", "200 two by envoy, route ported, for outside",
         at_nodes_port(30080)),
     Row("ports", "privileged ports that are bound on the node", "none", privileged),
+    Row("TCPRoute", f"a pod, {DRAWS} times -> a Service with weights 4 and 1", "one 80 %, two 20 %", shares(udp=False),
+        near),
+    Row("UDPRoute", f"a pod, {DRAWS} datagrams -> a Service with weights 4 and 1", "one 80 %, two 20 %",
+        shares(udp=True), near),
     Row("affinity", "a pod, 20 times -> a Service with affinity", "1 backend", affine),
     Row("rules", "rules of netfilter on the node that change where anything goes", "none", redirections),
 )  # fmt: skip

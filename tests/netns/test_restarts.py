@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from datapath.kernel.programs import detach
 from tests.netns.load import load
 from tests.netns.mesh import address_of, until
 from tests.netns.stand import FAMILIES
@@ -101,6 +102,48 @@ def test_a_killed_envoy_costs_what_it_had_and_no_new_connection(world: World) ->
         failed = sum(going.failed.values())
 
     assert failed <= kills * len(going.places) * 2
+
+
+def test_a_pod_that_starts_without_a_daemon_is_in_the_mesh_when_there_is_one(world: World) -> None:
+    """Until then Services with a route do not answer it, rather than past their route; all else of it works."""
+    world.mesh.daemons["node1"].kill()
+    late = world.mesh.pod(world.node, "late")
+    world.mesh.declare()
+
+    before = [late.get(address_of("far", family)).status for family in FAMILIES]
+    plain = told(world, late.get(address_of("two", "ipv4")))
+    world.mesh.daemons["node1"].start()
+    until(lambda: late.get(address_of("far", "ipv4")).via == "envoy", "the new pod in the mesh")
+
+    assert ([0, 0], "200 two by nobody, route none, for late") == (before, plain)
+    assert "200 two by envoy, route far, for late" == told(world, late.get(address_of("far", "ipv6")))
+
+
+def test_what_somebody_detaches_is_attached_again(world: World) -> None:
+    """Who replaces the programs of a link takes its pod out of the mesh for a moment only."""
+    links = world.mesh.stand.run.directory / "node1/bpf/tidegate"
+    ours = {pin.name for pin in links.rglob("*_workload@*")}
+    for pin in [*links.rglob("*_workload@*")]:
+        detach(pin)
+
+    until(lambda: ours == {pin.name for pin in links.rglob("*_workload@*")}, "programs at the links of pods")
+
+    assert len(ours) >= 6
+    assert "envoy" == world.client.get(address_of("near", "ipv4")).via
+
+
+def test_cleanup_leaves_nothing_behind(world: World) -> None:
+    """No program, map, rule, route, table or Envoy; pods reach each other as before."""
+    world.mesh.command(world.node, "cleanup", "--force")
+    world.mesh.daemons["node1"].kill()
+    pins = world.mesh.stand.run.directory / "node1/bpf/tidegate"
+
+    rules = [family for family in ("-4", "-6") if "fwmark" in world.node.sh(f"ip {family} rule")]
+    routes = world.node.sh("ip route show table 2004 2>/dev/null || true")
+
+    assert (False, [], "", "") == (pins.exists(), rules, routes, world.node.sh("nft list ruleset").strip())
+    assert frozenset() == world.mesh.envoys(world.node)
+    assert "two" == world.client.get(world.two.ipv4, 8080).name
 
 
 def without_envoy(world: World) -> None:
