@@ -24,8 +24,8 @@ from datapath.instances import (
     last_words,
     listeners,
     remember,
-    remembered,
     retire,
+    running,
     start,
     stop,
 )
@@ -66,6 +66,8 @@ class Envoy:
         self._restart = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self._numbers = 0
+        self._began = float("-inf")
+        """When the last one was started; one that was adopted has lived for long enough."""
 
     def restart(self) -> None:
         """Replace it by a new one of the same."""
@@ -99,7 +101,7 @@ class Envoy:
     async def _adopt(self) -> None:
         """Take what runs: of two, the newer one is to take over, as it was before we came."""
         state, made_of = self.state, self._wanted.made_of()
-        found = remembered(self._memory)
+        found = running(self._memory, self._wanted)
         self._numbers = max((instance.number for instance in found), default=0)
         for instance in found:
             if instance.draining:
@@ -214,9 +216,6 @@ class Envoy:
         state.failures = failures_after(state.failures, lived_s)
         await asyncio.sleep(delay_s(state.failures, self._chance()))
 
-    _began = float("-inf")
-    """When the last one was started; one that was adopted has lived for long enough."""
-
     def _serves(self) -> None:
         self.state.ready, self.state.fault = True, ""
         log.info("envoy serves", pid=self.state.current and self.state.current.pid)
@@ -245,7 +244,7 @@ class Envoy:
 
 async def end_all(wanted: Wanted, memory: Path) -> list[int]:
     """End every Envoy that is remembered; gives their ids."""
-    found = remembered(memory)
+    found = running(memory, wanted)
     async with asyncio.TaskGroup() as tasks:
         for instance in found:
             tasks.create_task(stop(instance, wanted))

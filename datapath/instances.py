@@ -239,10 +239,35 @@ def remember(path: Path, instances: Iterable[Instance]) -> None:
     new.replace(path)
 
 
-def remembered(path: Path) -> list[Instance]:
-    """Those that still run, oldest first."""
+def running(path: Path, wanted: Wanted) -> list[Instance]:
+    """Those that still run, oldest first: what is remembered, and who is in the cgroup besides.
+
+    A daemon that is killed a moment after it has started one has not remembered it.
+    """
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=list[Instance])
+        found = [each for each in msgspec.json.decode(path.read_bytes(), type=list[Instance]) if is_alive(each)]
     except (OSError, msgspec.DecodeError):
+        found = []
+    known = {instance.pid for instance in found}
+    found += [each for pid in _members(wanted.cgroup) if pid not in known and (each := _stray(pid, wanted))]
+    return sorted(found, key=lambda instance: instance.number)
+
+
+def _members(cgroup: Path) -> list[int]:
+    try:
+        return [int(word) for word in (cgroup / "cgroup.procs").read_text().split()]
+    except OSError:
         return []
-    return sorted((instance for instance in found if is_alive(instance)), key=lambda instance: instance.number)
+
+
+def _stray(pid: int, wanted: Wanted) -> Instance | None:
+    """By the configuration that it was given; None for a process that is none of ours."""
+    started = start_of(pid)
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return None
+    config = next((Path(word) for word in words if word.endswith(".json")), Path())
+    if started is None or config.parent != wanted.directory or not config.stem.isdecimal():
+        return None
+    return Instance(int(config.stem), pid, started, made_of="")

@@ -114,6 +114,8 @@ class Node:
         self._at_work = asyncio.Lock()
         self._unwritten = False
         self._failures = 0
+        self._routed: tuple[Address | None, Address | None] | None = None
+        """The addresses that the routes were made with."""
         pinned = {key: entry.flags for key, entry in maps.services.entries.items()}
         self.outcome.active = steered(_services(discovery.accepted()), pinned)
 
@@ -248,8 +250,6 @@ class Node:
             assert not isinstance(six, IPv4Address)
             routing.install(four, six)
             self._routed = sources
-
-    _routed: tuple[Address | None, Address | None] | None = None
 
     async def _tried(self, what: str, act: Callable[[], object]) -> None:
         """Act in a thread, so that nobody waits for the kernel who need not.

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from datapath.envoy import Envoy, end_all
-from datapath.instances import Wanted, remembered
+from datapath.instances import Wanted, running
 from tests.e2e.installation import WAIT_S, Installation, installed
 from tests.e2e.load import Backend, Target, load
 from tests.e2e.test_continuity import route, service
@@ -107,7 +107,17 @@ async def test_it_outlives_the_daemon_and_is_adopted_by_the_next(wanted: Wanted)
     assert listeners
     assert str(started) == (wanted.cgroup / "cgroup.procs").read_text()
     assert [started] == ended
-    assert [] == remembered(memory(wanted))
+    assert [] == running(memory(wanted), wanted)
+
+
+async def test_one_that_was_not_remembered_is_found_in_its_cgroup(wanted: Wanted) -> None:
+    """A daemon that is killed a moment after it has started an Envoy leaves no orphan."""
+    async with kept(wanted) as first:
+        await until(lambda: first.state.ready)
+        started = pid(first)
+    memory(wanted).unlink()
+
+    assert [(1, started)] == [(found.number, found.pid) for found in running(memory(wanted), wanted)]
 
 
 async def test_a_killed_one_is_started_again(wanted: Wanted) -> None:
@@ -131,7 +141,7 @@ async def test_a_daemon_that_wants_another_replaces_what_it_finds(wanted: Wanted
     async with kept(replace(wanted, arguments=("--concurrency", "2", "--log-level", "warning"))) as second:
         await until(lambda: second.state.ready and pid(second) != before and not second.state.draining)
 
-    assert [pid(second)] == [instance.pid for instance in remembered(memory(wanted))]
+    assert [pid(second)] == [instance.pid for instance in running(memory(wanted), wanted)]
 
 
 async def test_a_successor_that_ends_is_tried_again_while_the_old_one_serves(
