@@ -153,5 +153,8 @@ def without_envoy(world: World) -> None:
 
 
 def kill_envoy(world: World) -> None:
-    for pid in world.mesh.envoys(world.node):
+    """Until the kernel has closed its sockets: before, a connection may still come to one of them."""
+    killed = world.mesh.envoys(world.node)
+    for pid in killed:
         os.kill(pid, signal.SIGKILL)
+    until(lambda: not killed & world.mesh.envoys(world.node), "the end of Envoy")
