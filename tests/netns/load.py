@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.netns.mesh import address_of, until
-from tests.netns.stand import Family, Place
+from tests.netns.stand import FAMILIES, Family, Place
 from tests.netns.table import World
 
 SERVICES: Final[tuple[tuple[str, Family], ...]] = (("near", "ipv4"), ("far", "ipv6"), ("plain", "ipv4"))
@@ -41,12 +41,16 @@ class Load:
 def load(world: World, *, keep_alive: bool = True) -> Iterator[Load]:
     """A pod asks Services with and without a route, a client outside asks a Gateway.
 
-    With `keep_alive` each target has two clients that keep their connections, besides one that makes new ones.
+    With `keep_alive` each target has two clients that keep their connections, besides one that makes new ones, and
+    some requests take their time.
     """
     clients = 2 if keep_alive else 0
     for service, family in SERVICES:
         world.client.ask("load", address=address_of(service, family), port=80, clients=clients)
     world.outside.ask("load", address=address_of("edge", "ipv4"), port=80, host="one.example.com", clients=clients)
+    if keep_alive:
+        for family in FAMILIES:
+            world.client.ask("load", address=address_of("near", family), port=80, path="/slow", clients=clients)
     going = Load((world.client, world.outside))
     try:
         yield going

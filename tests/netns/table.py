@@ -152,6 +152,15 @@ def from_outside(gateway: str, host: str, port: int = 80) -> Seen:
     return seen
 
 
+def by_the_other_node(world: World, family: Family) -> str:
+    edge, (node1, node2) = address_of("edge", family), world.mesh.stand.nodes
+    world.mesh.stand.route(edge, node2)
+    try:
+        return told(world, world.outside.get(edge, host="one.example.com"))
+    finally:
+        world.mesh.stand.route(edge, node1)
+
+
 def hairpin(world: World, family: Family) -> str:
     return told(world, world.one.get(address_of("edge", family), host="one.example.com"))
 
@@ -231,6 +240,8 @@ ROWS: Final = (
     Row("outside", "a client outside -> a Gateway's address",
         "200 one by envoy, route edge-one, for outside, external address the client's",
         from_outside("edge", "one.example.com")),
+    Row("outside", "the same, where the network leads to the other node",
+        "200 one by envoy, route edge-one, for outside", by_the_other_node),
     Row("host", "a process of the node -> a Service with a route",
         "200 one by envoy, route near, for node1", from_node("near")),
     Row("host", "a process of the node -> the same, backend on the other node",

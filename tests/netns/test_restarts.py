@@ -150,6 +150,7 @@ def without_envoy(world: World) -> None:
     """Nor anybody who would start one."""
     world.mesh.daemons["node1"].kill()
     kill_envoy(world)
+    until(lambda: not world.mesh.envoys(world.node), "the end of Envoy")
 
 
 def kill_envoy(world: World) -> None:
