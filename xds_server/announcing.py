@@ -19,9 +19,6 @@ from xds_server.ingestion.announcements import holders, may_hold, node_labels
 from xds_server.model.refs import ObjectRef
 from xds_server.xds.streams import Client
 
-LEASE_S = 10.0
-"""So long a daemon may be away, or a control plane be new, before an address goes to another node."""
-
 _LOOK_S = 1.0
 
 log = structlog.get_logger(__name__)
@@ -36,12 +33,15 @@ class _Daemon:
 
 
 class Announcing:
-    """`leads` says whether this control plane decides."""
+    """`leads` says whether this control plane decides.
+
+    For `lease_s` a daemon may be away, or a control plane be new, before an address goes to another node.
+    """
 
     def __init__(
         self,
         controller: Controller,
-        lease_s: float = LEASE_S,
+        lease_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._controller, self._lease_s, self._clock = controller, lease_s, clock

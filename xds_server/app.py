@@ -85,7 +85,7 @@ class ControlPlane:
         self.streams.on_connected, self.streams.on_subscribed = self.controller.connected, self.controller.subscribed
         self.streams.on_accepted, self.streams.on_rejected = self.controller.accepted, self.controller.rejected
         self.streams.on_gone, self.controller.uses = self.controller.gone, self.streams.uses
-        self.announcing = Announcing(self.controller) if config.datapath else None
+        self.announcing = Announcing(self.controller, config.announcement_lease_s) if config.datapath else None
         if self.announcing is not None:
             self.streams.on_daemon, self.streams.on_daemon_gone = self.announcing.connected, self.announcing.gone
         self.services: Services = {}

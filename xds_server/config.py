@@ -15,6 +15,7 @@ from xds_server.xds.identity import DEFAULT_TRUST_DOMAIN, is_trust_domain
 
 DEFAULT_POOL: Final = "127.80.0.0/16"
 DEFAULT_NAMESPACE = "tidegate-system"
+DEFAULT_ANNOUNCEMENT_LEASE_S: Final = 10.0
 DEFAULT_ADMIN: Final = "127.0.0.1:15080"
 LoadBalancerMode = Literal["dedicated", "shared"]
 ExposureType = Literal["Address", "Service", "HostPort"]
@@ -66,6 +67,7 @@ class Config:
     exposure: ExposureType = "Address"
     host_ports: tuple[range, ...] = ()
     datapath: bool = False
+    announcement_lease_s: float = DEFAULT_ANNOUNCEMENT_LEASE_S
     default_tls_secret: str = ""
     xds_listen: str = ""
     xds_tls: TlsFiles | None = None
@@ -195,6 +197,7 @@ def config(flags: argparse.Namespace) -> Config:
         exposure=flags.exposure,
         host_ports=_host_ports(("" if cluster else "1-65535") if flags.host_ports is None else flags.host_ports),
         datapath=_datapath(given, flags.port_offset),
+        announcement_lease_s=_lease(given),
         default_tls_secret=_secret(flags.default_tls_secret),
         xds_listen=given.get("xds_listen") or "",
         xds_tls=_tls(given),
@@ -299,6 +302,13 @@ def _age(given: dict[str, object]) -> float | None:
     if str(given.get("xds_listen") or "unix:").startswith("unix:"):
         raise ConfigError("--max-connection-age: is for TCP, where replicas share clients; give --xds-listen HOST:PORT")
     return age
+
+
+def _lease(given: dict[str, object]) -> float:
+    lease = given.get("announcement_lease", DEFAULT_ANNOUNCEMENT_LEASE_S)
+    if not isinstance(lease, float) or not 1 <= lease <= 3600:
+        raise ConfigError(f"--announcement-lease {lease}: give seconds, from 1 to 3600")
+    return lease
 
 
 def _tls(given: dict[str, object]) -> TlsFiles | None:

@@ -247,7 +247,7 @@ def mesh(envoy: Path, *, bridge: str = "") -> Iterator[Mesh]:
         control_plane = Process(
             directory / "control-plane.log", sys.executable, "-m", "xds_server.cli", "serve", "--datapath",
             "-f", directory / "manifests", "--xds-listen", f"unix:{directory / 'xds.sock'}", "--admin", "off",
-            "--log-format", "json", "--state", directory / "state",
+            "--log-format", "json", "--state", directory / "state", "--announcement-lease", "2",
         )  # fmt: skip
         made = Mesh(built, control_plane)
         try:

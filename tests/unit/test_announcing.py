@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.unit.ingestion.test_announcements import GATEWAY, POOL, policy
 from tests.unit.ingestion.world import DIRECTORY
-from xds_server.announcing import LEASE_S, Announcing
+from xds_server.announcing import Announcing
 from xds_server.controller import Controller
 from xds_server.files import manifest
 from xds_server.metrics import Metrics
@@ -28,7 +28,7 @@ class World:
         settings = replace(DIRECTORY, datapath=True)
         self.pipeline = Pipeline.declare(settings, TranslationSettings(datapath=True))
         self.controller = Controller(self.pipeline, Metrics(), lambda _: None, lambda _: None)
-        self.announcing = Announcing(self.controller, clock=lambda: self.now)
+        self.announcing = Announcing(self.controller, LEASE_S, clock=lambda: self.now)
         self.put(POOL, GATEWAY, *(objects or (POLICY,)))
 
     def put(self, *objects: str) -> None:
@@ -51,6 +51,7 @@ class World:
         return [(bytes(each.address), list(each.interfaces)) for each in found]
 
 
+LEASE_S = 10.0
 PACKED = (bytes([192, 0, 2, 8]), ["eth0"])
 
 

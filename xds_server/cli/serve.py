@@ -13,7 +13,14 @@ from pathlib import Path
 from xds_server import log
 from xds_server.app import ControlPlane, private_directory, reading
 from xds_server.cli import issuer, standard_error
-from xds_server.config import Config, add_objects, add_server, add_trust_domain, config
+from xds_server.config import (
+    DEFAULT_ANNOUNCEMENT_LEASE_S,
+    Config,
+    add_objects,
+    add_server,
+    add_trust_domain,
+    config,
+)
 from xds_server.metrics import handshake_counter
 from xds_server.xds.handshakes import Handshakes
 
@@ -44,6 +51,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="every node has the daemon (`tidegate node`), which leads connections to its Envoy: for the mesh, and for "
         "Gateways without a port that Envoy binds",
+    )
+    parser.add_argument(
+        "--announcement-lease",
+        type=float,
+        default=DEFAULT_ANNOUNCEMENT_LEASE_S,
+        metavar="SECONDS",
+        help="so long a node's daemon may be away before another node announces its addresses (default: %(default)g)",
     )
     parser.add_argument("--insecure-loopback", action="store_true", help="allow TCP without TLS, on a loopback address")
     parser.add_argument(
