@@ -8,6 +8,7 @@ PROTO := $(shell find proto -name '*.proto' | sort)
 HELM ?= $(CURDIR)/.cluster/helm
 export HELM
 BUILD := datapath/bpf/build
+KERNEL_TOOLS := qemu-system-x86 busybox-static kmod cpio zstd xz-utils
 OBJECTS := $(sort $(patsubst datapath/bpf/%.bpf.c,%,$(wildcard datapath/bpf/*.bpf.c)))
 CODE := xds_server datapath tests
 export TIDEGATE_ENVOY ?= $(CURDIR)/$(ENVOY)
@@ -98,6 +99,21 @@ network-tools: nft
 	  { apt-get install -qq -y iproute2 >/dev/null 2>&1 || { apt-get update -qq && apt-get install -qq -y iproute2 >/dev/null; }; }; } || \
 	  { echo "Install iproute2 (ip on PATH): the tests of the datapath make their network with it." >&2; exit 1; }
 
+.PHONY: kernel-tools kernels test-kernels
+# Virtual machines of Debian's kernels, whose root is this machine's tree.
+kernel-tools: network-tools
+	@test "$$(id -u)" != 0 || { command -v qemu-system-x86_64 && command -v busybox && command -v modprobe && command -v cpio && \
+	  command -v zstd && command -v xz; } >/dev/null || { command -v apt-get >/dev/null && \
+	  { apt-get install -qq -y --no-install-recommends $(KERNEL_TOOLS) >/dev/null 2>&1 || \
+	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends $(KERNEL_TOOLS) >/dev/null; }; }; } || \
+	  { echo "Install qemu-system-x86_64, busybox (static), modprobe, cpio, zstd and xz: the BPF programs are tried on other kernels with them." >&2; exit 1; }
+
+kernels: venv kernel-tools  ## kernels to try the BPF programs on, from the mirror of this machine's apt: .kernels
+	$(BIN)/python -m tests.kernels.images .kernels
+
+test-kernels: venv bpf kernels  ## the BPF programs on other kernels: loaded, driven and replaced under QEMU, as root
+	$(BIN)/python -m pytest --quiet -n 0 tests/kernels $(UPDATE)
+
 manifests: venv cluster-binary  ## render deploy/manifests, and what docs/ says of the chart and the CRDs
 	$(BIN)/python -m pytest --quiet tests/unit/deploy --update-docs
 
@@ -114,7 +130,7 @@ check: venv  ## format, lint, strict types, import contract
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/unit/test_imports.py tests/unit/test_proto.py
 
-test: venv envoy prometheus cluster-binary conformance-binary bpf network-tools check  ## everything: sets up what it needs, checks, runs every test with a real Envoy
+test: venv envoy prometheus cluster-binary conformance-binary bpf network-tools kernels check  ## everything: sets up what it needs, checks, runs every test with a real Envoy
 	cd tests/cluster && PATH="$$PATH:$(CURDIR)/.cluster/go/go/bin" GOFLAGS="-trimpath -buildvcs=false" go test ./internal/plan ./internal/images ./internal/faults
 	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
@@ -144,4 +160,4 @@ bench-datapath: venv bpf nft iptables  ## the figures of docs/benchmarks.md of t
 	$(BIN)/python -m tests.bench.datapath $(BENCH)
 
 clean:  ## remove all that make has installed
-	rm -rf .venv .envoy .prometheus .cluster .state build $(BUILD) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .envoy .prometheus .cluster .kernels .state build $(BUILD) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from datapath.config import Config
+from datapath.kernel import features
 
-# To attach and to route; to announce addresses; to load programs of this size; to load any.
+# To attach and to route; to announce addresses; to load programs, on most kernels; to load any: docs/kernels.md.
 _CAPABILITIES: Final = {12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW", 38: "CAP_PERFMON", 39: "CAP_BPF"}
 _BTF: Final = Path("/sys/kernel/btf/vmlinux")
 _STATUS: Final = Path("/proc/self/status")
@@ -27,7 +29,14 @@ def lacks(config: Config) -> list[str]:
         )
     if not _BTF.exists():
         found.append("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF): run one that has, as distributions' do")
+    if not missing_capabilities(status):
+        found += older(features.absent())
     return found
+
+
+def older(absent: Iterable[str]) -> list[str]:
+    """Of programs and maps that a kernel has not."""
+    return [f"the kernel has no BPF {name}: run Linux 5.10 or newer, with its BPF features built in" for name in absent]
 
 
 def warnings() -> list[str]:

@@ -204,6 +204,8 @@ SIGNATURES: Final[dict[str, Signature]] = {
     "bpf_link_update": Signature(_INT, (_FD, _FD, _POINTER)),
     "bpf_link_detach": Signature(_INT, (_FD,)),
     "bpf_link_get_info_by_fd": Signature(_INT, (_FD, _POINTER, _POINTER)),
+    "libbpf_probe_bpf_prog_type": Signature(_INT, (_INT, _POINTER)),
+    "libbpf_probe_bpf_map_type": Signature(_INT, (_INT, _POINTER)),
     "btf__parse": Signature(_POINTER, (_TEXT, _POINTER)),
     "btf__free": Signature(None, (_POINTER,)),
     "btf__find_by_name_kind": Signature(_INT, (_POINTER, _TEXT, _U32)),

@@ -52,7 +52,7 @@ DATAPATH: dict[str, frozenset[str]] = {
     "control": frozenset(),
     "lock": frozenset(),
     "launcher": frozenset(),
-    "probe": frozenset({"config"}),
+    "probe": frozenset({"config", "kernel"}),
     "instances": frozenset({"launcher"}),
     "envoy": frozenset({"instances"}),
     "attachments": frozenset({"kernel", "topology"}),

@@ -9,7 +9,7 @@ import pytest
 
 from datapath.flows import record, text
 from datapath.kernel.layout import AddressKey, Event, NodeAddress, Workload
-from datapath.probe import file_system, missing_capabilities
+from datapath.probe import file_system, missing_capabilities, older
 from datapath.topology import Role, Topology, node_entries, primary, roles, workload_entries
 
 POD, OTHER = ip_address("10.1.0.1"), ip_address("fd00::1")
@@ -60,6 +60,14 @@ def test_a_node_may_have_one_family() -> None:
 def test_missing_capabilities_are_named(effective: str, missing: list[str]) -> None:
     """By what /proc says."""
     assert missing == missing_capabilities(f"Name:\tx\nCapEff:\t{effective}\n")
+
+
+def test_a_kernel_that_is_too_old_is_told_of_each_thing_that_it_has_not() -> None:
+    """With the way out."""
+    assert [] == older([])
+    assert "the kernel has no BPF sk_lookup: run Linux 5.10 or newer, with its BPF features built in" in older(
+        ["tc", "sk_lookup"]
+    )
 
 
 def test_the_innermost_and_last_mount_counts(tmp_path: Path) -> None:
