@@ -69,7 +69,10 @@ def _state(node: Node, client: Client, capacities: Mapping[str, int]) -> Iterato
         yield GaugeMetricFamily(f"tidegate_datapath_{name}", text, value=value)
     counted: dict[str, tuple[str, float]] = {
         "reconcile_errors": ("Times that the kernel could not be brought up to date whole.", node.errors),
-        "repairs": ("Programs that somebody else had detached.", node.attachments.repairs),
+        "repairs": (
+            "Programs that somebody else had detached, and maps that somebody else had changed.",
+            node.attachments.repairs + node.repairs,
+        ),
         "envoy_starts": ("Starts of Envoy by this daemon.", node.envoy.state.starts),
     }
     for name, (text, value) in counted.items():

@@ -56,6 +56,8 @@ GRACE_S: Final = 0.01
 """A program that has looked a service up has looked its backend up too, or looks again."""
 
 REPAIR_S: Final = 1.0
+COMPARED_TURNS: Final = 30
+"""So many repairs after another the maps are compared, which of many services takes a while."""
 POLL_S: Final = 0.25
 """Envoy is asked for listeners so often, while one is awaited."""
 _SO_NETNS_COOKIE: Final = 71
@@ -108,7 +110,8 @@ class Node:
         self.announcing = Announcing(maps.answers, lambda: outward(self.outcome.topology))
         self.told_now: Callable[[], bool] = lambda: False
         """Whether a server tells now what is held, and not only did before."""
-        self.errors = 0
+        self.errors = self.repairs = 0
+        self._loop = asyncio.get_running_loop()
         envoy.on_change, envoy.named = self.changed.set, self.named
         self._intercept = Intercept()
         self._at_work = asyncio.Lock()
@@ -156,12 +159,25 @@ class Node:
 
     async def repair(self) -> NoReturn:
         """Put back what somebody else has taken."""
+        turns = 0
         while True:
             await asyncio.sleep(REPAIR_S)
+            turns += 1
             async with self._at_work:
+                if not turns % COMPARED_TURNS:
+                    await self._tried("comparison", self._compare)
                 await self._tried("attachments", self.attachments.repair)
                 await self._tried("routes", self._route)
                 await self._announce(self.discovery.accepted())
+
+    def _compare(self) -> None:
+        """Entries that somebody else has written or deleted are put right."""
+        for maps in (self.maps.services, self.maps.workloads, self.maps.addresses):
+            if maps.is_foreign():
+                log.warning("maps changed by somebody else", maps=type(maps).__name__)
+                self.repairs += 1
+                maps.read()
+                self._loop.call_soon_threadsafe(self.changed.set)
 
     async def _updated(self) -> float | None:
         """How long to wait for a change before the next try; None for ever."""

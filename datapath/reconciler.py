@@ -56,10 +56,13 @@ class ServiceMaps:
 
     def __init__(self, services: Table[ServiceKey, Service], backends: Table[BackendKey, Backend]) -> None:
         self._services, self._backends = services, backends
-        self.entries: dict[ServiceKey, Service] = dict(services.items())
-        self._slots: dict[Generation, dict[int, Backend]] = {}
-        for key, backend in backends.items():
-            self._slots.setdefault((key.service, key.generation), {})[key.slot] = backend
+        self._desired = Size(0, 0), Size(0, 0)
+        self.read()
+
+    def read(self) -> None:
+        """Take what the maps have for what is there, and nothing for done."""
+        self.entries: dict[ServiceKey, Service] = dict(self._services.items())
+        self._slots = self._read_slots()
         self._users = Counter(_generation(entry) for entry in self.entries.values())
         self._unused = {generation for generation in self._slots if generation not in self._users}
         self._newest: dict[int, int] = {}
@@ -69,8 +72,11 @@ class ServiceMaps:
         self._taken: set[int] = set()
         self._last = max(self._newest, default=0)
         self._done: dict[str, Group] = {}
-        self._desired = Size(0, 0), Size(0, 0)
         self.failed: dict[str, str] = {}
+
+    def is_foreign(self) -> bool:
+        """Whether somebody else has written: the maps are not as they were left."""
+        return dict(self._services.items()) != self.entries or self._read_slots() != self._slots
 
     def reconcile(self, desired: Mapping[str, Group]) -> None:
         """Write all but what is to go at last, for which `retire` is called a moment later."""
@@ -104,6 +110,12 @@ class ServiceMaps:
     def backends(self, entry: Service) -> list[Backend]:
         """Of an entry, by slot."""
         return [backend for _, backend in sorted(self._slots.get(_generation(entry), {}).items())]
+
+    def _read_slots(self) -> dict[Generation, dict[int, Backend]]:
+        found: dict[Generation, dict[int, Backend]] = {}
+        for key, backend in self._backends.items():
+            found.setdefault((key.service, key.generation), {})[key.slot] = backend
+        return found
 
     def _unwanted(
         self, desired: Mapping[str, Group], changed: Mapping[str, Group], gone: Iterable[str]
@@ -211,9 +223,16 @@ class Entries(Generic[K, V]):
 
     def __init__(self, table: Table[K, V]) -> None:
         self._table = table
-        self.entries: dict[K, V] = dict(table.items())
         self._desired = 0
         self.failed = ""
+        self.read()
+
+    def read(self) -> None:
+        self.entries: dict[K, V] = dict(self._table.items())
+
+    def is_foreign(self) -> bool:
+        """As of `ServiceMaps`."""
+        return dict(self._table.items()) != self.entries
 
     def reconcile(self, desired: Mapping[K, V]) -> None:
         self._desired = len(desired)

@@ -144,6 +144,24 @@ def test_what_a_daemon_left_in_the_middle_is_put_in_order() -> None:
     assert {BackendKey(1, 1, 0): backend(1)} == kernel.backends.content
 
 
+def test_what_somebody_else_writes_is_seen_and_put_right() -> None:
+    """An entry that was deleted, one that was changed, and one that came."""
+    kernel, desired = Kernel(), {"a": group([1], [1]), "b": group([2], [2])}
+    maps = kernel.daemon()
+    kernel.apply(maps, desired)
+    before = maps.is_foreign()
+    kernel.backends.content[BackendKey(2, 1, 0)] = backend(9)
+    del kernel.services.content[key(1)]
+    kernel.services.content[key(5)] = Service(0, 9)
+
+    seen = maps.is_foreign()
+    maps.read()
+    kernel.apply(maps, desired)
+
+    assert (False, True, False) == (before, seen, maps.is_foreign())
+    assert expected(desired) == kernel.served()
+
+
 def test_a_service_that_does_not_fit_stays_as_it_was() -> None:
     """It is told; the others are served; and nothing of it is left."""
     kernel = Kernel(backends=4)
