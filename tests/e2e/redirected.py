@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -20,6 +21,7 @@ T = TypeVar("T")
 
 NODE: Final = ("10.99.0.1", "fd99::1")
 CLIENT: Final = ("10.99.0.2", "fd99::2")
+_NUMBERS: Final = count()
 _CLONE_NEWNET: Final = 0x4000_0000
 
 _SET_UP: Final = """
@@ -99,7 +101,8 @@ class Network:
 @contextmanager
 def network(*more: str) -> Iterator[Network]:
     """`more` addresses are the client's too."""
-    made = Network(f"tg-n{os.getpid()}", f"tg-c{os.getpid()}")
+    own = f"{os.getpid()}-{next(_NUMBERS)}"
+    made = Network(f"tg-n{own}", f"tg-c{own}")
     _run(f"ip netns add {made.node}")
     _run(f"ip netns add {made.client}")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
@@ -121,6 +122,20 @@ def test_admin_lists_the_listeners_that_are_not_bound(served: Served) -> None:
         "gateway/default/other/80/192.0.2.2",
         "gateway/default/at-node/80/0.0.0.0",
     } == names
+
+
+def test_a_node_without_ipv6_has_both_capture_listeners(envoy: Path, tmp_path: Path) -> None:
+    """A transparent socket needs no address of the node, so that none of the two is refused there."""
+    with network() as made:
+        subprocess.run(
+            ["ip", "netns", "exec", made.node, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"], check=True
+        )
+        resources = dict(World(TranslationSettings(datapath=True)).commit().resources)
+        admin = tmp_path / "admin.sock"
+        with running(made.wrapped(envoy, tmp_path), resources, tmp_path, admin):
+            found = asked(Served(made, admin), "/listeners?format=json")["listener_statuses"]
+
+    assert {"capture/ipv4", "capture/ipv6"} == {each["name"] for each in found}
 
 
 def passed(served: Served) -> int:
