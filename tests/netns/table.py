@@ -211,6 +211,12 @@ def shares(udp: bool) -> Seen:
     return seen
 
 
+def lines(world: World, family: Family) -> str:
+    address = address_of("lines", family)
+    stream, datagram = world.outside.get(address, 9000), world.outside.send(address, 53)
+    return f"{stream.name or stream.error} by {stream.via}, {datagram.name or datagram.error}"
+
+
 def affine(world: World, family: Family) -> str:
     names = {world.client.get(address_of("affine", family)).name for _ in range(20)}
     return f"{len(names)} backend"
@@ -280,6 +286,7 @@ ROWS: Final = (
         near),
     Row("UDPRoute", f"a pod, {DRAWS} datagrams -> a Service with weights 4 and 1", "one 80 %, two 20 %",
         shares(udp=True), near),
+    Row("TCPRoute, UDPRoute", "a client outside -> a Gateway with both", "two by nobody, two", lines),
     Row("affinity", "a pod, 20 times -> a Service with affinity", "1 backend", affine),
     Row("rules", "rules of netfilter on the node that change where anything goes", "none", redirections),
 )  # fmt: skip
