@@ -11,6 +11,7 @@
 #define ICMPV6_INFORMATIONAL 0x80 /* and above */
 
 #define ICMP_HEADER 8 /* of both, before the packet */
+#define ICMP_CHECK 2
 
 static __always_inline int is_error(const struct packet *packet, __u8 type)
 {

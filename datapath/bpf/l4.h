@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "choice.h"
+#include "icmp.h"
 #include "parsing.h"
 #include "remembered.h"
 #include "service.h"
@@ -358,6 +359,79 @@ static __always_inline int l4_leaving(struct __sk_buff *skb, const struct packet
 		return 0;
 	source = *found;
 	*verdict = translate(skb, packet, SOURCE, &source.address, source.port, source.reason);
+	return 1;
+}
+
+static __always_inline __u32 quoted_at(const struct packet *packet)
+{
+	return packet->network + packet->transport + ICMP_HEADER;
+}
+
+/* The checksum of an error covers what it quotes, where the network header of IPv4 makes up for its addresses itself. */
+static __always_inline long put_quoted_address(struct __sk_buff *skb, const struct packet *packet, enum end end,
+					       const struct address *had, const struct address *address)
+{
+	__u32 check = packet->network + packet->transport + ICMP_CHECK;
+	__u32 at = quoted_at(packet) + address_at(packet, end);
+	__s64 difference;
+
+	if (!packet->ipv6)
+		return bpf_l3_csum_replace(skb, quoted_at(packet) + offsetof(struct iphdr, check), had->word[3],
+					   address->word[3], sizeof(__be32)) ||
+		       bpf_skb_store_bytes(skb, at, &address->word[3], sizeof(__be32), 0);
+	difference = bpf_csum_diff((__be32 *)had, sizeof(*had), (__be32 *)address, sizeof(*address), 0);
+	return bpf_l4_csum_replace(skb, check, 0, difference, 0) ||
+	       bpf_skb_store_bytes(skb, at, address, sizeof(*address), 0);
+}
+
+static __always_inline long put_quoted_port(struct __sk_buff *skb, const struct packet *packet, enum end end,
+					    __be16 had, __be16 port)
+{
+	__u32 check = packet->network + packet->transport + ICMP_CHECK, length = sizeof(struct ipv6hdr);
+	__u8 words;
+
+	if (!packet->ipv6) {
+		if (!read(skb, packet->transport + ICMP_HEADER, &words, sizeof(words)))
+			return -1;
+		length = (words & 0xf) * 4;
+	}
+	return bpf_l4_csum_replace(skb, check, had, port, sizeof(port)) ||
+	       bpf_skb_store_bytes(skb, quoted_at(packet) + length + (end == SOURCE ? 0 : sizeof(port)), &port,
+				   sizeof(port), 0);
+}
+
+static __always_inline long put_receiver(struct __sk_buff *skb, const struct packet *packet,
+					 const struct address *address)
+{
+	const struct address *had = &packet->flow.destination;
+	__u32 at = packet->network + address_at(packet, DESTINATION);
+	__s64 difference;
+
+	if (!packet->ipv6)
+		return bpf_l3_csum_replace(skb, packet->network + offsetof(struct iphdr, check), had->word[3],
+					   address->word[3], sizeof(__be32)) ||
+		       bpf_skb_store_bytes(skb, at, &address->word[3], sizeof(__be32), 0);
+	difference = bpf_csum_diff((__be32 *)had, sizeof(*had), (__be32 *)address, sizeof(*address), 0);
+	return bpf_l4_csum_replace(skb, packet->network + packet->transport + ICMP_CHECK, 0, difference,
+				   BPF_F_PSEUDO_HDR) ||
+	       bpf_skb_store_bytes(skb, at, address, sizeof(*address), BPF_F_RECOMPUTE_CSUM);
+}
+
+/* An error about an answer is the backend's, as it has sent that. What is quoted of it may end after the ports. */
+static __noinline int l4_error(struct __sk_buff *skb, const struct packet *packet, const struct flow *about)
+{
+	struct flow asked = reversed(about);
+	const struct connection *of = bpf_map_lookup_elem(&connections, &asked);
+
+	if (!of)
+		return 0;
+	if (put_quoted_address(skb, packet, SOURCE, &about->source, &of->backend.address) ||
+	    put_quoted_port(skb, packet, SOURCE, about->source_port, of->backend.port) ||
+	    put_receiver(skb, packet, &of->backend.address))
+		return -1;
+	if (of->node_port && (put_quoted_address(skb, packet, DESTINATION, &about->destination, &of->node) ||
+			      put_quoted_port(skb, packet, DESTINATION, about->destination_port, of->node_port)))
+		return -1;
 	return 1;
 }
 

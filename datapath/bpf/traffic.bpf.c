@@ -96,17 +96,21 @@ static __always_inline struct verdict to_service(struct __sk_buff *skb, const st
 	}
 }
 
-/* Path MTU discovery of Envoy's connections depends on it. */
+/* Path MTU discovery depends on it. */
 static __always_inline struct verdict without_ports(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct flow about = {}, reply;
 	const struct service *service;
+	int translated;
 
 	if (!parse_error(skb, packet, &about))
 		return pass(PASS_NO_PORTS);
 	reply = reversed(&about);
 	if (bpf_map_lookup_elem(&proxied_as, &reply))
 		return to_proxy(skb, STEERED_ERROR);
+	translated = l4_error(skb, packet, &about);
+	if (translated)
+		return translated > 0 ? pass(BALANCED_ERROR) : (struct verdict){TC_ACT_SHOT, DROP_MALFORMED};
 	service = service_at(&about.source, about.source_port, about.protocol);
 	if (service && is_proxied(service))
 		return to_proxy(skb, STEERED_ERROR);

@@ -135,6 +135,31 @@ def test_datagrams_are_answered_by_the_service(node: Lab, case: Case, family: in
             assert bytes(length) + b"!" == client.recv(65536)
 
 
+# Over IPv4 a router does not take its own word from somebody else: there, one elsewhere is in the tests of packets.
+@pytest.mark.parametrize(("to", "family"), [(BACKEND, 0), (BACKEND, 1), (OUTSIDE, 1)])
+def test_a_smaller_link_on_the_way_to_a_client_is_found(node: Lab, to: str, family: int) -> None:
+    """The router's word on it reaches the backend, here or elsewhere, which sends smaller segments then."""
+    case = Case("", FAR, to, masqueraded=to == OUTSIDE)
+    where = Direction.FROM_NETWORK
+    with (
+        node.behind_outside(ELSEWHERE[family], 1300),
+        node.listener(to, ADDRESSES[to][family], BACKEND_PORT) as listener,
+        node.connect(FAR, service(node, case, family, ADDRESSES[to][family], socket.IPPROTO_TCP)) as client,
+    ):
+        server, peer = listener.accept()
+        before = node.count(Reason.BALANCED_ERROR, where)
+        with server:
+            writing = threading.Thread(target=server.sendall, args=(bytes(MUCH),))
+            writing.start()
+            received = 0
+            while received < MUCH:
+                received += len(client.recv(65536))
+            writing.join()
+
+        assert expected(case, family, client.getsockname()[:2], peer[:2])
+        assert node.count(Reason.BALANCED_ERROR, where) > before
+
+
 @pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize("who", [POD, OUTSIDE])
 def test_a_connection_to_a_service_without_backends_is_refused(node: Lab, who: str, family: int) -> None:
