@@ -17,6 +17,8 @@ from tests.kernels.inside.rights import only
 LIMIT: Final = 1_000_000
 """Instructions that a verifier looks at before it gives up."""
 LEAST: Final = ("BPF", "NET_ADMIN", "PERFMON")
+SMALL: Final = frozenset({"to_workload", "to_network"})
+"""Of the programs for tc."""
 NEEDED: Final = frozenset({"steer", "listen", "from_workload", "to_workload", "from_network", "to_network", "connect4"})
 _STATISTICS: Final = 4
 _LOG_SIZE: Final = 1 << 18
@@ -54,8 +56,11 @@ def loaded(rig: Rig, name: str) -> Loaded:
     return found
 
 
-def load(file: Path, pins: Pins) -> Loaded:
-    """As the daemon does, with the verifier's statistics: kernels before 5.16 tell them nowhere else."""
+def load(file: Path, pins: Pins, chosen: frozenset[str] | None = None) -> Loaded:
+    """As the daemon does, with the verifier's statistics: kernels before 5.16 tell them nowhere else.
+
+    `chosen` are the programs of it that are loaded; the large ones take their time.
+    """
     shipped(file)
     options = OpenOptions(ctypes.sizeof(OpenOptions), None, False, bytes(pins.maps))
     handle = pointer("bpf_object__open_file", str(file), bytes(file), ctypes.byref(options))
@@ -63,7 +68,11 @@ def load(file: Path, pins: Pins) -> Loaded:
     each = None
     while each := library().bpf_object__next_program(handle, each):
         log = ctypes.create_string_buffer(_LOG_SIZE)
-        logs[library().bpf_program__name(each).decode()] = each, log
+        name = library().bpf_program__name(each).decode()
+        if chosen is not None and name not in chosen:
+            library().bpf_program__set_autoload(ctypes.c_void_p(each), False)
+            continue
+        logs[name] = each, log
         library().bpf_program__set_log_buf(ctypes.c_void_p(each), log, ctypes.c_size_t(len(log)))
         library().bpf_program__set_log_level(ctypes.c_void_p(each), _STATISTICS)
     try:

@@ -18,6 +18,7 @@ from datapath.kernel.layout import AddressKey, Direction, NodeAddress, Reason, S
 from datapath.kernel.maps import opened
 from datapath.kernel.programs import (
     Attached,
+    Hook,
     Pins,
     Program,
     attach_cgroup,
@@ -58,15 +59,19 @@ class Mesh:
     listeners: dict[Family, socket.socket] = field(default_factory=dict)
 
     def attach(self, programs: dict[str, Program]) -> list[Attached]:
+        """Those that are given, each at its place."""
         pod, uplink = self.ifindex["pod"], self.ifindex["outside"]
+        links: tuple[tuple[str, int, Hook], ...] = (
+            ("from_host", LOOPBACK_LINK, "ingress"),
+            ("to_workload", pod, "egress"),
+            ("from_workload", pod, "ingress"),
+            ("to_network", uplink, "egress"),
+            ("from_network", uplink, "ingress"),
+        )
         return [
             attach_cgroup(programs["listen"], self.envoy, "sockops", self.pins),
             attach_netns(programs["steer"], self.pins),
-            attach_tc(programs["from_host"], LOOPBACK_LINK, "ingress", self.pins),
-            attach_tc(programs["to_workload"], pod, "egress", self.pins),
-            attach_tc(programs["from_workload"], pod, "ingress", self.pins),
-            attach_tc(programs["to_network"], uplink, "egress", self.pins),
-            attach_tc(programs["from_network"], uplink, "ingress", self.pins),
+            *(attach_tc(programs[name], link, hook, self.pins) for name, link, hook in links if name in programs),
         ]
 
     def counted(self, reason: Reason, direction: Direction) -> int:

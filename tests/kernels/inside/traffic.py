@@ -8,7 +8,9 @@ import threading
 from typing import Final, Self
 
 from datapath.kernel.layout import CAPTURE_PORT, Direction, Reason
-from datapath.kernel.programs import Program, load
+from datapath.kernel.programs import load
+from tests.kernels.inside.loading import SMALL
+from tests.kernels.inside.loading import load as load_verbosely
 from tests.kernels.inside.mesh import (
     FAMILIES,
     GATEWAY,
@@ -112,8 +114,8 @@ def what_is_pinned_outlives_its_loader_and_is_adopted_by_the_next(rig: Rig) -> N
 def adopt(here: Mesh) -> int:
     """In a process of its own, which ends without a word."""
     try:
-        programs: dict[str, Program] = {}
-        for kind in ("listen", "steer", "traffic"):
+        programs = {**load_verbosely(OBJECTS / "traffic.bpf.o", here.pins, SMALL).programs}
+        for kind in ("listen", "steer"):
             programs |= load(OBJECTS / f"{kind}.bpf.o", here.pins).programs
         return 0 if all(each.adopted for each in here.attach(programs) if each.link) else 3
     except BaseException as error:  # noqa: BLE001  (a child must never return into the cases)
