@@ -232,6 +232,21 @@ def datagrams(world: World, family: Family) -> str:
     )
 
 
+def beside_kube_proxy(world: World, family: Family) -> str:
+    """All that connects to Services and Gateways again, with rules for their addresses that lead to the impostor."""
+    names = ("near", "far", "plain", "self", "self-plain", "shared", "two", "edge")
+    rules = [(address_of(name, family), 80, world.impostor.address(family), 8080) for name in names]
+    for node in world.mesh.stand.nodes:
+        node.kube_proxy(*rules)
+    try:
+        again = [row for row in ROWS if row.name in {"GAMMA", "outside", "host", "hairpin", "own backend", "consumer"}]
+        differ = [f"{row.asked}: {seen}" for row in again if (seen := row.seen(world, family)) != row.expected]
+    finally:
+        for node in world.mesh.stand.nodes:
+            node.sh("nft delete table inet kube-proxy")
+    return "; ".join(differ) or "as without them"
+
+
 ROWS: Final = (
     Row("GAMMA", "a pod -> a Service with a route, backend on its node",
         "200 one by envoy, route near, for client, to the service", from_pod("client", "near")),
@@ -289,4 +304,6 @@ ROWS: Final = (
     Row("TCPRoute, UDPRoute", "a client outside -> a Gateway with both", "two by nobody, two", lines),
     Row("affinity", "a pod, 20 times -> a Service with affinity", "1 backend", affine),
     Row("rules", "rules of netfilter on the node that change where anything goes", "none", redirections),
+    Row("kube-proxy", "all to Services and Gateways, with rules of a kube-proxy for their addresses", "as without them",
+        beside_kube_proxy),
 )  # fmt: skip
