@@ -77,13 +77,20 @@ def settle(world: World) -> None:
     """Wait until each node leads connections to its Envoy, and Envoy knows the way."""
     for node in world.mesh.stand.nodes:
         world.mesh.until_tells(node)
-    for asking in (world.client, world.distant):
-        for family in FAMILIES:
-            for service in ("near", "far", "self"):
-                address = address_of(service, family)
-                until(lambda a=asking, to=address: a.get(to).status == 200, f"{service} from {asking.name}")  # type: ignore[misc]
-            edge = address_of("edge", family)
-            until(lambda to=edge: world.outside.get(to, host="one.example.com").status == 200, "edge")  # type: ignore[misc]
+    for family in FAMILIES:
+        for service in ("near", "far", "self"):
+            for asking in (world.client, world.distant):
+                until_served(asking, address_of(service, family))
+        until_served(world.outside, address_of("edge", family), "one.example.com")
+        until_served(world.outside, address_of("announced", family))
+
+
+def until_served(asking: Place, address: str, host: str = "") -> None:
+    def is_served() -> bool:
+        answer = asking.get(address, host=host)
+        return (200, "envoy") == (answer.status, answer.via)
+
+    until(is_served, f"an answer at {address} to {asking.name}")
 
 
 def told(world: World, answer: Answer, *asking: Place) -> str:
@@ -263,6 +270,9 @@ ROWS: Final = (
         from_outside("edge", "one.example.com")),
     Row("outside", "the same, where the network leads to the other node",
         "200 one by envoy, route edge-one, for outside", by_the_other_node),
+    Row("announced", "a client outside -> an address that the LAN has to find",
+        "200 one by envoy, route announced, for outside",
+        lambda world, family: told(world, world.outside.get(address_of("announced", family)))),
     Row("host", "a process of the node -> a Service with a route",
         "200 one by envoy, route near, for node1", from_node("near")),
     Row("host", "a process of the node -> the same, backend on the other node",
