@@ -86,25 +86,21 @@ def remove(name: str) -> None:
 
 
 def end(cgroup: Path) -> None:
-    """Kill what runs in a cgroup and below, each by its id, and remove it."""
-    folders = [*sorted((path.parent for path in cgroup.rglob("cgroup.procs")), reverse=True)]
+    """Kill what runs in a cgroup and below, each by its id, and remove it; who is dying keeps it for a moment."""
     patience = time.monotonic() + _ENDING_S
-    while any([kill(folder) for folder in folders]) and time.monotonic() < patience:  # noqa: C419  (each is killed)
+    while cgroup.is_dir() and time.monotonic() < patience:
+        for folder in sorted((path.parent for path in cgroup.rglob("cgroup.procs")), reverse=True):
+            kill(folder)
+            with suppress(OSError):
+                folder.rmdir()
         time.sleep(0.005)
-    for folder in folders:
-        with suppress(OSError):
-            folder.rmdir()
 
 
-def kill(cgroup: Path) -> bool:
-    """Whether there was anything to kill."""
-    found = False
+def kill(cgroup: Path) -> None:
     with suppress(OSError):
         for pid in map(int, (cgroup / "cgroup.procs").read_text().split()):
-            found = True
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    return found
 
 
 def batch(namespace: str, lines: Sequence[str], *, check: bool = True) -> None:
