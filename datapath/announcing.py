@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from fcntl import ioctl
@@ -65,6 +66,8 @@ class Announcing:
         self._table, self._devices = table, devices
         self._given: dict[AnswerKey, Answer] = dict(table.items())
         self._left: dict[AnswerKey, int] = {}
+        self._begun: deque[AnswerKey] = deque()
+        """What a thread has begun to answer, for the event loop to take."""
         self._more = asyncio.Event()
 
     @property
@@ -86,12 +89,13 @@ class Announcing:
             self._group(_ADD_MULTICAST, key)
         self._table.put_all(begins.items())
         self._given = dict(desired)
-        self._left = {key: left for key, left in self._left.items() if key in desired} | dict.fromkeys(begins, TIMES)
+        self._begun.extend(begins)
         if begins:
             log.info("addresses taken over", addresses=sorted({str(key.address) for key in begins}))
 
     def wake(self) -> None:
         """Of the event loop, while `reconcile` may be called in a thread."""
+        self._take()
         if self._left:
             self._more.set()
 
@@ -106,6 +110,7 @@ class Announcing:
 
     def announce(self) -> None:
         """Send one announcement of each address that has some left."""
+        self._take()
         links = self._devices()
         for key in tuple(self._left):
             self._left[key] -= 1
@@ -114,6 +119,10 @@ class Announcing:
             answer = self._given.get(key)
             if answer is not None and key.address is not None and key.ifindex in links:
                 _send(links[key.ifindex], gratuitous(key.address, answer.mac))
+
+    def _take(self) -> None:
+        while self._begun:
+            self._left[self._begun.popleft()] = TIMES
 
     def _group(self, operation: int, key: AnswerKey) -> None:
         """IPv6 asks on a group of Ethernet, which a link takes in only where it was told to; that outlives us, too."""

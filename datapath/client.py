@@ -22,7 +22,6 @@ from xds_server.proxy.bootstrap import ClientTls
 from xds_server.proxy.process import delay_s
 
 METHOD: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
-SETTLED_AFTER_S: Final = 1.0
 _HEALTHY_AFTER_S: Final = 30.0
 _LONGEST_DETAIL: Final = 512
 _OPTIONS: Final = (
@@ -96,10 +95,6 @@ class Client:
     def connected(self) -> bool:
         """Also where the server has nothing to say."""
         return self._channel is not None and self._channel.get_state() is grpc.ChannelConnectivity.READY
-
-    def told_now(self) -> bool:
-        """Whether what is held is what the server tells: it has had the time to say otherwise."""
-        return self.connected and asyncio.get_running_loop().time() - self.stream.since >= SETTLED_AFTER_S
 
     async def run(self) -> NoReturn:
         """Stay connected until cancelled."""

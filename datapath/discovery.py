@@ -55,6 +55,8 @@ class Accepted:
 
     held: Mapping[Key, Held] = field(default_factory=dict)
     heard: frozenset[str] = frozenset()
+    told_announcements: bool = False
+    """Whether the stream of that moment had said what this node announces, or that it is nothing."""
 
     def resources(self, type_url: str) -> list[Resource]:
         """In the order of their names, so that nothing depends on the order in which they came."""
@@ -71,6 +73,7 @@ class Discovery:
         self.node = node
         self.held: dict[Key, Held] = dict(before.held) if before else {}
         self.heard = set(before.heard) if before else set()
+        self._told_announcements = False
         self.refused: dict[Key, str] = {}
         """What the server serves and we cannot use, with the reason; a version before it is kept."""
 
@@ -79,6 +82,7 @@ class Discovery:
 
         A server that is new knows by `announces` which addresses are this node's, and lets it keep them.
         """
+        self._told_announcements = False
         requests = []
         for number, (type_url, names) in enumerate(types(self.node).items()):
             request = DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=names or ("*",))
@@ -126,13 +130,14 @@ class Discovery:
             if self.held.pop((type_url, name), None) is not None:
                 changed.add((type_url, name))
         self.heard.add(type_url)
+        self._told_announcements = self._told_announcements or type_url == ANNOUNCEMENTS
         if refused:
             _refuse(answer, refused)
         return Answer(answer, frozenset(changed), refused)
 
     def accepted(self) -> Accepted:
         """As it is now."""
-        return Accepted(dict(self.held), frozenset(self.heard))
+        return Accepted(dict(self.held), frozenset(self.heard), self._told_announcements)
 
 
 def _accepted(type_url: str, names: tuple[str, ...], found: Any) -> Held:

@@ -108,8 +108,8 @@ class Node:
         self.outcome = Outcome()
         self.changed = asyncio.Event()
         self.announcing = Announcing(maps.answers, lambda: outward(self.outcome.topology))
-        self.told_now: Callable[[], bool] = lambda: False
-        """Whether a server tells now what is held, and not only did before."""
+        self.connected: Callable[[], bool] = lambda: False
+        """Whether there is a server that would say so if something had changed."""
         self.errors = self.repairs = 0
         self._loop = asyncio.get_running_loop()
         envoy.on_change, envoy.named = self.changed.set, self.named
@@ -243,7 +243,7 @@ class Node:
             return
         devices = outward(self.outcome.topology)
         desired = answers(_announcements(taken), devices, dict(macs(devices)))
-        told_now = self.told_now()
+        told_now = taken.told_announcements and self.connected()
         await self._tried("announcements", lambda: self.announcing.reconcile(desired, told_now=told_now))
         self.announcing.wake()
 

@@ -111,11 +111,11 @@ def _of_envoy(node: Node) -> Iterator[tuple[str, str]]:
 
 
 def _of_kernel(node: Node) -> Iterator[tuple[str, str]]:
-    for (name, target), why in sorted(node.attachments.missing.items()):
+    for (name, target), why in sorted(dict(node.attachments.missing).items()):
         yield f"{name} is not attached to {_target(node, target)}: {why}", "it is tried again each second"
-    for what, why in sorted(node.outcome.faults.items()):
+    for what, why in sorted(dict(node.outcome.faults).items()):
         yield f"{what}: {why}", "it is tried again"
-    for name, why in sorted(node.maps.services.failed.items()):
+    for name, why in sorted(dict(node.maps.services.failed).items()):
         yield f"service {name} is not as it should be: {why}", "it stays as it was, or out"
     for table, failed in (("workloads", node.maps.workloads.failed), ("node_addresses", node.maps.addresses.failed)):
         if failed:

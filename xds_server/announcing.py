@@ -1,7 +1,7 @@
 """Gives each address that is to be announced to one node, and to another one when that node's daemon is gone for good.
 
 One control plane decides at a time: where there are replicas, the one that leads, among the daemons that are connected
-to it. Those of the others hold nothing.
+to it. Until it has decided, and by the others, daemons are told nothing, so that they keep what they have.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import structlog
 
@@ -22,6 +22,12 @@ from xds_server.xds.streams import Client
 _LOOK_S = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+class Withhold(Protocol):
+    """Tell daemons nothing of announcements, or tell them again."""
+
+    def __call__(self, *, withheld: bool) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -42,14 +48,16 @@ class Announcing:
         self,
         controller: Controller,
         lease_s: float,
+        withhold: Withhold,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._controller, self._lease_s, self._clock = controller, lease_s, clock
+        self._controller, self._lease_s, self._withhold, self._clock = controller, lease_s, withhold, clock
         self._daemons: dict[str, _Daemon] = {}
         self._claimed: dict[str, str] = {}
         self._since: float | None = None
         self._changed = asyncio.Event()
         self.leads: Callable[[], bool] = lambda: True
+        withhold(withheld=True)
 
     def connected(self, client: Client, claims: Collection[str]) -> None:
         """A daemon is there; `claims` are the addresses that it says it announces."""
@@ -103,6 +111,8 @@ class Announcing:
             if held.get(address) != found.get(address):
                 log.info("address moves", address=address, to=found.get(address, ""), before=held.get(address, ""))
                 self._controller.held(address, found.get(address))
+        if not settled or held == found:  # what was decided now is published by a commit that is yet to come
+            self._withhold(withheld=not settled)
 
     def _candidates(self) -> Mapping[str, Collection[str]]:
         sources, announceable = self._controller.pipeline.sources, self._controller.pipeline.ingested.announceable

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -41,6 +42,7 @@ from xds_server.metrics import (
     stream_counters,
 )
 from xds_server.model.refs import ObjectRef
+from xds_server.model.resource import ANNOUNCEMENTS
 from xds_server.relay.address import advertised, checked
 from xds_server.relay.listening import Listening
 from xds_server.relay.telling import Files, Telling
@@ -85,7 +87,7 @@ class ControlPlane:
         self.streams.on_connected, self.streams.on_subscribed = self.controller.connected, self.controller.subscribed
         self.streams.on_accepted, self.streams.on_rejected = self.controller.accepted, self.controller.rejected
         self.streams.on_gone, self.controller.uses = self.controller.gone, self.streams.uses
-        self.announcing = Announcing(self.controller, config.announcement_lease_s) if config.datapath else None
+        self.announcing = _announcing(self.controller, self.streams, config)
         if self.announcing is not None:
             self.streams.on_daemon, self.streams.on_daemon_gone = self.announcing.connected, self.announcing.gone
         self.services: Services = {}
@@ -354,6 +356,12 @@ def relaying(plane: ControlPlane, elector: Elector, ip: str) -> Telling | None:
     elector.address = lambda: advertised(ip, plane.address)
     elector.on_leader = lambda address: telling.follow(checked(address))
     return telling
+
+
+def _announcing(controller: Controller, streams: Streams, config: Config) -> Announcing | None:
+    if not config.datapath:
+        return None
+    return Announcing(controller, config.announcement_lease_s, partial(streams.withhold, ANNOUNCEMENTS))
 
 
 def listen(config: Config) -> Listen:

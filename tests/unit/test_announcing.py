@@ -25,11 +25,15 @@ POLICY = policy("loadBalancerIPs: true, interfaces: [eth0]")
 class World:
     def __init__(self, *objects: str) -> None:
         self.now = 100.0
+        self.withheld = False
         settings = replace(DIRECTORY, datapath=True)
         self.pipeline = Pipeline.declare(settings, TranslationSettings(datapath=True))
         self.controller = Controller(self.pipeline, Metrics(), lambda _: None, lambda _: None)
-        self.announcing = Announcing(self.controller, LEASE_S, clock=lambda: self.now)
+        self.announcing = Announcing(self.controller, LEASE_S, self.withhold, clock=lambda: self.now)
         self.put(POOL, GATEWAY, *(objects or (POLICY,)))
+
+    def withhold(self, *, withheld: bool) -> None:
+        self.withheld = withheld
 
     def put(self, *objects: str) -> None:
         for text in objects:
@@ -143,17 +147,31 @@ def test_who_comes_back_after_its_address_moved_is_told_so() -> None:
     assert ([], [PACKED]) == (world.told("a"), world.told("b"))
 
 
-def test_daemons_of_a_replica_that_does_not_lead_hold_nothing() -> None:
-    """Two that decide would give an address to two nodes."""
+def test_a_replica_that_does_not_lead_says_nothing() -> None:
+    """Neither that its daemons have an address, nor that they have none: they keep what they have."""
     world = World()
     world.announcing.leads = lambda: False
     world.announcing.connected(A, (ADDRESS,))
     world.passes(LEASE_S)
-    follower = world.told("a")
+    follower = world.withheld, world.told("a")
     world.announcing.leads = lambda: True
     world.decided()
+    leader = world.withheld, world.told("a")
 
-    assert [] == follower
+    assert (True, []) == follower
+    assert (True, [PACKED]) == leader
+
+
+def test_daemons_are_told_once_it_is_decided_and_published() -> None:
+    """Before, who has an address would be told that it has none."""
+    world = World()
+    world.announcing.connected(A, ())
+    withheld = [world.withheld]
+    for seconds in (0, LEASE_S, 0):
+        world.passes(seconds)
+        withheld.append(world.withheld)
+
+    assert [True, True, True, False] == withheld
     assert [PACKED] == world.told("a")
 
 

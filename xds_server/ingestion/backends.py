@@ -5,7 +5,6 @@ It must not know what the route does with the backend.
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import Final
 
 from xds_server.graph import Fetch
@@ -73,17 +72,17 @@ def resolve(
     referrer: ObjectRef,
     ref: BackendObjectReference,
     protocol: Protocol | None,
-    spared: Container[str] = (),
+    spared: ObjectRef | None = None,
 ) -> ClusterRef | InvalidBackend:
     """What a route's backend reference names, checked in the order that gives nothing away: kind, grant, existence.
 
-    Namespaces that are `spared` need no grant.
+    The Service that is `spared` needs no grant.
     """
     if (ref.group, ref.kind) != ("", "Service"):
         kind = f"{ref.group}/{ref.kind}" if ref.group else ref.kind
         return InvalidBackend("InvalidKind", f"backendRef {ref.name} is a {kind}; only Services are backends")
     target = ObjectRef("Service", ref.namespace or referrer.namespace, ref.name)
-    if target.namespace not in spared and not permitted(fetch, grants, referrer, target):
+    if target != spared and not permitted(fetch, grants, referrer, target):
         message = f"{target}: no ReferenceGrant there allows {referrer.kind}s of namespace {referrer.namespace}"
         return InvalidBackend("RefNotPermitted", message)
     return service_backend(fetch, sources, target.namespace, target.name, ref.port, protocol)

@@ -40,7 +40,7 @@ from xds_server.ingestion.mesh import (
     declare_mesh,
     proxied_ports,
     service_outcomes,
-    spared_namespaces,
+    spared_service,
     without_mesh,
 )
 from xds_server.ingestion.precedence import Ranking, ranking
@@ -275,7 +275,7 @@ def declare_routes(
                 found += service_outcomes(fetch, sources, ref, refs)
             if not found:
                 return
-            spared = spared_namespaces(ref, refs) if settings.datapath else ()
+            spared = spared_service(ref, refs) if settings.datapath else None
 
             def resolve(backend: BackendObjectReference) -> ClusterRef | InvalidBackend:
                 cluster = backends.resolve(fetch, sources, allowed, ref, backend, protocol, spared)

@@ -47,15 +47,14 @@ def is_service(ref: ParentReference) -> bool:
     return (ref.group, ref.kind) == ("", "Service")
 
 
-def spared_namespaces(route: ObjectRef, refs: Sequence[ParentReference]) -> frozenset[str]:
-    """Where backends of a route need no grant: its clients ask for what is there already.
+def spared_service(route: ObjectRef, refs: Sequence[ParentReference]) -> ObjectRef | None:
+    """The backend for which a route needs no grant: its only parent, for which its clients have asked themselves.
 
     "For mesh, routes augment existing Services, rather than exposing them to a broader scope." That cannot be said of a
-    route that a Gateway has too.
+    route that has any other parent: clients of that one would get to the Service by it.
     """
-    if not all(map(is_service, refs)):
-        return frozenset()
-    return frozenset(ref.namespace or route.namespace for ref in refs)
+    parents = {ObjectRef(ref.kind, ref.namespace or route.namespace, ref.name) for ref in refs}
+    return parents.pop() if len(parents) == 1 and all(map(is_service, refs)) else None
 
 
 def service_outcomes(

@@ -115,6 +115,8 @@ class ResourceTable:
     _hosts: dict[str, set[str]] = field(init=False, repr=False, default_factory=dict)
     _dropped: dict[ResourceKey, dict[ResourceKey, int]] = field(init=False, repr=False, default_factory=dict)
     _clusters_by_endpoints: dict[str, set[str]] = field(init=False, repr=False, default_factory=dict)
+    withheld: set[str] = field(init=False, repr=False, default_factory=set)
+    """Types about which nobody is told anything for now: neither what there is, nor that there is nothing."""
     leading: dict[str, Subscription] = field(init=False, repr=False, default_factory=dict)
     """By node, what its daemon has of what leads to listeners."""
     secret_users: dict[str, set[ResourceKey]] = field(init=False, repr=False, default_factory=dict)

@@ -168,7 +168,7 @@ class AdsStream:
         self._permit()
         unready: set[str] | None = None
         for sub in tuple(self._ordered):
-            if sub.in_flight is not None or sub.idle():
+            if sub.in_flight is not None or sub.idle() or sub.type_url in self._table.withheld:
                 continue
             if unready is None and sub.type_url in REFERRING:
                 unready = unready_clusters(self._table, self._subs, self._expected)

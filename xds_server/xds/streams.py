@@ -149,6 +149,15 @@ class Streams:
                 connection.wake.set()
         return revision
 
+    def withhold(self, type_url: str, *, withheld: bool) -> None:
+        """Say nothing about a type, or say it again; who decides on it may not be here."""
+        if withheld:
+            self.table.withheld.add(type_url)
+        elif type_url in self.table.withheld:
+            self.table.withheld.remove(type_url)
+            for connection in self._connections.values():
+                connection.wake.set()
+
     def connect(self, *, delta: bool, peer: str = "", node: str | None = None) -> Connection:
         """`node` is who the client is to say that it is, where its certificate tells."""
         connection = Connection(AdsStream(self.table, delta=delta, bound_to=node), peer)

@@ -191,21 +191,27 @@ def test_pods_come_and_go_without_a_listener() -> None:
         ("{group: '', kind: Service, name: web, namespace: default}", "default", "True/ResolvedRefs"),
         ("{group: '', kind: Service, name: web, namespace: default}", "west", "False/RefNotPermitted"),
         ("{group: '', kind: Service, name: web, namespace: default}, {name: gw}", "default", "False/RefNotPermitted"),
+        ("{group: '', kind: Service, name: other, namespace: default}", "default", "False/RefNotPermitted"),
+        (
+            "{group: '', kind: Service, name: web, namespace: default}, {group: '', kind: Service, name: mine}",
+            "default",
+            "False/RefNotPermitted",
+        ),
     ],
-    ids=["its parent's", "another", "of a Gateway too"],
+    ids=["its parent", "another", "of a Gateway too", "another of the namespace", "of a Service of its own too"],
 )
-def test_backends_in_the_namespace_of_the_parent_need_no_grant(parents: str, backend: str, reason: str) -> None:
-    """The client asked for what is there; a route that exposes it at a Gateway, or leads elsewhere, needs one."""
+def test_a_backend_that_is_the_only_parent_needs_no_grant(parents: str, backend: str, reason: str) -> None:
+    """The client asked for it; by any other parent a route would lead clients there who have not."""
     made = f"""
 kind: HTTPRoute
 metadata: {{name: web, namespace: east}}
 spec: {{parentRefs: [{parents}], rules: [{{backendRefs: [{{name: web, namespace: {backend}, port: 80}}]}}]}}
 """
     world = World(service(), service(namespace="west"), made, settings=DATAPATH)
-    [verdict] = [found for ref, found in world.ingested.verdicts.items() if ref.object.kind == "HTTPRoute"]
-    [resolved] = [each for each in verdict.conditions if each.type == "ResolvedRefs"]
+    verdicts = [found for ref, found in world.ingested.verdicts.items() if ref.object.kind == "HTTPRoute"]
+    resolved = {each for verdict in verdicts for each in verdict.conditions if each.type == "ResolvedRefs"}
 
-    assert reason == f"{resolved.status}/{resolved.reason}"
+    assert {reason} == {f"{each.status}/{each.reason}" for each in resolved}
 
 
 def test_without_daemons_a_service_is_nobodys_parent() -> None:
