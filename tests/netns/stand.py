@@ -33,12 +33,12 @@ Family = Literal["ipv4", "ipv6"]
 FAMILIES: Final[tuple[Family, Family]] = ("ipv4", "ipv6")
 
 # A new link would be deaf to neighbours for a second, until nobody has objected to its address.
-_QUIET: Final = """
+QUIET: Final = """
 for each in all default; do echo 0 > /proc/sys/net/ipv6/conf/$each/accept_dad; done
 echo 0 > /proc/sys/net/ipv6/conf/default/router_solicitations
 echo 0 > /proc/sys/net/ipv6/conf/default/addr_gen_mode
 """
-_FORWARDS: Final = """
+FORWARDS: Final = """
 for each in all default; do echo 0 > /proc/sys/net/ipv4/conf/$each/send_redirects; done
 echo 0 > /proc/sys/net/ipv4/icmp_ratelimit
 echo 0 > /proc/sys/net/ipv6/icmp/ratelimit
@@ -184,7 +184,7 @@ class Node(Place):
             node=self.name, link=self.bridge or f"pod{last}", mtu=mtu,
         )  # fmt: skip
         batch("", [f"netns add {made.namespace.name}"])
-        made.sh(_QUIET)
+        made.sh(QUIET)
         if self.bridge:
             self._plug(made, f"pod{last}")
         else:
@@ -282,14 +282,14 @@ def stand(*, bridge: str = "") -> Iterator[Stand]:
         for place in built.places:
             place.cgroup.mkdir(parents=True)
         batch("", [f"netns add {place.namespace.name}" for place in built.places])
-        lan.sh(_QUIET + _FORWARDS)
+        lan.sh(QUIET + FORWARDS)
         batch(lan.namespace.name, [
             "link set lo up", "link add br0 type bridge", "link set br0 up",
             "address add 172.30.0.254/24 dev br0", "address add fd00:30::254/64 nodad dev br0",
             *(f"route add unreachable {network}" for network in (*SERVICES, *LOAD_BALANCERS)),
         ])  # fmt: skip
         for place in (*nodes, outside):
-            place.sh(_QUIET + (_FORWARDS if isinstance(place, Node) else ""))
+            place.sh(QUIET + (FORWARDS if isinstance(place, Node) else ""))
             batch(place.namespace.name, [
                 "link set lo up",
                 f"link add eth0 type veth peer name {place.name} netns {lan.namespace.name}",

@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench.datapath import connect
+from tests.bench.datapath import connect, opening, steady
 from tests.bench.measures import HEAD, Figure, say
 
 BENCHMARKS: dict[str, Callable[[bool, Path], Iterator[Figure]]] = {
+    "b11": steady.measure,
+    "b12": opening.measure,
     "b13": connect.measure,
 }
 """Each is told whether small sizes are enough."""
