@@ -19,7 +19,7 @@ from tests.bench.measures import Figure, say
 from tests.bpf.socket_stand import TCP
 
 COUNTS: Final = (0, 1000, 10_000)
-"""Of services besides those of the stand, in the maps of our node."""
+"""Of services in the maps of our node, besides those of the stand."""
 FIRST: Final = 4 << 16
 """Their numbers are clear of the stand's own addresses."""
 ID: Final = 1 << 30
@@ -58,12 +58,12 @@ def measure(quick: bool, directory: Path) -> Iterator[Figure]:
                 for slot, each in enumerate(peers.BACKENDS)
             )
         ways = {
-            f"ours, {count} services": built.way("ours", number=number, before=partial(fill, count))
+            f"ours, {count} more services": built.way("ours", number=number, before=partial(fill, count))
             for number, count in enumerate(COUNTS)
         } | {name: built.way(name) for name in built.nodes if name != "ours"}
         _rounds(ways, sizes)
         tracked = {name: _entries(built, name, sizes.connections) for name in built.nodes}
-    ours = [f"ours, {count} services" for count in COUNTS]
+    ours = [f"ours, {count} more services" for count in COUNTS]
     for name in ours:
         yield from _figures(ways, name, PEER, 1.0)
     for name in ours[1:]:
@@ -127,7 +127,7 @@ def _figures(ways: Mapping[str, Way], name: str, other: str, most: float | None)
 def _growth(ways: Mapping[str, Way], name: str, least: str) -> Figure:
     connects = " against ".join(microseconds(ways[each].all("open", "connect_p50_us")) for each in (name, least))
     pair = Pair(*(ways[each].all(LOAD, "per_s") for each in (name, least)))
-    what, note = f"{name}, against none more: connections a second", f"connect(), p50 {connects}"
+    what, note = f"{name}, against 0: connections a second", f"connect(), p50 {connects}"
     return rates("B12", what, pair, 1 / MOST_GROWTH, note)
 
 
