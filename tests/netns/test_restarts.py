@@ -150,7 +150,7 @@ def without_envoy(world: World) -> None:
     """Nor anybody who would start one."""
     world.mesh.daemons["node1"].kill()
     kill_envoy(world)
-    until(lambda: not world.mesh.envoys(world.node), "the end of Envoy")
+    until(lambda: not world.node.sh("ss --no-header --listening --tcp --numeric sport = :15001"), "the end of Envoy")
 
 
 def kill_envoy(world: World) -> None:
