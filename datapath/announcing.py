@@ -70,11 +70,6 @@ class Announcing:
         """What a thread has begun to answer, for the event loop to take."""
         self._more = asyncio.Event()
 
-    @property
-    def yielded(self) -> list[AnswerKey]:
-        """What other nodes have taken over although this one was told to have it."""
-        return sorted(self._given.keys() - dict(self._table.items()).keys(), key=str)
-
     def reconcile(self, desired: Mapping[AnswerKey, Answer], *, told_now: bool) -> None:
         """What was given up stays so, unless a server tells it now, on a stream that lives: `desired` may be old."""
         actual = dict(self._table.items())

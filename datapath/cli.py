@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import logging
-import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
+
+from xds_server.proxy.signals import until_signalled
 
 if TYPE_CHECKING:
     from datapath.config import Config
@@ -61,7 +61,7 @@ def _run(config: Config, flags: argparse.Namespace) -> int:
 
     _log_to_standard_error(config)
     try:
-        _until_signalled(lambda: app.run(config))
+        until_signalled(lambda: app.run(config))
     except (Refused, Taken) as error:
         print(f"tidegate node: {error}", file=sys.stderr)
         return 1
@@ -188,18 +188,3 @@ def _log_to_standard_error(config: Config) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-
-
-def _until_signalled(main: Callable[[], Awaitable[None]]) -> None:
-    """Run until it ends, or until SIGTERM or SIGINT cancels it, which is a clean stop."""
-
-    async def cancellable() -> None:
-        task = asyncio.ensure_future(main())
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.result()
-
-    asyncio.run(cancellable())

@@ -16,7 +16,6 @@ from xds_server import log
 from xds_server.app import ControlPlane
 from xds_server.cli.ports import bindable
 from xds_server.cli.report import served_at
-from xds_server.cli.serve import until_signalled
 from xds_server.cli.up import standing
 from xds_server.config import Config, ConfigError
 from xds_server.demo.backends import EXAMPLE, serve_backends
@@ -24,6 +23,7 @@ from xds_server.demo.walkthrough import walkthrough
 from xds_server.graph import Changes
 from xds_server.model.refs import ObjectRef
 from xds_server.proxy.process import Event
+from xds_server.proxy.signals import until_signalled
 
 _OFFSET = 10000
 

@@ -17,7 +17,6 @@ from xds_server.certificates import renewal
 from xds_server.certificates.issuing import remote_signer
 from xds_server.cli import standard_error
 from xds_server.cli.bootstrap import host_port, write_sources
-from xds_server.cli.serve import until_signalled
 from xds_server.config import ConfigError, add_logs, add_trust_domain, trust_domain
 from xds_server.proxy.bootstrap import BootstrapOptions, ClientTls, XdsHost, bootstrap
 from xds_server.proxy.connection import Connected, Disconnected, diagnosis, watch
@@ -32,6 +31,7 @@ from xds_server.proxy.process import (
     find,
     supervise,
 )
+from xds_server.proxy.signals import until_signalled
 from xds_server.xds.handshakes import Handshakes
 from xds_server.xds.identity import Node, is_node_name, uri
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import resource
-import signal
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from xds_server.config import (
     config,
 )
 from xds_server.metrics import handshake_counter
+from xds_server.proxy.signals import until_signalled
 from xds_server.xds.handshakes import Handshakes
 
 
@@ -104,18 +103,3 @@ async def _serve(settings: Config, signing: AbstractAsyncContextManager[None], h
         tasks.create_task(plane.announce())
         if statuses is not None:
             tasks.create_task(statuses.run(plane.loaded))
-
-
-def until_signalled(main: Callable[[], Awaitable[None]]) -> None:
-    """Run until it ends, or until SIGTERM or SIGINT cancels it, which is a clean stop."""
-
-    async def cancellable() -> None:
-        task = asyncio.ensure_future(main())
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.result()
-
-    asyncio.run(cancellable())

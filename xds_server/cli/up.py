@@ -17,7 +17,6 @@ from xds_server import log
 from xds_server.app import ControlPlane, private_directory
 from xds_server.cli.output import OutputClosedError
 from xds_server.cli.ports import bindable
-from xds_server.cli.serve import until_signalled
 from xds_server.cli.view import JsonLines, LiveView, View, shown
 from xds_server.config import Config, ConfigError, add_manifests, add_server, config
 from xds_server.proxy.bootstrap import BootstrapOptions, XdsSocket, bootstrap
@@ -32,6 +31,7 @@ from xds_server.proxy.process import (
     find,
     supervise,
 )
+from xds_server.proxy.signals import until_signalled
 from xds_server.xds.lock import LockedError, locked
 
 NODE: Final = "local"
