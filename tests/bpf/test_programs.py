@@ -99,7 +99,7 @@ def loaded_again(node: Lab) -> Iterator[None]:
 
 def test_programs_are_replaced_under_load(node: Lab) -> None:
     """B3: a hundred times in one step, while connections come and go: none is lost, and one link is at each hook."""
-    done, outcomes = threading.Event(), []
+    done, over, outcomes = threading.Event(), threading.Event(), []
 
     def clients() -> None:
         while not done.is_set():
@@ -109,7 +109,7 @@ def test_programs_are_replaced_under_load(node: Lab) -> None:
 
     first = node.stand.programs
     with node.capture(FAMILIES[0]) as listener, loaded_again(node):
-        serving = threading.Thread(target=echo, args=(listener, done))
+        serving = threading.Thread(target=echo, args=(listener, over))
         asking = threading.Thread(target=clients)
         serving.start()
         asking.start()
@@ -119,6 +119,7 @@ def test_programs_are_replaced_under_load(node: Lab) -> None:
                 node.attach()
         done.set()
         asking.join()
+        over.set()
         # One more, which the one that serves may be waiting for.
         with suppress(OSError):
             node.connect(POD, (MESH, HTTP)).close()
@@ -128,8 +129,8 @@ def test_programs_are_replaced_under_load(node: Lab) -> None:
     assert {b"x"} == set(outcomes)
 
 
-def echo(listener: socket.socket, done: threading.Event) -> None:
-    while not done.is_set():
+def echo(listener: socket.socket, over: threading.Event) -> None:
+    while not over.is_set():
         server, _ = listener.accept()
         with server:
             server.sendall(server.recv(1))

@@ -86,6 +86,13 @@ spec:
   rules:
   - matches: [{path: {value: /consumer}}]
     backendRefs: [{name: new, namespace: shop, port: 80}]
+---
+apiVersion: gateway.networking.k8s.io/v1beta1
+kind: ReferenceGrant
+metadata: {name: consumer, namespace: shop}
+spec:
+  from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: consumer}]
+  to: [{group: "", kind: Service, name: new}]
 """
 
 

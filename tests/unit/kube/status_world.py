@@ -133,6 +133,12 @@ class Replica:
         for _ in range(8):
             await asyncio.sleep(0)
 
+    async def in_time(self, holds: Callable[[], bool]) -> None:
+        """Let time pass until it holds: what failed last begins to wait when others have waited long enough."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not holds():
+                await self.later(60)
+
     def results(self, result: str) -> int:
         """How many writes had this result."""
         return sum(count for (_, found), count in self.writer.stats.writes.items() if found == result)

@@ -278,8 +278,7 @@ async def test_an_outage_of_the_api_server_is_waited_out(kube: KubeApi) -> None:
         await one.until(lambda: one.results("failed") >= 8)
         asked = len(kube.requests)
         await kube.start()
-        await one.later(60)
-        await one.until(lambda: one.results("written") == 53)
+        await one.in_time(lambda: one.results("written") == 53)
         await one.settled()
 
     assert EACH_ONCE | {"PATCH httproutes/status": 51} == writes(kube)
