@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from queue import SimpleQueue
 from statistics import quantiles
 from typing import NamedTuple
@@ -146,13 +147,17 @@ def measure(stand: Stand, plane: Plane, probe: Probe, sizes: Sizes) -> Iterator[
 
 
 def _arrivals(plane: Plane, messages: int, churn: Churn) -> tuple[list[float], list[float]]:
-    """From the answer of each change that was its service's only one to the response; and how long answers took."""
-    alone = {name: answers[0] for name, answers in churn.answered.items() if len(answers) == 1}
+    """From the answer to the first change of each service to the response for it; and how long answers took.
+
+    Of a service that is changed again before that, nothing tells which change a response is for.
+    """
+    arrived: list[float] = []
     first: dict[str, float] = {}
     for message in plane.client.messages[messages:]:
         for name in message.names:
             first.setdefault(name, message.first)
-    return (
-        [max(0.0, first[name] - answer.answered) for name, answer in alone.items() if name in first],
-        [each.answered - each.asked for answers in churn.answered.values() for each in answers],
-    )
+    for name, answers in churn.answered.items():
+        again = answers[1].asked if len(answers) > 1 else inf
+        if name in first and first[name] < again:
+            arrived.append(max(0.0, first[name] - answers[0].answered))
+    return arrived, [each.answered - each.asked for answers in churn.answered.values() for each in answers]
