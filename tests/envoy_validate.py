@@ -45,7 +45,7 @@ from xds_server.model.resource import (
 )
 from xds_server.model.route import Forward, Route, TlsRoute, VirtualHost
 from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as datapath
-from xds_server.translation.collections import translate
+from xds_server.translation.collections import translate, translate_backends
 from xds_server.translation.settings import TranslationSettings
 
 CLASSES: Final[dict[str, Any]] = {
@@ -72,7 +72,9 @@ class World:
         names = ("frontends", "listeners", "routes", "virtual_hosts", "tls_routes", "clusters", "endpoints")
         for name in (*names, "certificates", "workloads", "clients", "kernel_services", "announced"):
             setattr(self, name, self.graph.source(name))
-        self.resources, self.over_budget = translate(self.graph, self, settings or TranslationSettings())
+        settings = settings or TranslationSettings()
+        backends = translate_backends(self.graph, self.clusters, self.endpoints, settings)
+        self.resources, self.over_budget = translate(self.graph, self, backends, settings)
 
     frontends: Any
     announced: Any

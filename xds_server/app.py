@@ -84,6 +84,7 @@ class ControlPlane:
         self._raised: list[Callable[[Changes], None]] = []
         self.streams = Streams()
         self.controller = Controller(self.pipeline, self.metrics, self.streams.publish, self._committed)
+        self.controller.begin = self.streams.begin
         self.streams.on_connected, self.streams.on_subscribed = self.controller.connected, self.controller.subscribed
         self.streams.on_accepted, self.streams.on_rejected = self.controller.accepted, self.controller.rejected
         self.streams.on_gone, self.controller.uses = self.controller.gone, self.streams.uses

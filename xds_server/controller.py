@@ -22,8 +22,9 @@ from xds_server.xds.streams import Client
 
 log = structlog.get_logger(__name__)
 
-HOLD_OFF_S: Final = 0.05
-"""At most one commit in this time: a lone change goes out at once, a burst is gathered."""
+HOLD_OFF_S: Final = 0.02
+"""At most one commit in this time, and in twice the time that the last one took: a lone change goes out at once, a
+burst is gathered, and others have their turn however long commits take."""
 
 GRACE_S: Final = 30.0
 """What an Envoy said still counts for so long after its last stream: it serves on, and as a rule it comes back."""
@@ -32,6 +33,7 @@ LATE_S: Final = 10.0
 """An edit of routes may be on its way for so long, which is how long a gate holds it back."""
 
 Publish = Callable[[Mapping[ResourceKey, Resource | None]], object]
+Begin = Callable[[Mapping[ResourceKey, Resource]], None]
 Committed = Callable[[Changes], None]
 Cancel = Callable[[], object]
 Later = Callable[[float, Callable[[], None]], Cancel]
@@ -71,6 +73,7 @@ class Controller:
         self._envoys: dict[NodeRef, _Envoy] = {}
         self._streams: dict[str, dict[Client, _Envoy]] = {}
         self._left: dict[str, _Envoy] = {}
+        self.begin: Begin = lambda _: None  # what is published ahead of the rest of the first commit
         self.on_moved: Callable[[NodeRef], None] = lambda _: None  # an Envoy came, or left
         self.uses: Callable[[Client, ResourceKey], bool] = lambda *_: False  # the newest version, as its stream has it
 
@@ -263,18 +266,33 @@ class Controller:
         """Commit after each change until cancelled."""
         while True:
             await self._changed.wait()
+            began = time.perf_counter()
             self.commit()
-            await asyncio.sleep(HOLD_OFF_S)
+            await asyncio.sleep(max(HOLD_OFF_S, 2 * (time.perf_counter() - began)))
 
     def commit(self) -> None:
         """Bring everything up to date and hand on what changed."""
         with without_collector():
-            self._commit()
+            self._changed.clear()
+            started = time.perf_counter()
+            self._committed_since(started, self.pipeline.graph.commit())
 
-    def _commit(self) -> None:
-        self._changed.clear()
-        started = time.perf_counter()
-        changes = self.pipeline.graph.commit()
+    async def load(self) -> None:
+        """As `commit`, of all that there is at first, which takes seconds: others have their turn meanwhile.
+
+        Envoys that have nothing yet get the clusters as soon as these are known, and take them in on another core.
+        """
+        graph, backends = self.pipeline.graph, self.pipeline.backends
+        with without_collector():
+            self._changed.clear()
+            started = time.perf_counter()
+            for collection in graph.steps():
+                if collection is backends and backends.changed:
+                    self.begin({key: backends[key] for key in backends.changed})
+                await asyncio.sleep(0)
+            self._committed_since(started, graph.finish())
+
+    def _committed_since(self, started: float, changes: Changes) -> None:
         published = self.pipeline.published(changes)
         duration_s = time.perf_counter() - started
         self._metrics.commit_seconds.observe(duration_s)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from xds_server.graph import Changes, Collection, Graph
-from xds_server.ingestion.collections import Ingested, ingest
+from xds_server.ingestion.collections import Ingested, ingest, ingest_routes
 from xds_server.ingestion.sources import Settings, Sources
 from xds_server.model import resource
 from xds_server.model.refs import ObjectRef
@@ -14,7 +14,7 @@ from xds_server.model.resource import Resource, ResourceKey
 from xds_server.status.collections import DesiredStatus, statuses
 from xds_server.status.feedback import Feedback
 from xds_server.translation import names
-from xds_server.translation.collections import translate
+from xds_server.translation.collections import translate, translate_backends
 from xds_server.translation.settings import TranslationSettings
 
 
@@ -31,12 +31,16 @@ def owner(key: ResourceKey) -> ObjectRef | None:
 
 
 class Pipeline(NamedTuple):
-    """Objects go in by `put`, Envoys' answers by `feedback`; a commit brings `resources` and `statuses` up to date."""
+    """Objects go in by `put`, Envoys' answers by `feedback`; a commit brings `resources` and `statuses` up to date.
+
+    First of all resources it brings `backends` up to date, which all others lead to.
+    """
 
     graph: Graph
     sources: Sources
     feedback: Feedback
     ingested: Ingested
+    backends: Collection[ResourceKey, Resource]
     resources: Collection[ResourceKey, Resource]
     statuses: Collection[ObjectRef, DesiredStatus]
 
@@ -44,14 +48,17 @@ class Pipeline(NamedTuple):
     def declare(cls, settings: Settings, translation: TranslationSettings) -> Pipeline:
         graph = Graph()
         sources = Sources.declare(graph)
+        routed = ingest_routes(graph, sources, settings)
+        backends = translate_backends(graph, routed.clusters, routed.endpoints, translation)
+        ingested = ingest(graph, sources, settings, routed)
+        resources, over_budget = translate(graph, ingested, backends, translation)
         feedback = Feedback.declare(graph)
-        ingested = ingest(graph, sources, settings)
-        resources, over_budget = translate(graph, ingested, translation)
         return cls(
             graph,
             sources,
             feedback,
             ingested,
+            backends,
             resources,
             statuses(
                 graph,

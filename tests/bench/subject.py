@@ -193,15 +193,18 @@ async def cluster(kubeconfig: str, socket: str, pool: str) -> None:
         Config(cluster=source, pool=(pool,), port_offset=OFFSET, xds_listen=f"unix:{socket}", admin="")
     )
     marks = {"imported": time.monotonic()}
-    commit = subject.controller.commit
+    load, begin = subject.controller.load, subject.controller.begin
 
-    def first_commit() -> None:
+    async def first_commit() -> None:
         marks["listed"] = time.monotonic()
-        subject.controller.commit = commit  # type: ignore[method-assign]
-        commit()
+        await load()
         marks["committed"] = time.monotonic()
 
-    subject.controller.commit = first_commit  # type: ignore[method-assign]
+    def first_clusters(resources: Any) -> None:
+        marks["clusters"] = time.monotonic()
+        begin(resources)
+
+    subject.controller.load, subject.controller.begin = first_commit, first_clusters  # type: ignore[method-assign]
     async with AsyncExitStack() as stack:
         statuses = await stack.enter_async_context(reading(subject, source))
         await stack.enter_async_context(subject.serving())

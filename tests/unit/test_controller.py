@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from xds_server.graph import Changes, Derived
 from xds_server.ingestion.sources import Settings
 from xds_server.metrics import Metrics
 from xds_server.model.refs import ObjectRef
-from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, ResourceKey
+from xds_server.model.resource import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION, ResourceKey
 from xds_server.pipeline import Pipeline
 from xds_server.translation.settings import TranslationSettings
 from xds_server.xds.streams import Client
@@ -313,6 +314,30 @@ def objects(text: str) -> dict[ObjectRef, Any]:
 
 def derived(world: World) -> dict[str, Derived[object, object]]:
     return {c.name: c for c in world.pipeline.graph.collections if isinstance(c, Derived)}
+
+
+async def test_clusters_go_out_ahead_of_what_leads_to_them() -> None:
+    """The first commit hands them on as soon as they are made, lets others have their turn, and comes to the same."""
+    whole, pipeline = World(), Pipeline.declare(Settings(undeclared_classes=("tidegate",)), TranslationSettings())
+    told: list[tuple[str, ...]] = []
+    controller = Controller(pipeline, Metrics(), lambda changes: told.append(types(changes)), lambda _: None)
+    controller.begin = lambda changes: told.append(("ahead", *types(changes)))
+    controller.apply(objects(MANIFESTS))
+    loading = asyncio.ensure_future(controller.load())
+    while not told:
+        await asyncio.sleep(0)
+    controller.apply(objects(ROUTE.replace("a.example.com", "b.example.com")))
+    await loading
+
+    assert ("ahead", CLUSTER, CLUSTER_LOAD_ASSIGNMENT) == told[0]
+    assert {LISTENER, ROUTE_CONFIGURATION} < set(told[1])
+    assert dict(whole.pipeline.resources) == dict(pipeline.resources)
+    controller.commit()
+    assert dict(whole.pipeline.resources) != dict(pipeline.resources)
+
+
+def types(changes: Mapping[ResourceKey, Any]) -> tuple[str, ...]:
+    return tuple(sorted({key.type_url for key in changes}))
 
 
 def test_a_commit_runs_without_the_collector_and_leaves_it_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

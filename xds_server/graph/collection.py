@@ -78,7 +78,7 @@ class Collection(Mapping[K, V]):
         return index
 
     def refresh(self) -> None:
-        """Bring this collection up to date; a source already is."""
+        """Bring this collection up to date."""
 
     def leftovers(self) -> int:
         """Entries of the book-keeping; zero once every value is gone."""
@@ -196,13 +196,33 @@ class Group(Sequence[V]):
 
 
 class Source(Collection[K, V]):
-    """A collection fed from outside the graph."""
+    """A collection fed from outside the graph; what is put while a commit is under way counts for the next one."""
+
+    def __init__(self, name: str, order: int) -> None:
+        super().__init__(name, order)
+        self._later: dict[K, Any] | None = None
+        """What was put since the commit under way has read this."""
 
     def put(self, key: K, value: V) -> None:
-        self._set(key, value)
+        self._take(key, value)
 
     def delete(self, key: K) -> None:
-        self._set(key, MISSING)
+        self._take(key, MISSING)
+
+    def refresh(self) -> None:
+        self._later = {}
+
+    def settle(self) -> None:
+        super().settle()
+        later, self._later = self._later, None
+        for key, value in later.items() if later else ():
+            self._set(key, value)
+
+    def _take(self, key: K, value: Any) -> None:
+        if self._later is None:
+            self._set(key, value)
+        else:
+            self._later[key] = value
 
 
 class Union(Collection[K, V]):

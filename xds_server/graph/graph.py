@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, TypeVar, overload
 
 from xds_server.graph.collection import Collection, Derived, Group, Index, Source, Transform, Union
@@ -51,8 +51,21 @@ class Graph:
 
         A key appears when its value was replaced in this commit, even if a later step restored an equal one.
         """
+        for _ in self.steps():
+            pass
+        return self.finish()
+
+    def steps(self) -> Iterator[Collection[Any, Any]]:
+        """The same, one collection at a time, each given when it is up to date; `finish` ends it.
+
+        Between two steps the caller may let others have their turn: what they put counts for the next commit.
+        """
         for collection in self.collections:
             collection.refresh()
+            yield collection
+
+    def finish(self) -> Changes:
+        """After the last step: what the commit has changed."""
         changes = {c.name: c.changed for c in (self.faults, *self.collections) if c.changed}
         for collection in (self.faults, *self.collections):
             collection.settle()

@@ -37,6 +37,7 @@ from xds_server.ingestion.ingress_tls import HTTPS_PORT
 from xds_server.ingestion.kernel_services import KernelInputs, declare_kernel_services, transport_ports
 from xds_server.ingestion.mesh import (
     TRANSPORT_KINDS,
+    MeshParts,
     declare_mesh,
     proxied_ports,
     service_outcomes,
@@ -96,14 +97,32 @@ class Ingested(NamedTuple):
     announced: Collection[tuple[str, str], Announced]
 
 
-def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
+class Routed(NamedTuple):
+    """Which routes lead where: what clusters follow from, and what the rest is made of."""
+
+    gateways: Collection[ObjectRef, GatewayResult]
+    wants: Wants
+    ingresses: IngressParts
+    results: Collection[ObjectRef, RouteResult]
+    attachments: Collection[AttachmentKey, Attachment]
+    by_host: AttachmentsByHost
+    rankings: Rankings
+    workloads: Collection[ObjectRef, Workload]
+    mesh: MeshParts
+    routes: Collection[RouteRef, Route]
+    tls_routes: Collection[HostRef, TlsRoute]
+    by_service: Slices
+    clusters: Collection[ClusterRef, Cluster]
+    endpoints: Collection[ClusterRef, Endpoints]
+
+
+def ingest_routes(graph: Graph, sources: Sources, settings: Settings) -> Routed:
     """Gateway API and Ingress, side by side until what they come to has the same shape."""
     allowed = grants(sources)
     ingresses = ingest_ingresses(graph, sources, settings)
     gateways, wants = declare_gateways(graph, sources, settings, allowed)
     parents = graph.derive("parents", gateways, parent_of)
     results = declare_routes(graph, sources, settings, allowed, parents)
-    gateway_listeners = graph.derive("listeners/gateways", gateways, listeners_of)
     attachments = graph.union(
         "attachments",
         graph.derive("attachments/listeners", parents, own_attachments),
@@ -115,18 +134,40 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
     rankings = graph.derive("routes/rankings", results, ranking_of)
     workloads = declare_workloads(graph, sources) if settings.datapath else graph.union("workloads")
     mesh = declare_mesh(graph, sources, attachments, workloads) if settings.datapath else without_mesh(graph)
-    listeners = graph.union("listeners", gateway_listeners, ingresses.listeners, mesh.listeners)
     routes = graph.union("routes", gateway_routes, ingresses.routes, mesh.routes)
     own_tls_routes = declare_tls_routes(graph, by_host, rankings, tls_rules)
     tls_routes = graph.union("tls_routes/served", own_tls_routes, ingresses.tls_routes, mesh.bytes)
+    by_service = slices(sources)
     clusters = declare_clusters(graph, routes, tls_routes)
+    return Routed(
+        gateways,
+        wants,
+        ingresses,
+        results,
+        attachments,
+        by_host,
+        rankings,
+        workloads,
+        mesh,
+        routes,
+        tls_routes,
+        by_service,
+        clusters,
+        declare_endpoints(graph, sources, settings, clusters, by_service),
+    )
+
+
+def ingest(graph: Graph, sources: Sources, settings: Settings, routed: Routed) -> Ingested:
+    """What leads to routes, and what is said about all."""
+    gateways, ingresses, mesh, by_service = routed.gateways, routed.ingresses, routed.mesh, routed.by_service
+    gateway_listeners = graph.derive("listeners/gateways", gateways, listeners_of)
+    listeners = graph.union("listeners", gateway_listeners, ingresses.listeners, mesh.listeners)
     pools = declare_pools(graph, sources)
     wanted = declare_wanted(graph, sources, settings, gateways, ingresses)
     given = graph.derive("frontends/given", wanted.index(lambda _: ("all",)), assigned(pools, settings.pool))
-    by_service = slices(sources)
     exposed = declare_frontends(graph, sources, settings, given, by_service)
     kernel_services: Collection[ServiceRef, Intercepted] = (
-        declare_kernel(graph, sources, settings, by_service, gateways, results, attachments, exposed)
+        declare_kernel(graph, sources, settings, routed, exposed)
         if settings.datapath
         else graph.union("kernel_services")
     )
@@ -134,34 +175,34 @@ def ingest(graph: Graph, sources: Sources, settings: Settings) -> Ingested:
     return Ingested(
         graph.union("frontends", exposed, mesh.frontends),
         listeners,
-        attachments,
-        routes,
+        routed.attachments,
+        routed.routes,
         graph.union(
             "virtual_hosts",
-            declare_virtual_hosts(graph, by_host, rankings),
+            declare_virtual_hosts(graph, routed.by_host, routed.rankings),
             ingresses.virtual_hosts,
             mesh.virtual_hosts,
         ),
-        tls_routes,
-        clusters,
-        declare_endpoints(graph, sources, settings, clusters, by_service),
+        routed.tls_routes,
+        routed.clusters,
+        routed.endpoints,
         declare_certificates(graph, sources, listeners),
         graph.union(
             "verdicts",
-            declare_verdicts(graph, sources, settings, gateways, attachments, results),
+            declare_verdicts(graph, sources, settings, gateways, routed.attachments, routed.results),
             ingresses.verdicts,
             declare_pool_verdicts(graph, pools, exposed),
         ),
         graph.union(
             "warnings",
-            declare_warnings(graph, sources, gateways, results),
+            declare_warnings(graph, sources, gateways, routed.results),
             declare_unowned(graph, sources, settings),
             declare_policy_warnings(graph, sources),
             ingresses.warnings,
         ),
-        wanted_objects(graph, graph.union("wanted/references", wants, ingresses.wants), listeners),
+        wanted_objects(graph, graph.union("wanted/references", routed.wants, ingresses.wants), listeners),
         declare_generated(graph, settings, wanted, given, by_service),
-        workloads,
+        routed.workloads,
         mesh.clients,
         kernel_services,
         announceable,
@@ -352,18 +393,15 @@ def declare_kernel(
     graph: Graph,
     sources: Sources,
     settings: Settings,
-    by_service: Slices,
-    gateways: Collection[ObjectRef, GatewayResult],
-    results: Collection[ObjectRef, RouteResult],
-    attachments: Collection[AttachmentKey, Attachment],
+    routed: Routed,
     frontends: Collection[ObjectRef, Frontend],
 ) -> Collection[ServiceRef, Intercepted]:
     inputs = KernelInputs(
-        by_service,
-        attachments.index(proxied_ports),
-        attachments.index(transport_ports),
-        graph.derive("routes/transports", results, transport_rules_of),
-        graph.derive("listeners/transports", gateways, transports_of),
+        routed.by_service,
+        routed.attachments.index(proxied_ports),
+        routed.attachments.index(transport_ports),
+        graph.derive("routes/transports", routed.results, transport_rules_of),
+        graph.derive("listeners/transports", routed.gateways, transports_of),
         frontends,
     )
     return declare_kernel_services(graph, sources, settings, inputs)

@@ -36,6 +36,9 @@ MOST_ROUNDS: Final = 32
 
 
 class Controller(Sink, Protocol):
+    """`load` is the first commit, of all that was listed."""
+
+    async def load(self) -> None: ...
     def commit(self) -> None: ...
 
 
@@ -79,15 +82,16 @@ class KubernetesSource:
 
     async def _refer_to_all(self) -> None:
         """Commit until all that is referred to was answered for: answers bring references, and so do edits."""
+        await self._controller.load()
         before: frozenset[ObjectRef] | None = None
         for _ in range(MOST_ROUNDS):
-            self._controller.commit()
             wanted = frozenset(self._wanted())
             if wanted == before:
                 return
             before = wanted
             self._referenced.want(wanted)
             await self._referenced.answered()
+            self._controller.commit()
 
     def refer(self) -> None:
         """Follow what is referred to now."""

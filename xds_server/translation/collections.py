@@ -57,10 +57,6 @@ class Model(Protocol):
     @property
     def tls_routes(self) -> Collection[HostRef, TlsRoute]: ...
     @property
-    def clusters(self) -> Collection[ClusterRef, Cluster]: ...
-    @property
-    def endpoints(self) -> Collection[ClusterRef, Endpoints]: ...
-    @property
     def workloads(self) -> Collection[ObjectRef, Workload]: ...
     @property
     def clients(self) -> Collection[str, tuple[str, ...]]: ...
@@ -88,7 +84,32 @@ class Indexes(NamedTuple):
     hosts_by_table: Index[TableRef, HostRef, VirtualHost]
 
 
-def translate(graph: Graph, model: Model, settings: TranslationSettings) -> Translated:
+def translate_backends(
+    graph: Graph,
+    clusters: Collection[ClusterRef, Cluster],
+    endpoints: Collection[ClusterRef, Endpoints],
+    settings: TranslationSettings,
+) -> Collection[ResourceKey, Resource]:
+    """Clusters and their endpoints: what all others lead to, and what refers to nothing else."""
+    return graph.union(
+        "resources/backends",
+        graph.derive(
+            "envoy_load_assignments",
+            clusters,
+            lambda fetch, ref, _: _keyed(endpoint.cluster_load_assignment(ref, fetch.get(endpoints, ref))),
+        ),
+        graph.derive(
+            "envoy_clusters",
+            clusters,
+            lambda _, __, value: _keyed(cluster.cluster(value, datapath=settings.datapath)),
+        ),
+    )
+
+
+def translate(
+    graph: Graph, model: Model, backends: Collection[ResourceKey, Resource], settings: TranslationSettings
+) -> Translated:
+    """All others, and with them what there is in all."""
     indexes = Indexes(
         model.listeners.index(lambda value: (value.port_ref,)),
         model.listeners.index(lambda value: (value.table,) if value.protocol != "TLS" else ()),
@@ -97,16 +118,6 @@ def translate(graph: Graph, model: Model, settings: TranslationSettings) -> Tran
     )
     tables = _tables(graph, model, indexes, settings)
     certificates = graph.derive("envoy_secrets", model.certificates, _secret)
-    assignments = graph.derive(
-        "envoy_load_assignments",
-        model.clusters,
-        lambda fetch, ref, _: _keyed(endpoint.cluster_load_assignment(ref, fetch.get(model.endpoints, ref))),
-    )
-    clusters = graph.derive(
-        "envoy_clusters",
-        model.clusters,
-        lambda _, __, value: _keyed(cluster.cluster(value, datapath=settings.datapath)),
-    )
     listeners = graph.derive(
         "envoy_listeners",
         indexes.listeners_by_port,
@@ -114,8 +125,7 @@ def translate(graph: Graph, model: Model, settings: TranslationSettings) -> Tran
     )
     parts: tuple[Collection[ResourceKey, Resource], ...] = (
         certificates,
-        assignments,
-        clusters,
+        backends,
         tables.hosts,
         tables.configurations,
         listeners,

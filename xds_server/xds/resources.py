@@ -117,6 +117,8 @@ class ResourceTable:
     _clusters_by_endpoints: dict[str, set[str]] = field(init=False, repr=False, default_factory=dict)
     withheld: set[str] = field(init=False, repr=False, default_factory=set)
     """Types about which nobody is told anything for now: neither what there is, nor that there is nothing."""
+    only: frozenset[str] | None = None
+    """Of all types, those that are told of while the first objects are being translated, to who has nothing yet."""
     leading: dict[str, Subscription] = field(init=False, repr=False, default_factory=dict)
     """By node, what its daemon has of what leads to listeners."""
     secret_users: dict[str, set[ResourceKey]] = field(init=False, repr=False, default_factory=dict)
@@ -152,6 +154,10 @@ class ResourceTable:
             self.revision = revision
             self._compact()
         return self.revision
+
+    def tells(self, type_url: str) -> bool:
+        """Whether anything is said about a type now."""
+        return type_url not in self.withheld and (self.only is None or type_url in self.only)
 
     def known(self, type_url: str) -> bool:
         return type_url in self.types

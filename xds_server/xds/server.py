@@ -151,7 +151,7 @@ class _Discovery:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
         self._open += 1
         try:
-            await self._streams.opened()
+            await self._streams.begun()
             end = await self._converse(context, parse, delta=delta)
         finally:
             self._open -= 1

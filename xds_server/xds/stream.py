@@ -91,6 +91,8 @@ class AdsStream:
         self.bound_to = bound_to
         """Which node the client is, where its certificate tells."""
         self.node_id = ""
+        self.resumed = False
+        """The client brought along what an earlier stream gave it, of one type at least."""
         self._table = table
         self._form = Form(delta)
         self._subs: dict[str, Subscription] = {}
@@ -146,6 +148,7 @@ class AdsStream:
         first = sub is None
         if sub is None:
             sub = self._subscribe(type_url)
+            self.resumed |= bool(request.initial_resource_versions if self.delta else request.version_info)
         self._permit()
         asked = self._asked(sub, request) if type_url in _FOR_SOME else []
         receive = self._receive_delta if self.delta else self._receive_sotw
@@ -163,12 +166,12 @@ class AdsStream:
 
         Each is made when it is asked for: a request that is read between two writes counts for all that follow.
         """
-        if self._overtaken:
+        if self._overtaken or (self.resumed and self._table.only is not None):
             return
         self._permit()
         unready: set[str] | None = None
         for sub in tuple(self._ordered):
-            if sub.in_flight is not None or sub.idle() or sub.type_url in self._table.withheld:
+            if sub.in_flight is not None or sub.idle() or not self._table.tells(sub.type_url):
                 continue
             if unready is None and sub.type_url in REFERRING:
                 unready = unready_clusters(self._table, self._subs, self._expected)

@@ -113,17 +113,34 @@ class Streams:
     _connections: dict[int, Connection] = field(init=False, repr=False, default_factory=dict)
     _by_node: dict[str, dict[int, Connection]] = field(init=False, repr=False, default_factory=dict)
     _numbers: Iterator[int] = field(init=False, repr=False, default_factory=lambda: count(1))
+    _begun: asyncio.Event = field(init=False, repr=False, default_factory=asyncio.Event)
     _ready: asyncio.Event = field(init=False, repr=False, default_factory=asyncio.Event)
     _empty: asyncio.Event = field(init=False, repr=False, default_factory=asyncio.Event)
     _closed: asyncio.Event = field(init=False, repr=False, default_factory=asyncio.Event)
 
     @property
     def ready(self) -> bool:
-        """The sources are synchronised; until then no stream is answered, for an empty answer deletes everything."""
+        """All is there that the sources have; until then nobody is told what might take away what it has."""
         return self._ready.is_set()
 
+    def begin(self, changes: Mapping[ResourceKey, Resource | None]) -> None:
+        """Publish what all others will lead to, while these are being made, for clients that have nothing yet.
+
+        They hear of these types alone: nothing, said of another, would be heard as that there is none.
+        """
+        self.table.only = frozenset(key.type_url for key in changes)
+        self.publish(changes)
+        self._begun.set()
+
     def open(self) -> None:
+        if self.table.only is not None:
+            self.table.only = None
+            self._wake()
+        self._begun.set()
         self._ready.set()
+
+    async def begun(self) -> None:
+        await self._begun.wait()
 
     async def opened(self) -> None:
         await self._ready.wait()
@@ -145,8 +162,7 @@ class Streams:
         before = self.table.revision
         revision = self.table.apply(changes)
         if revision != before:
-            for connection in self._connections.values():
-                connection.wake.set()
+            self._wake()
         return revision
 
     def withhold(self, type_url: str, *, withheld: bool) -> None:
@@ -155,8 +171,7 @@ class Streams:
             self.table.withheld.add(type_url)
         elif type_url in self.table.withheld:
             self.table.withheld.remove(type_url)
-            for connection in self._connections.values():
-                connection.wake.set()
+            self._wake()
 
     def connect(self, *, delta: bool, peer: str = "", node: str | None = None) -> Connection:
         """`node` is who the client is to say that it is, where its certificate tells."""
@@ -184,10 +199,9 @@ class Streams:
             self._by_node.setdefault(client.node, {})[id(connection)] = connection
             connection.since, connection.envoy = self.clock(), _version(request.node)
             log.info("stream connected", node=client.node, peer=connection.peer, variant=_variant(stream))
-            brought = request.initial_resource_versions if stream.delta else request.version_info
             connection.of_proxy = request.type_url not in DATAPATH
             if connection.of_proxy:
-                self.on_connected(client, resumed=bool(brought))
+                self.on_connected(client, resumed=stream.resumed)
             else:
                 self.on_daemon(client, _claims(request.node))
         self.stats.count(events)
@@ -254,6 +268,10 @@ class Streams:
     def debug(self) -> list[dict[str, object]]:
         """What each stream is about; no content, so no secrets."""
         return [{**c.stream.debug(), "peer": c.peer} for c in list(self._connections.values())]
+
+    def _wake(self) -> None:
+        for connection in self._connections.values():
+            connection.wake.set()
 
     def _let_go(self, node: str) -> None:
         """What the Envoy of a node was not to lose before its daemon did may go."""

@@ -59,6 +59,45 @@ def test_the_same_object_again_runs_nothing() -> None:
     assert ({}, 1) == (graph.commit(), derived.runs)
 
 
+def test_what_is_put_between_two_steps_counts_for_the_next_commit() -> None:
+    """Every collection sees a source as it was when the commit came to it; what came since is neither lost nor seen."""
+    graph = Graph()
+    numbers = graph.source("numbers")
+    first = graph.derive("first", numbers, squares)
+    second = graph.derive("second", numbers, squares)
+    numbers.put("a", 2)
+    numbers.put("b", 3)
+
+    for collection in graph.steps():
+        if collection is first:
+            numbers.put("a", 4)
+            numbers.delete("b")
+            numbers.put("c", 5)
+    told = graph.finish()
+    seen = dict(first), dict(second)
+
+    assert ({"a": 4, "b": 9}, {"a": 4, "b": 9}) == seen
+    assert {"numbers", "first", "second"} == told.keys()
+    assert {"a", "b"} == told["numbers"].keys() == told["second"].keys()
+    assert {"a", "b", "c"} == graph.commit()["second"].keys()
+    assert {"a": 16, "c": 25} == dict(first) == dict(second)
+
+
+def test_a_source_that_the_commit_has_not_come_to_takes_what_is_put() -> None:
+    """What is fed late in the order is as new as can be."""
+    graph = Graph()
+    early = graph.source("early")
+    late = graph.source("late")
+    derived = graph.derive("derived", late, squares)
+
+    for collection in graph.steps():
+        if collection is early:
+            late.put("a", 3)
+    graph.finish()
+
+    assert {"a": 9} == dict(derived)
+
+
 def test_a_fetch_is_a_dependency() -> None:
     """A transformation runs again when a value it read changes, appears or goes, and only then."""
     graph = Graph()

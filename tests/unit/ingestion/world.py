@@ -10,7 +10,7 @@ import yaml
 
 from xds_server.files.kinds import SERVED
 from xds_server.graph import Graph
-from xds_server.ingestion.collections import ingest
+from xds_server.ingestion.collections import ingest, ingest_routes
 from xds_server.ingestion.frontend_ports import ALL
 from xds_server.ingestion.hostnames import covers, specificity
 from xds_server.ingestion.sources import SOURCE_BY_KIND, Settings, Sources
@@ -37,7 +37,7 @@ class World:
     def __init__(self, *manifests: str, settings: Settings = DIRECTORY) -> None:
         self.graph = Graph()
         self.sources = Sources.declare(self.graph)
-        self.ingested = ingest(self.graph, self.sources, settings)
+        self.ingested = ingest(self.graph, self.sources, settings, ingest_routes(self.graph, self.sources, settings))
         self.apply(*manifests)
 
     def apply(self, *manifests: str) -> World:

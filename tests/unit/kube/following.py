@@ -52,6 +52,9 @@ class World:
     def commit(self) -> None:
         self.on_commit()
 
+    async def load(self) -> None:
+        self.on_commit()
+
     async def pause(self, seconds: float) -> None:
         """No time passes but that of the network."""
         self.pauses.append(seconds)

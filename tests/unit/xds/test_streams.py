@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest
 
-from xds_server.model.resource import CLUSTER, LISTENER, resource
+from xds_server.model.resource import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, Resource, ResourceKey, resource
 from xds_server.xds.events import ProtocolError
 from xds_server.xds.streams import Client, Connection, Streams
 
@@ -114,3 +114,64 @@ def test_who_brings_something_along_resumes(delta: bool, resumed: bool) -> None:
 
     assert [(Client("envoy", 1), resumed)] == told.of("connected")
     assert [(Client("envoy", 1), True)] == told.of("subscribed")
+
+
+def of(*type_urls: str) -> dict[ResourceKey, Resource]:
+    return {(made := resource(type_url, "a", b"a")).key: made for type_url in type_urls}
+
+
+def told_of(connection: Connection) -> list[str]:
+    return [push.type_url for push in connection.stream.pending()]
+
+
+def test_who_has_nothing_gets_what_is_ready_ahead_of_the_rest() -> None:
+    """X15: of a type that is not ready nothing is said, not even that there is none; then it is."""
+    streams = Streams()
+    streams.begin(of(CLUSTER, CLUSTER_LOAD_ASSIGNMENT))
+    connection = streams.connect(delta=True)
+    for type_url in (CLUSTER, LISTENER):
+        streams.receive(connection, request(type_url=type_url))
+    ahead = told_of(connection)
+    streams.publish(of(LISTENER))
+    between = told_of(connection)
+    connection.wake.clear()
+    streams.open()
+
+    assert ([CLUSTER], [], [LISTENER]) == (ahead, between, told_of(connection))
+    assert connection.wake.is_set()
+
+
+@pytest.mark.parametrize("delta", [True, False])
+def test_who_has_something_is_told_nothing_until_all_is_ready(delta: bool) -> None:
+    """X15: of what a client brings along nothing is taken away because it is not translated yet."""
+    streams = Streams()
+    streams.begin(of(CLUSTER))
+    connection = streams.connect(delta=delta)
+    for type_url in (CLUSTER, LISTENER):
+        asked = (
+            DeltaDiscoveryRequest(
+                type_url=type_url, initial_resource_versions={"b": "1"} if type_url == LISTENER else {}
+            )
+            if delta
+            else DiscoveryRequest(type_url=type_url, version_info="1" if type_url == LISTENER else "")
+        )
+        asked.node.id = "envoy"
+        streams.receive(connection, asked)
+    ahead = told_of(connection)
+    streams.publish(of(LISTENER))
+    streams.open()
+
+    assert ([], CLUSTER) == (ahead, told_of(connection)[0])
+
+
+async def test_streams_are_answered_from_the_first_that_is_ready() -> None:
+    """That is no readiness yet: who asks whether the server is, waits for all."""
+    streams = Streams()
+    streams.begin(of(CLUSTER))
+    await streams.begun()
+    before = streams.ready
+    streams.open()
+    await streams.begun()
+    await streams.opened()
+
+    assert (False, True) == (before, streams.ready)
