@@ -10,7 +10,8 @@ from envoy.admin.v3 import config_dump_shared_pb2
 from envoy.service.status.v3 import csds_pb2
 
 from xds_server.model.resource import SECRET
-from xds_server.xds.stream import AdsStream, Status
+from xds_server.xds.readings import Status
+from xds_server.xds.stream import AdsStream
 from xds_server.xds.streams import Streams
 
 SERVICE: Final = "envoy.service.status.v3.ClientStatusDiscoveryService"
