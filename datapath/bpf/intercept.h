@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define LAYOUT 1
+#define LAYOUT 2
 
 /* Of packets and sockets, within MARK_MASK. Bits of kube-proxy (0x4000, 0x8000) and of CNIs stay free. */
 #define MARK_MASK 0x0f00
@@ -200,6 +200,8 @@ enum reason {
 	NEIGHBOUR_ANSWERED, /* who asked for the MAC of an address that is announced */
 	NEIGHBOUR_YIELDED,  /* another node says that it has such an address now */
 	DROP_NO_CONNECTION, /* to what stands in for a pod itself, where Envoy has no such connection */
+	REFUSED_NO_CONNECTION, /* of a connection to a backend that is not known any more, or never was */
+	BALANCED_RECLAIMED,    /* from a port of the node whose connection had not been established */
 	REASONS,
 };
 

@@ -22,6 +22,12 @@
 #define IPV6_OFFSET 0xfff8
 #define IPV6_MORE 0x0001
 
+#define TCP_FLAGS 13 /* from the header's begin */
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
 /* How much of a packet is known. */
 enum parsed {
 	PARSED_NOT_IP,
@@ -38,7 +44,8 @@ struct packet {
 	__u32 transport; /* where its transport header begins, from the network header */
 	__u8 ipv6;
 	__u8 follows; /* a later fragment: its ports are known, and not in it */
-	__u8 opens; /* the first segment of a TCP connection: SYN without ACK */
+	__u8 opens; /* the first segment of a TCP connection: SYN alone */
+	__u8 flags; /* of TCP */
 };
 
 static __always_inline int read(const struct __sk_buff *skb, __u32 offset, void *to, __u32 length)
@@ -94,7 +101,8 @@ static __always_inline enum parsed parse_transport(const struct __sk_buff *skb, 
 			return PARSED_MALFORMED;
 		packet->flow.source_port = tcp.source;
 		packet->flow.destination_port = tcp.dest;
-		packet->opens = tcp.syn && !tcp.ack;
+		packet->flags = ((__u8 *)&tcp)[TCP_FLAGS];
+		packet->opens = (packet->flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK)) == TCP_SYN;
 		return PARSED_PORTS;
 	case IPPROTO_UDP:
 		if (!read(skb, packet->transport, &udp, sizeof(udp)))

@@ -65,13 +65,32 @@ struct connection {
 	__u8 pad[2];
 };
 
-/* translations: LRU_HASH by flow, as it is met: RETURNED has the destination, MASQUERADED and ANSWERED the source. */
+/* How far the two sides of a connection have come. */
+enum flow_progress {
+	FLOW_REPLIED = 1,     /* the backend has answered */
+	FLOW_ESTABLISHED = 2, /* and the client that: who only claims to be the client does not know how */
+	FLOW_CLIENT_CLOSED = 4,
+	FLOW_BACKEND_CLOSED = 8,
+};
+
+/* For how long a connection is kept of which nothing is heard: in seconds, by its progress. */
+#define OPENING_S 30 /* not established, or one question and one answer of UDP */
+#define DATAGRAMS_S 180
+#define SILENT_S 7440 /* RFC 5382: no less than two hours and four minutes */
+#define HALF_CLOSED_S 120
+#define CLOSED_S 10
+
+/* translations: LRU_HASH by flow, as it is met: RETURNED has the destination, MASQUERADED and ANSWERED the source.
+ *
+ * By what its answers meet first a connection is known to live: RETURNED if it is masqueraded, else ANSWERED.
+ */
 struct translation {
 	struct address address;
 	__be16 port;
 	__u8 reason;
-	__u8 closed;
-	__u32 seen_s; /* of RETURNED */
+	__u8 progress;
+	__u32 seen_s;
+	__u32 awaited; /* by which the client shows that it has got the answer: of TCP, with FLOW_REPLIED */
 };
 
 struct {

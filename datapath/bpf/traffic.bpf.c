@@ -48,8 +48,19 @@ static __always_inline struct verdict to_proxy(struct __sk_buff *skb, enum reaso
 
 static __always_inline int is_told(struct verdict verdict, const struct packet *packet)
 {
-	return verdict.action == TC_ACT_SHOT || verdict.reason == RECORDED || verdict.reason == REFUSED_ABSENT ||
-	       (packet->opens && (verdict.reason == STEERED || verdict.reason == BALANCED));
+	switch (verdict.reason) {
+	case RECORDED:
+	case REFUSED_ABSENT:
+	case REFUSED_NO_BACKEND:
+	case REFUSED_NO_CONNECTION:
+	case BALANCED_RECLAIMED:
+		return 1;
+	case STEERED:
+	case BALANCED:
+		return packet->opens;
+	default:
+		return verdict.action == TC_ACT_SHOT;
+	}
 }
 
 static __always_inline int finish(struct __sk_buff *skb, const struct packet *packet, enum direction direction,

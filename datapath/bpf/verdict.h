@@ -6,6 +6,12 @@
 
 static const __u32 only = 0; /* the key of an array that has one entry */
 
+/* A verdict of TC, and why. */
+struct verdict {
+	int action;
+	enum reason reason;
+};
+
 static __always_inline void count(enum reason reason, enum direction direction, __u32 bytes)
 {
 	__u32 key = reason * DIRECTIONS + direction;

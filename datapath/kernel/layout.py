@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Of all the structures here: maps are pinned below a folder of that name."""
 
 MARK_MASK: Final = 0x0F00
@@ -28,6 +28,12 @@ NODE_PORTS: Final = 4536
 """Of the node, for connections to backends elsewhere; clear of what its processes send from by default (to 60999)."""
 PATIENCE_NS: Final = 3_000_000_000
 """For how long connections of a service that fails closed are dropped before they are refused."""
+OPENING_S: Final = 30
+DATAGRAMS_S: Final = 180
+SILENT_S: Final = 7440
+HALF_CLOSED_S: Final = 120
+CLOSED_S: Final = 10
+"""For how long a connection is kept of which nothing is heard, by its progress."""
 
 Address = IPv4Address | IPv6Address
 
@@ -96,6 +102,8 @@ class Reason(IntEnum):
     NEIGHBOUR_ANSWERED = 37
     NEIGHBOUR_YIELDED = 38
     DROP_NO_CONNECTION = 39
+    REFUSED_NO_CONNECTION = 40
+    BALANCED_RECLAIMED = 41
 
 
 class ServiceKey(NamedTuple):
@@ -228,14 +236,25 @@ class Connection(NamedTuple):
     node_port: int
 
 
+class Progress(IntFlag):
+    """Of a connection: what was seen of its two sides."""
+
+    REPLIED = 1
+    ESTABLISHED = 2
+    CLIENT_CLOSED = 4
+    BACKEND_CLOSED = 8
+    CLOSED = 12
+
+
 class Translation(NamedTuple):
     """What takes the place of a packet's destination (`Reason.RETURNED`), or of its source."""
 
     address: Address
     port: int
     reason: int
-    closed: int
+    progress: int
     seen_s: int
+    awaited: int = 0
 
 
 class Pace(NamedTuple):
@@ -323,7 +342,7 @@ STRUCTS: Final[dict[str, str]] = {
     "held": "seen_ns:u64 generation:u32 slot:u32 address:address port:port backend_pad:2x pad:4x",
     "connection": "address:address port:port backend_pad:2x service:u32 generation:u32 slot:u32"
     " node:address node_port:port pad:2x",
-    "translation": "address:address port:port reason:u8 closed:u8 seen_s:u32",
+    "translation": "address:address port:port reason:u8 progress:u8 seen_s:u32 awaited:u32",
 }
 """C structure -> its fields and their kinds, in order. An event's flow is spread out."""
 

@@ -74,8 +74,10 @@ def fragment(following: int, payload: bytes, *, offset: int = 0, more: bool = Fa
     return pack(">BBHI", following, 0, offset << 3 | more, identification) + payload
 
 
-def tcp(source: int, destination: int, flags: int = SYN, payload: bytes = b"") -> bytes:
-    return pack(">HHIIBBHHH", source, destination, 1, 0, 5 << 4, flags, 65535, 0, 0) + payload
+def tcp(
+    source: int, destination: int, flags: int = SYN, payload: bytes = b"", *, sequence: int = 1, acknowledged: int = 0
+) -> bytes:
+    return pack(">HHIIBBHHH", source, destination, sequence, acknowledged, 5 << 4, flags, 65535, 0, 0) + payload
 
 
 def udp(source: int, destination: int, payload: bytes = b"query") -> bytes:

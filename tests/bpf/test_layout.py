@@ -11,7 +11,7 @@ from struct import calcsize
 import pytest
 
 from datapath.kernel import layout
-from datapath.kernel.layout import KINDS, STRUCTS, Direction, MapSpec, Reason, ServiceFlag
+from datapath.kernel.layout import KINDS, STRUCTS, Direction, MapSpec, Progress, Reason, ServiceFlag
 from datapath.kernel.libbpf import map_info
 from tests.bpf.btf import Field, Types, types
 from tests.bpf.stand import OBJECTS, Stand
@@ -71,16 +71,19 @@ def test_an_enumeration_has_the_same_names_in_c(
 
 def test_the_numbers_of_the_header_are_those_of_python(build: Path) -> None:
     """Marks, tables and limits, which are no types."""
-    header = (build.parent / "intercept.h").read_text()
+    header = "".join((build.parent / name).read_text() for name in ("intercept.h", "remembered.h"))
     defined = {
         name: int(value, 0) for name, value in re.findall(r"#define (\w+) (0x[0-9a-f]+|[0-9]+)(?:ULL)?\b", header)
     }
-    ours = {name: value for name, value in vars(layout).items() if name in defined}
+    ours = {name: value for name, value in vars(layout).items() if name in defined and isinstance(value, int)}
     flags = {f"SERVICE_{flag.name}": flag.value for flag in ServiceFlag}
-    said = {name: int(value) for name, value in re.findall(r"(SERVICE_\w+) = ([0-9]+),", header)}
+    flags |= {f"FLOW_{flag.name}": flag.value for flag in Progress}
+    said = {name: int(value) for name, value in re.findall(r"((?:SERVICE|FLOW)_\w+) = ([0-9]+),", header)}
 
     assert {name: defined[name] for name in ours} == ours
-    assert {"MARK_TO_PROXY", "MARK_REFUSE", "CAPTURE_PORT", "LAYOUT", "PATIENCE_NS"} <= set(ours)
+    assert {"MARK_TO_PROXY", "MARK_REFUSE", "CAPTURE_PORT", "LAYOUT", "PATIENCE_NS", "NODE_PORTS", "OPENING_S"} <= set(
+        ours
+    )
     assert flags == said
 
 

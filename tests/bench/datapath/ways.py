@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from datapath.kernel.layout import LAYOUT
 from tests.bench.datapath.bound import CAPTURE_PORT, DIALLED_PORT, SERVER_PORT, Json, bound, server
 from tests.bench.measures import say
 from tests.netns.mesh import Mesh, address_of, mesh, until
@@ -175,7 +176,7 @@ def stand(directory: Path) -> Iterator[Stand]:
         for number, name in enumerate(("dialled", "dialled again", *THEIRS)):
             nodes[name] = stack.enter_context(_peer(ours, f"peer{number}", envoy, served, directory))
             nodes[name].sh(THEIRS.get(name, ""))
-        yield Stand(ours, nodes, ours.stand.run.directory / "node1/bpf/tidegate/1/maps")
+        yield Stand(ours, nodes, ours.stand.run.directory / f"node1/bpf/tidegate/{LAYOUT}/maps")
 
 
 def _served(asking: Place, address: str, port: int) -> bool:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from datapath.kernel.layout import (
     AFFINITY,
     BACKENDS,
+    CONNECTIONS,
     NODE_ADDRESSES,
     ONLY,
     SERVICES,
@@ -20,12 +21,14 @@ from datapath.kernel.layout import (
     AddressKey,
     Backend,
     BackendKey,
+    Flow,
     NodeAddress,
     Reason,
     Service,
     ServiceFlag,
     ServiceKey,
     Settings,
+    Translation,
     Workload,
 )
 from tests.bpf.frames import SYN, TCP, UDP, extension, frame, ipv4, ipv6, tcp, udp
@@ -35,7 +38,7 @@ from tests.bpf.translated import ETHERNET, Seen, sealed, seen
 LOOPBACK: Final = 1
 PORT: Final = 80
 BACKEND_PORT: Final = 8080
-numbers = count(100)
+numbers = count(1)
 ports = count(20_000)
 
 
@@ -49,10 +52,15 @@ class Family(NamedTuple):
     neighbour: str
     remote: str
     """A pod of another node."""
+    stranger: str
 
 
-V4: Final = Family("IPv4", "203.0.113.{}", "198.51.100.7", "192.0.2.1", "10.1.0.5", "10.1.0.6", "10.2.0.8")
-V6: Final = Family("IPv6", "2001:db8:203::{}", "2001:db8:9::7", "2001:db8::1", "fd00:1::5", "fd00:1::6", "fd00:2::8")
+V4: Final = Family(
+    "IPv4", "203.0.113.{}", "198.51.100.7", "192.0.2.1", "10.1.0.5", "10.1.0.6", "10.2.0.8", "203.0.114.9"
+)
+V6: Final = Family(
+    "IPv6", "2001:db8:203::{}", "2001:db8:9::7", "2001:db8::1", "fd00:1::5", "fd00:1::6", "fd00:2::8", "2001:db8:a::9"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +75,8 @@ class Kind:
     """In its network header: options of IPv4, or extension headers of IPv6."""
     sums: bool = True
 
-    def frame(self, source: tuple[str, int], destination: tuple[str, int], flags: int = SYN) -> bytes:
-        make = tcp(source[1], destination[1], flags, self.payload) if self.protocol == TCP else None
+    def frame(self, source: tuple[str, int], destination: tuple[str, int], flags: int = SYN, **numbers: int) -> bytes:
+        make = tcp(source[1], destination[1], flags, self.payload, **numbers) if self.protocol == TCP else None
         segment = make or udp(source[1], destination[1], self.payload)
         between = (source[0], destination[0])
         if self.family is V4:
@@ -100,7 +108,8 @@ class Node:
     def __init__(self, stand: Stand) -> None:
         self.stand = stand
         self.services, self.backends = stand.map(SERVICES), stand.map(BACKENDS)
-        self.translations, self.affinity = stand.map(TRANSLATIONS), stand.map(AFFINITY)
+        self.connections, self.translations = stand.map(CONNECTIONS), stand.map(TRANSLATIONS)
+        self.affinity = stand.map(AFFINITY)
         self._settings, workloads, addresses = stand.map(SETTINGS), stand.map(WORKLOADS), stand.map(NODE_ADDRESSES)
         self.set(with_addresses=True)
         for family in (V4, V6):
@@ -144,6 +153,14 @@ class Node:
         action, _, left = self.stand.pass_through(program, packet)
         assert TC_ACT_UNSPEC == action
         return seen(left)
+
+    def kept(self, kind: Kind, backend: tuple[str, int], peer: tuple[str, int]) -> Translation:
+        """By which a connection is known to live: what answers of its backend, to whom that sees, meet first."""
+        found = self.translations.get(
+            Flow(ip_address(backend[0]), ip_address(peer[0]), backend[1], peer[1], kind.protocol)
+        )
+        assert found
+        return found
 
     def outcome(self, program: str, packet: bytes) -> Outcome:
         return self.stand.run(program, packet)

@@ -1,0 +1,145 @@
+"""What the two sides of a connection say to each other, and how far it has come by that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+from datapath.kernel.layout import MARK_MASK, MARK_REFUSE, Progress, Reason
+from tests.bpf.frames import ACK, FIN, PUSH, RST, SYN
+from tests.bpf.l4.node import BACKEND_PORT, KINDS, V4, Kind, Node, ports
+from tests.bpf.stand import TC_ACT_UNSPEC
+
+TCP4, UDP4, TCP6, UDP6 = KINDS[0], KINDS[2], KINDS[6], KINDS[8]
+NOTHING, REPLIED = Progress(0), Progress.REPLIED
+OPEN = Progress.REPLIED | Progress.ESTABLISHED
+BOTH = pytest.mark.parametrize("where", ["pod", "remote"])
+
+
+class Call(NamedTuple):
+    """A connection, of which both sides are the test."""
+
+    client: Callable[..., Progress]
+    """What it sends; and how far that has brought the connection."""
+    backend: Callable[..., Progress]
+
+
+def call(node: Node, kind: Kind, where: str) -> Call:
+    """To a pod of this node, which answers to the client, or to another node's, which answers to this one."""
+    family = kind.family
+    client, backend = (family.client, next(ports)), (getattr(family, where), BACKEND_PORT)
+    at = node.service(kind, [backend[0]])
+    _, _, came = node.stand.pass_through("from_network", kind.frame(client, at))
+    masqueraded = node.sent("to_network", came)
+    peer = (masqueraded.source, masqueraded.source_port)
+
+    def of_client(flags: int = ACK, **numbers: int) -> Progress:
+        node.stand.pass_through("from_network", kind.frame(client, at, flags, **numbers))
+        return Progress(node.kept(kind, backend, peer).progress)
+
+    def of_backend(flags: int = ACK, **numbers: int) -> Progress:
+        answer = kind.frame(backend, peer, flags, **numbers)
+        if where == "remote":
+            _, _, answer = node.stand.pass_through("from_network", answer)
+        node.stand.pass_through("to_network", answer)
+        return Progress(node.kept(kind, backend, peer).progress)
+
+    return Call(of_client, of_backend)
+
+
+@BOTH
+@pytest.mark.parametrize("kind", [TCP4, TCP6], ids=lambda kind: kind.name)
+def test_a_connection_is_established_by_who_has_got_the_answer(node: Node, kind: Kind, where: str) -> None:
+    """Whoever sends from a client's address without being there cannot acknowledge what was sent to that."""
+    client, backend = call(node, kind, where)
+
+    said = [
+        client(SYN),
+        client(ACK, acknowledged=4001),
+        backend(SYN | ACK, sequence=4000),
+        client(ACK, acknowledged=4000),
+        client(PUSH | ACK, acknowledged=2**31),
+        client(SYN),
+        client(ACK, acknowledged=4001),
+    ]
+
+    assert [NOTHING, NOTHING, REPLIED, REPLIED, REPLIED, REPLIED, OPEN] == said
+
+
+@BOTH
+def test_numbers_of_tcp_begin_anew_after_the_last(node: Node, where: str) -> None:
+    """A server's first one may be the largest."""
+    client, backend = call(node, TCP4, where)
+    backend(SYN | ACK, sequence=2**32 - 1)
+
+    assert OPEN == client(ACK, acknowledged=0)
+
+
+@BOTH
+@pytest.mark.parametrize("kind", [UDP4, UDP6], ids=lambda kind: kind.name)
+def test_datagrams_are_a_conversation_from_the_second_question(node: Node, kind: Kind, where: str) -> None:
+    """One question and one answer are over soon."""
+    client, backend = call(node, kind, where)
+
+    assert [NOTHING, REPLIED, REPLIED, OPEN] == [client(), backend(), backend(), client()]
+
+
+@BOTH
+def test_a_connection_ends_when_both_sides_have_ended_it_or_one_has_reset_it(node: Node, where: str) -> None:
+    """A side that has said all may be told much still."""
+    one, other = call(node, TCP4, where), call(node, TCP4, where)
+    for client, backend in (one, other):
+        backend(SYN | ACK)
+        client(ACK, acknowledged=2)
+
+    assert OPEN | Progress.CLIENT_CLOSED == one.client(FIN | ACK, acknowledged=2)
+    assert OPEN | Progress.CLIENT_CLOSED == one.backend(PUSH | ACK)
+    assert OPEN | Progress.CLOSED == one.backend(FIN | ACK)
+    assert OPEN | Progress.CLOSED == other.backend(RST)
+
+
+@BOTH
+def test_what_is_opened_again_begins_anew(node: Node, where: str) -> None:
+    """From the same port after it was closed; a mere claim to open it does not end what goes on."""
+    client, backend = call(node, TCP4, where)
+    backend(SYN | ACK)
+    client(ACK, acknowledged=2)
+
+    assert OPEN == client(SYN)
+    assert OPEN | Progress.CLOSED == client(RST)
+    assert NOTHING == client(SYN)
+
+
+@pytest.mark.parametrize("kind", [TCP4, TCP6], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("where", ["pod", "remote"])
+@pytest.mark.parametrize("flags", [0, ACK, PUSH | ACK, FIN | ACK, RST, SYN | ACK, SYN | FIN, SYN | RST, 0xFF])
+def test_what_opens_nothing_leaves_nothing(node: Node, kind: Kind, where: str, flags: int) -> None:
+    """It is marked for a reset, which tells whoever has really sent it that the connection is not known."""
+    at = node.service(kind, [getattr(kind.family, where)], number=250)
+    sent = kind.frame((kind.family.client, next(ports)), at, flags)
+    before = dict(node.connections.items()), dict(node.translations.items())
+
+    outcome = node.outcome("from_network", sent)
+
+    assert (TC_ACT_UNSPEC, MARK_REFUSE, (Reason.REFUSED_NO_CONNECTION,), sent) == (
+        outcome.action,
+        outcome.mark & MARK_MASK,
+        outcome.reasons,
+        outcome.packet,
+    )
+    assert before == (dict(node.connections.items()), dict(node.translations.items()))
+
+
+@BOTH
+def test_what_was_pushed_out_of_an_established_connection_is_established(node: Node, where: str) -> None:
+    """Where only its backend is remembered, what is written again does not begin anew."""
+    kind, client = TCP4, (V4.client, next(ports))
+    backend = (getattr(V4, where), BACKEND_PORT)
+    at = node.service(kind, [backend[0]])
+    node.run("from_network", kind.frame(client, at), Reason.BALANCED)
+    node.translations.delete_all([key for key, entry in node.translations.items() if entry.reason == Reason.ANSWERED])
+    node.run("from_network", kind.frame(client, at, ACK), Reason.PASS_BALANCED)
+
+    assert OPEN == node.kept(kind, backend, client).progress
