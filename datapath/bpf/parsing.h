@@ -38,6 +38,12 @@ enum parsed {
 	PARSED_PORTS,
 };
 
+/* Whoever is not behind a pod's link may have any address. */
+enum sender {
+	ANYBODY,
+	A_POD,
+};
+
 struct packet {
 	struct flow flow;
 	__u32 network;	 /* where its network header begins, from the packet's begin */
@@ -79,6 +85,17 @@ static __always_inline int same(const struct address *one, const struct address 
 	       one->word[3] == other->word[3];
 }
 
+/* A pod sends from its own addresses, and finds its neighbours from the ones that IPv6 gives every link. */
+static __always_inline int is_own(const struct __sk_buff *skb, const struct packet *packet)
+{
+	const struct address *source = &packet->flow.source;
+	const struct workload *workload = bpf_map_lookup_elem(&workloads, source);
+
+	if (workload)
+		return workload->ifindex == skb->ifindex;
+	return packet->flow.protocol == IPPROTO_ICMPV6 && packet->ipv6 && (is_link_local(source) || is_zero(source));
+}
+
 static __always_inline struct flow reversed(const struct flow *flow)
 {
 	return (struct flow){
@@ -115,9 +132,9 @@ static __always_inline enum parsed parse_transport(const struct __sk_buff *skb, 
 	}
 }
 
-/* The first fragment tells the others their ports. */
-static __always_inline enum parsed parse_fragment(const struct __sk_buff *skb, struct packet *packet, __u32 id,
-						  int first)
+/* The first fragment tells the others their ports; but not one of a pod in somebody else's name. */
+static __always_inline enum parsed parse_fragment(const struct __sk_buff *skb, struct packet *packet,
+						  enum sender sender, __u32 id, int first)
 {
 	struct fragment key = {
 	    .source = packet->flow.source,
@@ -130,7 +147,7 @@ static __always_inline enum parsed parse_fragment(const struct __sk_buff *skb, s
 
 	if (first) {
 		parsed = parse_transport(skb, packet);
-		if (parsed != PARSED_PORTS)
+		if (parsed != PARSED_PORTS || (sender == A_POD && !is_own(skb, packet)))
 			return parsed;
 		ports.source = packet->flow.source_port;
 		ports.destination = packet->flow.destination_port;
@@ -148,7 +165,7 @@ static __always_inline enum parsed parse_fragment(const struct __sk_buff *skb, s
 	return PARSED_PORTS;
 }
 
-static __always_inline enum parsed parse_ipv4(const struct __sk_buff *skb, struct packet *packet)
+static __always_inline enum parsed parse_ipv4(const struct __sk_buff *skb, struct packet *packet, enum sender sender)
 {
 	struct iphdr ip;
 
@@ -159,7 +176,7 @@ static __always_inline enum parsed parse_ipv4(const struct __sk_buff *skb, struc
 	packet->flow.protocol = ip.protocol;
 	packet->transport = ip.ihl * 4;
 	if (ip.frag_off & bpf_htons(IPV4_OFFSET | IPV4_MORE))
-		return parse_fragment(skb, packet, ip.id, !(ip.frag_off & bpf_htons(IPV4_OFFSET)));
+		return parse_fragment(skb, packet, sender, ip.id, !(ip.frag_off & bpf_htons(IPV4_OFFSET)));
 	return parse_transport(skb, packet);
 }
 
@@ -169,7 +186,8 @@ static __always_inline int is_extension(__u8 protocol)
 	       protocol == IPPROTO_FRAGMENT;
 }
 
-static __always_inline enum parsed parse_extensions(const struct __sk_buff *skb, struct packet *packet)
+static __always_inline enum parsed parse_extensions(const struct __sk_buff *skb, struct packet *packet,
+						    enum sender sender)
 {
 	struct {
 		__u8 next;
@@ -190,12 +208,13 @@ static __always_inline enum parsed parse_extensions(const struct __sk_buff *skb,
 		packet->flow.protocol = extension.next;
 		packet->transport += is_fragment ? 8 : (extension.length + 1) * 8;
 		if (is_fragment && extension.offset & bpf_htons(IPV6_OFFSET | IPV6_MORE))
-			return parse_fragment(skb, packet, extension.id, !(extension.offset & bpf_htons(IPV6_OFFSET)));
+			return parse_fragment(skb, packet, sender, extension.id,
+					      !(extension.offset & bpf_htons(IPV6_OFFSET)));
 	}
 	return is_extension(packet->flow.protocol) ? PARSED_EXTENSIONS : parse_transport(skb, packet);
 }
 
-static __always_inline enum parsed parse_ipv6(const struct __sk_buff *skb, struct packet *packet)
+static __always_inline enum parsed parse_ipv6(const struct __sk_buff *skb, struct packet *packet, enum sender sender)
 {
 	struct ipv6hdr ip;
 
@@ -210,16 +229,16 @@ static __always_inline enum parsed parse_ipv6(const struct __sk_buff *skb, struc
 	if (is_mapped(&packet->flow.source) || is_mapped(&packet->flow.destination) ||
 	    is_zero(&packet->flow.destination))
 		return PARSED_MALFORMED;
-	return parse_extensions(skb, packet);
+	return parse_extensions(skb, packet, sender);
 }
 
-static __always_inline enum parsed parse(const struct __sk_buff *skb, struct packet *packet)
+static __always_inline enum parsed parse(const struct __sk_buff *skb, struct packet *packet, enum sender sender)
 {
 	switch (skb->protocol) {
 	case bpf_htons(ETH_P_IP):
-		return parse_ipv4(skb, packet);
+		return parse_ipv4(skb, packet, sender);
 	case bpf_htons(ETH_P_IPV6):
-		return parse_ipv6(skb, packet);
+		return parse_ipv6(skb, packet, sender);
 	default:
 		return PARSED_NOT_IP;
 	}

@@ -173,17 +173,6 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 	return to_service(skb, packet, service);
 }
 
-/* A pod sends from its own addresses, and finds its neighbours from the ones that IPv6 gives every link. */
-static __always_inline int is_own(const struct __sk_buff *skb, const struct packet *packet)
-{
-	const struct address *source = &packet->flow.source;
-	const struct workload *workload = bpf_map_lookup_elem(&workloads, source);
-
-	if (workload)
-		return workload->ifindex == skb->ifindex;
-	return packet->flow.protocol == IPPROTO_ICMPV6 && packet->ipv6 && (is_link_local(source) || is_zero(source));
-}
-
 static __always_inline int is_tag(__be32 protocol)
 {
 	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);
@@ -197,7 +186,7 @@ static __always_inline struct verdict from_pod(struct __sk_buff *skb, struct pac
 	/* The first tag is not in the packet any more. The kernel looks below a second one without asking again. */
 	if (is_tag(skb->protocol))
 		return drop(DROP_DOUBLE_TAGGED);
-	parsed = parse(skb, packet);
+	parsed = parse(skb, packet, A_POD);
 	if (parsed == PARSED_NOT_IP)
 		return pass(PASS_NOT_IP);
 	if (parsed == PARSED_MALFORMED)
@@ -244,7 +233,7 @@ static __always_inline struct verdict leaving(struct __sk_buff *skb, const struc
 
 static __always_inline struct verdict to_pod(struct __sk_buff *skb, struct packet *packet)
 {
-	enum parsed parsed = parse(skb, packet);
+	enum parsed parsed = parse(skb, packet, ANYBODY);
 	struct address stand_in;
 
 	if (parsed != PARSED_PORTS || (skb->mark & MARK_MASK) != MARK_FROM_PROXY_AS || !is_from_itself(packet))
@@ -264,7 +253,7 @@ static __always_inline struct verdict from_outside(struct __sk_buff *skb, struct
 {
 	if (is_of_vlan(skb))
 		return pass(PASS_TAGGED);
-	return arriving(skb, packet, parse(skb, packet), FROM_NETWORK);
+	return arriving(skb, packet, parse(skb, packet, ANYBODY), FROM_NETWORK);
 }
 
 /* Links with Ethernet have neighbours. */
@@ -275,7 +264,7 @@ static __always_inline struct verdict from_link(struct __sk_buff *skb, struct pa
 
 	if (is_of_vlan(skb))
 		return pass(PASS_TAGGED);
-	parsed = parse(skb, packet);
+	parsed = parse(skb, packet, ANYBODY);
 	if (is_of_neighbours(skb, packet, parsed, &verdict))
 		return verdict;
 	return arriving(skb, packet, parsed, FROM_NETWORK);
@@ -310,7 +299,7 @@ int to_network(struct __sk_buff *skb)
 {
 	struct packet packet = {.network = ETH_HLEN};
 
-	return finish(skb, &packet, TO_NETWORK, leaving(skb, &packet, parse(skb, &packet), TO_NETWORK));
+	return finish(skb, &packet, TO_NETWORK, leaving(skb, &packet, parse(skb, &packet, ANYBODY), TO_NETWORK));
 }
 
 /* Links without Ethernet: WireGuard, IP in IP. */
@@ -327,7 +316,7 @@ int to_tunnel(struct __sk_buff *skb)
 {
 	struct packet packet = {.network = NO_ETHERNET};
 
-	return finish(skb, &packet, TO_NETWORK, leaving(skb, &packet, parse(skb, &packet), TO_NETWORK));
+	return finish(skb, &packet, TO_NETWORK, leaving(skb, &packet, parse(skb, &packet, ANYBODY), TO_NETWORK));
 }
 
 static __always_inline struct verdict unserved_by_node(const struct __sk_buff *skb, const struct packet *packet)
@@ -347,7 +336,7 @@ static __always_inline struct verdict unserved_by_node(const struct __sk_buff *s
 /* A process of the node reaches a service with the mark on its socket, or by an address that the node has. */
 static __always_inline struct verdict from_node(struct __sk_buff *skb, struct packet *packet)
 {
-	enum parsed parsed = parse(skb, packet);
+	enum parsed parsed = parse(skb, packet, ANYBODY);
 	__u32 mark = skb->mark & MARK_MASK;
 	const struct service *service;
 
