@@ -33,7 +33,7 @@ from datapath.flows import Flows, record
 from datapath.instances import Wanted
 from datapath.kernel import verdicts
 from datapath.kernel.events import Events
-from datapath.kernel.layout import BACKENDS, NODE_ADDRESSES, SERVICES, WORKLOADS, MapSpec
+from datapath.kernel.layout import BACKENDS, CONNECTIONS, NODE_ADDRESSES, SERVICES, TRANSLATIONS, WORKLOADS, MapSpec
 from datapath.kernel.libbpf import map_info
 from datapath.kernel.maps import opened
 from datapath.kernel.programs import Pins
@@ -90,6 +90,7 @@ async def _run(config: Config, wanted: Wanted) -> None:
                 node.run(),
                 node.watch(),
                 node.repair(),
+                node.ageing.run(),
                 node.announcing.run(),
                 client.run(),
             )
@@ -105,6 +106,7 @@ class Daemon:
     def __init__(self, node: Node, client: Client, flows: Flows, pinned: Path) -> None:
         self.node, self.client, self.stopped = node, client, asyncio.Event()
         self._flows, self._pinned, self._capacities = flows, pinned, capacities(pinned)
+        node.ageing.tell = flows.tell
 
     def asks(self) -> dict[str, control.Ask]:
         return {"status": self._status, "flows": self._listen, "restart-envoy": self._restart, "stop": self._stop}
@@ -191,7 +193,7 @@ def write_sources(config: Config) -> None:
 
 def capacities(pinned: Path) -> dict[str, int]:
     found = {}
-    specs: tuple[MapSpec[Any, Any], ...] = (SERVICES, BACKENDS, WORKLOADS, NODE_ADDRESSES)
+    specs: tuple[MapSpec[Any, Any], ...] = (SERVICES, BACKENDS, WORKLOADS, NODE_ADDRESSES, CONNECTIONS, TRANSLATIONS)
     for spec in specs:
         with opened(spec, pinned) as each:
             found[spec.name] = map_info(each.fd, spec.name).max_entries

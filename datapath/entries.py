@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from datapath.ageing import idle_s, state, translated_by
 from datapath.kernel.layout import (
     ANSWERS,
     BACKENDS,
+    CONNECTIONS,
     NODE_ADDRESSES,
     SERVICES,
+    TRANSLATIONS,
     WORKLOADS,
     Address,
     BackendKey,
+    Flow,
     ServiceFlag,
 )
 from datapath.kernel.maps import opened
@@ -38,9 +43,31 @@ def entries(folder: Path) -> Iterator[str]:
     with opened(ANSWERS, folder) as answers:
         for announced, answer in sorted(answers.items(), key=str):
             yield f"answer {announced.address}: link {announced.ifindex} {answer.mac.hex(':')}"
+    yield from remembered(folder, int(time.monotonic()))
     with opened(NODE_ADDRESSES, folder) as addresses:
         for own, found in sorted(addresses.items(), key=str):
             yield f"node address {own.address}: link {found.ifindex}"
+
+
+def remembered(folder: Path, now_s: int) -> Iterator[str]:
+    """Connections whose packets are translated, and translations that have none."""
+    with opened(CONNECTIONS, folder) as connections, opened(TRANSLATIONS, folder) as translations:
+        found, known = dict(translations.items()), dict(connections.items())
+    left = set(found)
+    for flow, connection in sorted(known.items(), key=str):
+        keys = translated_by(flow, connection)
+        left.difference_update(keys)
+        kept = found.get(keys[0])
+        what = f"{state(kept.progress)}, {idle_s(kept.seen_s, now_s)} s idle" if kept else "its answers are not known"
+        source = f" as {endpoint(connection.node, connection.node_port)}" if connection.node_port else ""
+        yield f"connection {_between(flow)}: {endpoint(connection.address, connection.port)}{source}, {what}"
+    for flow in sorted(left, key=str):
+        yield f"translation {_between(flow)}: of no connection"
+
+
+def _between(flow: Flow) -> str:
+    ends = endpoint(flow.source, flow.source_port), endpoint(flow.destination, flow.destination_port)
+    return f"{ends[0]} -> {ends[1]}/{_PROTOCOLS.get(flow.protocol, str(flow.protocol))}"
 
 
 def endpoint(address: Address | None, port: int) -> str:

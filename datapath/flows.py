@@ -1,4 +1,4 @@
-"""Records of the kernel's ring for whoever asks, with the names of what became of them."""
+"""Records of the kernel's ring for whoever asks, with the names of what became of them; and of what the daemon ends."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from datapath.ageing import Aged, state
 from datapath.kernel.events import Events
-from datapath.kernel.layout import Direction, Event, Reason
+from datapath.kernel.layout import Direction, Event, Flow, Reason
 
 _WAITING: Final = 4096
 """Records that a slow reader may be behind; older ones are dropped, and he is told how many."""
@@ -19,18 +20,18 @@ class Flows:
 
     def __init__(self, events: Events) -> None:
         self._events = events
-        self._readers: set[asyncio.Queue[Event]] = set()
+        self._readers: set[asyncio.Queue[Event | Aged]] = set()
         self.dropped = 0
 
-    async def listen(self) -> AsyncGenerator[Event, None]:
+    async def listen(self) -> AsyncGenerator[Event | Aged, None]:
         """From now on."""
-        queue: asyncio.Queue[Event] = asyncio.Queue(_WAITING)
+        queue: asyncio.Queue[Event | Aged] = asyncio.Queue(_WAITING)
         with self._reading(queue):
             while True:
                 yield await queue.get()
 
     @contextmanager
-    def _reading(self, queue: asyncio.Queue[Event]) -> Iterator[None]:
+    def _reading(self, queue: asyncio.Queue[Event | Aged]) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         if not self._readers:
             for _ in self._events.read():  # of before
@@ -46,26 +47,44 @@ class Flows:
 
     def _take(self) -> None:
         for event in self._events.read():
-            for queue in self._readers:
-                if queue.full():
-                    self.dropped += 1
-                    queue.get_nowait()
-                queue.put_nowait(event)
+            self.tell(event)
+
+    def tell(self, found: Event | Aged) -> None:
+        for queue in self._readers:
+            if queue.full():
+                self.dropped += 1
+                queue.get_nowait()
+            queue.put_nowait(found)
 
 
-def record(event: Event, link: Callable[[int], str]) -> dict[str, Any]:
+def record(found: Event | Aged, link: Callable[[int], str]) -> dict[str, Any]:
     """For machines; `link` names an ifindex."""
+    if isinstance(found, Aged):
+        return {
+            "time_ns": found.at_s * 1_000_000_000,
+            "reason": f"aged_{state(found.progress)}",
+            "direction": "daemon",
+            **_ends(found.flow),
+            "link": "",
+            "suppressed": 0,
+        }
     return {
-        "time_ns": event.time_ns,
-        "reason": _word(Reason, event.reason),
-        "direction": _word(Direction, event.direction),
-        "protocol": {6: "tcp", 17: "udp"}.get(event.protocol, str(event.protocol)),
-        "source": str(event.source),
-        "source_port": event.source_port,
-        "destination": str(event.destination),
-        "destination_port": event.destination_port,
-        "link": link(event.ifindex) if event.ifindex else "",
-        "suppressed": event.suppressed,
+        "time_ns": found.time_ns,
+        "reason": _word(Reason, found.reason),
+        "direction": _word(Direction, found.direction),
+        **_ends(found),
+        "link": link(found.ifindex) if found.ifindex else "",
+        "suppressed": found.suppressed,
+    }
+
+
+def _ends(found: Event | Flow) -> dict[str, Any]:
+    return {
+        "protocol": {6: "tcp", 17: "udp"}.get(found.protocol, str(found.protocol)),
+        "source": str(found.source),
+        "source_port": found.source_port,
+        "destination": str(found.destination),
+        "destination_port": found.destination_port,
     }
 
 

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from datapath.ageing import STATES
 from datapath.client import Client
 from datapath.kernel.layout import Direction, Reason, Tally
 from datapath.node import Node
@@ -56,7 +57,12 @@ def _state(node: Node, client: Client, capacities: Mapping[str, int]) -> Iterato
         entries.add_metric([name], size.actual)
         desired.add_metric([name], size.desired)
         capacity.add_metric([name], capacities.get(name, 0))
+    remembered = {"connections": node.ageing.states.total(), "translations": node.ageing.translations}
+    for name, actual in remembered.items():
+        entries.add_metric([name], actual)
+        capacity.add_metric([name], capacities.get(name, 0))
     yield from (entries, desired, capacity)
+    yield from _connections(node)
     single: dict[str, tuple[str, float]] = {
         "attached": ("Programs that are attached.", len(node.attachments.attached)),
         "missing": ("Programs that are to be attached and are not.", len(node.attachments.missing)),
@@ -74,6 +80,20 @@ def _state(node: Node, client: Client, capacities: Mapping[str, int]) -> Iterato
             node.attachments.repairs + node.repairs,
         ),
         "envoy_starts": ("Starts of Envoy by this daemon.", node.envoy.state.starts),
+        "lone_translations": ("Halves of connections that were taken away since the other was gone.", node.ageing.lone),
     }
     for name, (text, value) in counted.items():
         yield CounterMetricFamily(f"tidegate_datapath_{name}", text, value=value)
+
+
+def _connections(node: Node) -> Iterator[Metric]:
+    now = GaugeMetricFamily(
+        "tidegate_datapath_connections", "Connections whose packets are translated, at the last look.", labels=["state"]
+    )
+    aged = CounterMetricFamily(
+        "tidegate_datapath_aged_connections", "Such connections that were silent for too long.", labels=["state"]
+    )
+    for state in STATES:
+        now.add_metric([state], node.ageing.states[state])
+        aged.add_metric([state], node.ageing.aged[state])
+    yield from (now, aged)

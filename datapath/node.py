@@ -19,6 +19,7 @@ import structlog
 from pyroute2.netlink.exceptions import NetlinkError
 
 from datapath import accepted, workloads
+from datapath.ageing import Ageing
 from datapath.announcing import Announcing, answers, macs
 from datapath.attachments import Attachments
 from datapath.config import Config
@@ -29,16 +30,21 @@ from datapath.kernel import routing
 from datapath.kernel.layout import (
     ANSWERS,
     BACKENDS,
+    CONNECTIONS,
     NODE_ADDRESSES,
     ONLY,
     SERVICES,
     SETTINGS,
+    TRANSLATIONS,
     WORKLOADS,
     AddressKey,
     Answer,
     AnswerKey,
+    Connection,
+    Flow,
     NodeAddress,
     Settings,
+    Translation,
     Workload,
 )
 from datapath.kernel.maps import Map, opened
@@ -66,7 +72,7 @@ log = structlog.get_logger("node")
 
 
 class Maps:
-    """The pinned maps of which the daemon is the only writer."""
+    """The pinned maps of which the daemon is the only writer, and what the programs remember of connections."""
 
     def __init__(self, folder: Path) -> None:
         self._stack = ExitStack()
@@ -76,6 +82,8 @@ class Maps:
         self.addresses: Entries[AddressKey, NodeAddress] = Entries(self._open(NODE_ADDRESSES, folder))
         self.answers: Map[AnswerKey, Answer] = self._open(ANSWERS, folder)
         self.settings: Map[Any, Settings] = self._open(SETTINGS, folder)
+        self.connections: Map[Flow, Connection] = self._open(CONNECTIONS, folder)
+        self.translations: Map[Flow, Translation] = self._open(TRANSLATIONS, folder)
 
     def _open(self, spec: Any, folder: Path) -> Any:
         return self._stack.enter_context(opened(spec, folder))
@@ -108,6 +116,7 @@ class Node:
         self.outcome = Outcome()
         self.changed = asyncio.Event()
         self.announcing = Announcing(maps.answers, lambda: outward(self.outcome.topology))
+        self.ageing = Ageing(maps.connections, maps.translations)
         self.connected: Callable[[], bool] = lambda: False
         """Whether there is a server that would say so if something had changed."""
         self.errors = self.repairs = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from datapath.ageing import STATES
 from datapath.client import Client
 from datapath.node import Node
 from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
@@ -19,6 +20,7 @@ def report(node: Node, client: Client, now: float, capacities: dict[str, int]) -
         "stream": _stream(node, client, now),
         "envoy": _envoy(node),
         "maps": _maps(node, capacities),
+        "connections": _connections(node, capacities),
         "attached": _attached(node),
         "listeners": {
             "active": sorted(node.outcome.active),
@@ -71,6 +73,17 @@ def _maps(node: Node, capacities: dict[str, int]) -> Report:
     return {
         name: {"desired": size.desired, "actual": size.actual, "capacity": capacities.get(name, 0)}
         for name, size in sizes.items()
+    }
+
+
+def _connections(node: Node, capacities: dict[str, int]) -> Report:
+    """Of those whose packets are translated here, at the last look."""
+    ageing = node.ageing
+    return {
+        "states": dict(ageing.states),
+        "capacity": capacities.get("connections", 0),
+        "translations": {"actual": ageing.translations, "capacity": capacities.get("translations", 0)},
+        "aged": dict(ageing.aged),
     }
 
 
@@ -160,6 +173,7 @@ def text(found: Report) -> Iterator[str]:
     yield "envoy     " + "; ".join([serving, *more])
     for name, size in found["maps"].items():
         yield f"map       {name}: {size['actual']} of {size['desired']} desired, room for {size['capacity']}"
+    yield "flows     " + _flows(found["connections"])
     for row in found["attached"]:
         what = row["fault"] or ("adopted" if row["adopted"] else "attached")
         yield f"program   {row['program']} at {row['target']}: {what}"
@@ -170,6 +184,13 @@ def text(found: Report) -> Iterator[str]:
     for finding in found["findings"]:
         yield f"! {finding['what']}"
         yield f"  {finding['do']}"
+
+
+def _flows(found: Report) -> str:
+    states = ", ".join(f"{found['states'].get(each, 0)} {each}" for each in STATES)
+    translations = found["translations"]
+    kept = f"{translations['actual']} translations, room for {found['capacity']} and {translations['capacity']}"
+    return f"{states}; {kept}; {sum(found['aged'].values())} were silent for too long"
 
 
 def _ago(seconds: float | None) -> str:

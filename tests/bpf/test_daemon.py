@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,9 +16,21 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from datapath.ageing import translated_by
 from datapath.instances import start_of
-from datapath.kernel.layout import Backend, ServiceKey
+from datapath.kernel.layout import (
+    CONNECTIONS,
+    TRANSLATIONS,
+    Backend,
+    Connection,
+    Flow,
+    Progress,
+    Reason,
+    ServiceKey,
+    Translation,
+)
 from datapath.kernel.libbpf import call
+from datapath.kernel.maps import opened
 from datapath.kernel.programs import running
 from datapath.resources import SERVICE, WORKLOADS
 from tests.bpf.daemon import Node, node
@@ -222,3 +235,33 @@ def _rules(daemon: Node) -> str:
 def _tables(daemon: Node) -> str:
     command = ["nsenter", f"--net=/run/netns/{daemon.namespace}", "nft", "list", "tables"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+async def test_connections_that_are_over_are_forgotten(daemon: Node) -> None:
+    """With all that is translated for them; who asks is told what there is, and what there was."""
+    client, gateway, backend, own = map(ip_address, ("198.51.100.7", "203.0.113.1", "10.2.0.8", "198.51.100.1"))
+    over, kept = (Flow(client, gateway, port, 80, 6) for port in (4000, 4001))
+    now_s, progress = int(time.monotonic()), Progress.REPLIED | Progress.ESTABLISHED
+    daemon.end()
+    with opened(CONNECTIONS, daemon.pins.maps) as connections, opened(TRANSLATIONS, daemon.pins.maps) as translations:
+        for flow, port, idle_s in ((over, 61000, 8000), (kept, 61001, 5)):
+            entry = Connection(backend, 8080, 1, 1, 0, own, port)
+            connections.put(flow, entry)
+            value = Translation(client, flow.source_port, Reason.RETURNED, progress, (now_s - idle_s) % 2**32)
+            translations.put_all((key, value) for key in translated_by(flow, entry))
+        daemon.start()
+        await daemon.connected(2)
+        await daemon.until(lambda: [kept] == [flow for flow, _ in connections.items()])
+        left = {key for key, _ in translations.items()}
+    _, maps = await daemon.ask("maps")
+    found = (await daemon.status())["connections"]
+
+    assert 3 == len(left)
+    assert (
+        "connection 198.51.100.7:4001 -> 203.0.113.1:80/tcp: 10.2.0.8:8080 as 198.51.100.1:61001, established" in maps
+    )
+    assert ({"established": 1}, {"established": 1}, 3) == (
+        found["states"],
+        found["aged"],
+        found["translations"]["actual"],
+    )

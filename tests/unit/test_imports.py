@@ -56,8 +56,9 @@ DATAPATH: dict[str, frozenset[str]] = {
     "instances": frozenset({"launcher"}),
     "envoy": frozenset({"instances"}),
     "attachments": frozenset({"kernel", "topology"}),
-    "entries": frozenset({"kernel"}),
-    "flows": frozenset({"kernel"}),
+    "ageing": frozenset({"kernel.layout"}),
+    "entries": frozenset({"ageing", "kernel"}),
+    "flows": frozenset({"ageing", "kernel"}),
 }
 # The composition root and its shells may import any of ours, except the command line.
 SHELLS = frozenset({"app", "controller", "admin", "announcing", "told", "cli"})

@@ -20,6 +20,9 @@ class Table(Generic[K, V]):
     def items(self) -> Iterable[tuple[K, V]]:
         return list(self.content.items())
 
+    def get(self, key: K) -> V | None:
+        return self.content.get(key)
+
     def put_all(self, entries: Iterable[tuple[K, V]]) -> None:
         for key, value in entries:
             if key not in self.content and len(self.content) >= self.capacity:
