@@ -13,7 +13,7 @@ from typing import Final
 
 from datapath import resources
 from datapath.kernel.layout import Backend, ServiceFlag, ServiceKey, packed_address
-from datapath.resources import Address, Frontend, Proxied
+from datapath.resources import Address, Frontend
 
 MOST_SLOTS: Final = 1024
 """Of a group, unless it has more backends: weights are made as coarse as that."""
@@ -128,16 +128,9 @@ def _flags(service: resources.Service, frontend: Frontend, active: Collection[st
     # To Envoy without the listener it would be served by none of its routes. Without this flag it fails as declared:
     # open, it has its backends; closed, it has none.
     if service.proxy is not None and frontend.listener in active:
-        flags |= _proxied(service.proxy)
-    return flags
-
-
-def _proxied(proxy: Proxied) -> ServiceFlag:
-    flags = ServiceFlag.PROXY
-    if proxy.fail_open:
-        flags |= ServiceFlag.FAIL_OPEN
-    if proxy.preserve_source:
-        flags |= ServiceFlag.PRESERVE
+        flags |= ServiceFlag.PROXY
+        if service.proxy.fail_open:
+            flags |= ServiceFlag.FAIL_OPEN
     return flags
 
 

@@ -59,7 +59,6 @@ class Backend:
 @dataclass(frozen=True, slots=True)
 class Proxied:
     fail_open: bool
-    preserve_source: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ def _service(name: str, message: Any) -> Service:
 def _proxied(message: Any) -> Proxied:
     if message.fail_mode not in {datapath_pb2.Proxy.CLOSED, datapath_pb2.Proxy.OPEN}:
         raise InvalidResource(f"proxy.fail_mode {message.fail_mode} is unknown: a newer daemon may know it")
-    return Proxied(message.fail_mode == datapath_pb2.Proxy.OPEN, message.preserve_source)
+    return Proxied(message.fail_mode == datapath_pb2.Proxy.OPEN)
 
 
 def _frontend(index: int, message: Any, *, proxied: bool) -> Frontend:

@@ -38,7 +38,6 @@ enum service_flag {
 	SERVICE_PROXY = 1,     /* Envoy serves it */
 	SERVICE_EXTERNAL = 2,  /* from outside the node too */
 	SERVICE_FAIL_OPEN = 4, /* without Envoy: as if not PROXY */
-	SERVICE_PRESERVE = 8,  /* Envoy keeps the client's address */
 	SERVICE_AFFINITY = 16,
 };
 

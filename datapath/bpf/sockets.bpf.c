@@ -15,6 +15,7 @@
 
 #include "choice.h"
 #include "maps.h"
+#include "own_port.h"
 #include "parsing.h"
 #include "proxy.h"
 #include "remembered.h"
@@ -186,6 +187,8 @@ static __always_inline int leave(struct bpf_sock_addr *ctx, enum family family, 
 	const struct service *found = service_at(&to.destination, to.destination_port, to.protocol);
 	struct service service;
 
+	if (call == CONNECT && is_in_clients_name(ctx))
+		choose_own_port(ctx, family == IPV6);
 	if (found && own && goes_to_proxy(own, &to, found))
 		return steer(ctx, own, call);
 	if (call == CONNECT)

@@ -42,7 +42,6 @@ class ServiceFlag(IntFlag):
     PROXY = 1
     EXTERNAL = 2
     FAIL_OPEN = 4
-    PRESERVE = 8
     AFFINITY = 16
 
 

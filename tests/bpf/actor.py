@@ -21,6 +21,8 @@ from typing import Any, Final
 
 CLONE_NEWNET: Final = 0x40000000
 SO_NETNS_COOKIE: Final = 71
+SO_MARK: Final = 36
+IP_BIND_ADDRESS_NO_PORT: Final = 24
 TRANSPARENT: Final = {socket.AF_INET: (socket.IPPROTO_IP, 19), socket.AF_INET6: (socket.IPPROTO_IPV6, 75)}
 KINDS: Final = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 TIMEOUT_S: Final = 20.0
@@ -82,6 +84,7 @@ class Actor:
 
     def __init__(self) -> None:
         self._servers = Servers()
+        self._mute: list[socket.socket] = []
         self._load: list[threading.Thread] = []
         self._stop = threading.Event()
         self._outcomes: Counter[str] = Counter()
@@ -94,6 +97,14 @@ class Actor:
         for address, port in endpoints:
             self._servers.open(kind, address, port)
 
+    def listen(self, address: str, port: int) -> None:
+        """And say nothing: whoever connects closes first."""
+        mute = socket.socket(family(address), socket.SOCK_STREAM)
+        mute.setsockopt(*TRANSPARENT[mute.family], 1)
+        mute.bind((address, port))
+        mute.listen(4096)
+        self._mute.append(mute)
+
     def reached(self) -> dict[str, int]:
         """How often each server was, since this was asked for."""
         reached, self._servers.reached = self._servers.reached, Counter()
@@ -101,6 +112,24 @@ class Actor:
 
     def connect(self, kind: str, address: str, port: int, times: int = 1) -> list[dict[str, Any]]:
         return [self._connect(kind, address, port) for _ in range(times)]
+
+    def upstream(self, mark: int, source: str, *to: list[Any]) -> list[list[Any]]:
+        """Connect as Envoy does in its client's name, to all of them at once; where from."""
+        opened = []
+        for address, port in to:
+            client = socket.socket(family(address), socket.SOCK_STREAM)
+            client.settimeout(TIMEOUT_S)
+            client.setsockopt(*TRANSPARENT[client.family], 1)
+            client.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
+            client.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            client.bind((source, 0))
+            client.connect((address, port))
+            opened.append(client)
+        names = [told(client.getsockname()) for client in opened]
+        for client in opened:
+            client.close()
+        return names
 
     def _connect(self, kind: str, address: str, port: int) -> dict[str, Any]:
         with socket.socket(family(address), KINDS[kind]) as client:

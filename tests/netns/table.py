@@ -15,6 +15,9 @@ from tests.netns.stand import FAMILIES, Answer, Family, Node, Place, Pod
 from xds_server.demo.steps import near
 
 DRAWS: Final = 200
+KEPT: Final = ("kept-near", "kept-far", "kept-self", "kept-host")
+"""Services whose backends see their clients' own addresses."""
+_STAND_INS: Final = ("192.0.0.8", "100:0:0:1::8")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def populated(envoy: Path, *, bridge: str = "") -> Iterator[World]:
         running.declare()
         for server in (client, one, two, impostor):
             server.serve(8080).serve(5353, udp=True)
+        node1.serve(8090)
         for gateway in ("edge", "second", "lines"):
             for family in FAMILIES:
                 running.stand.route(address_of(gateway, family), node1)
@@ -78,7 +82,7 @@ def settle(world: World) -> None:
     for node in world.mesh.stand.nodes:
         world.mesh.until_tells(node)
     for family in FAMILIES:
-        for service in ("near", "far", "self"):
+        for service in ("near", "far", "self", *(() if world.node.bridge else KEPT)):
             for asking in (world.client, world.distant):
                 until_served(asking, address_of(service, family))
         until_served(world.outside, address_of("edge", family), "one.example.com")
@@ -101,6 +105,23 @@ def told(world: World, answer: Answer, *asking: Place) -> str:
     origin = answer.forwarded_for or answer.peer
     by = f"{answer.name or 'Envoy'} by {answer.via}"
     return f"{answer.status} {by}, route {answer.seen('x-route') or 'none'}, for {names.get(origin, origin)}"
+
+
+def preserved(asking: str, service: str, path: str = "/") -> Seen:
+    """With whom the server saw at the other end of its connection."""
+
+    def seen(world: World, family: Family) -> str:
+        [place] = [each for each in everyone(world) if each.name == asking]
+        answer = place.get(address_of(service, family), path=path)
+        return f"{told(world, answer)}, {peer(world, answer)}"
+
+    return seen
+
+
+def peer(world: World, answer: Answer) -> str:
+    names = {place.address(family): place.name for place in everyone(world) for family in FAMILIES}
+    names |= dict.fromkeys(_STAND_INS, "a stand-in")
+    return f"from {names.get(answer.peer, answer.peer)}"
 
 
 def everyone(world: World, *more: Place) -> tuple[Place, ...]:
@@ -241,12 +262,13 @@ def datagrams(world: World, family: Family) -> str:
 
 def beside_kube_proxy(world: World, family: Family) -> str:
     """All that connects to Services and Gateways again, with rules for their addresses that lead to the impostor."""
-    names = ("near", "far", "plain", "self", "self-plain", "shared", "two", "edge")
+    names = ("near", "far", "plain", "self", "self-plain", "shared", "two", "edge", *KEPT)
     rules = [(address_of(name, family), 80, world.impostor.address(family), 8080) for name in names]
     for node in world.mesh.stand.nodes:
         node.kube_proxy(*rules)
     try:
-        again = [row for row in ROWS if row.name in {"GAMMA", "outside", "host", "hairpin", "own backend", "consumer"}]
+        kinds = {"GAMMA", "outside", "host", "hairpin", "own backend", "consumer", "preserved"}
+        again = [row for row in ROWS if row.name in kinds]
         differ = [f"{row.asked}: {seen}" for row in again if (seen := row.seen(world, family)) != row.expected]
     finally:
         for node in world.mesh.stand.nodes:
@@ -284,6 +306,20 @@ ROWS: Final = (
         "200 client by envoy, route self, for client, to the service", from_pod("client", "self")),
     Row("own backend", "the same without a route", "200 client by nobody, route none, for client",
         lambda world, family: told(world, world.client.get(address_of("self-plain", family)))),
+    Row("preserved", "a pod -> a Service that keeps its address, backend on its node",
+        "200 one by envoy, route kept-near, for client, from client", preserved("client", "kept-near")),
+    Row("preserved", "the same, backend on the other node",
+        "200 two by envoy, route kept-far, for client, from client", preserved("client", "kept-far")),
+    Row("preserved", "a pod of the other node -> the same",
+        "200 two by envoy, route kept-far, for distant, from distant", preserved("distant", "kept-far")),
+    Row("preserved", "the same, backend a process of the node",
+        "200 node1 by envoy, route kept-host, for client, from client", preserved("client", "kept-host")),
+    Row("preserved", "the same, backend a process of the other node",
+        "200 node1 by envoy, route kept-host, for distant, from distant", preserved("distant", "kept-host")),
+    Row("preserved", "the same, its own backend",
+        "200 client by envoy, route kept-self, for client, from a stand-in", preserved("client", "kept-self")),
+    Row("preserved", "a process of the node -> the same, backend a pod",
+        "200 two by envoy, route kept-far, for node1, from node1", preserved("node1", "kept-far")),
     Row("families", "a pod -> a Service with a route, whose backends have IPv4 alone",
         "200 two by envoy, route mixed, for client, to the service", from_pod("client", "mixed")),
     Row("consumer", "a pod of the route's namespace -> a Service of another",

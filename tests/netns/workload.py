@@ -155,6 +155,18 @@ class Workload:
             "saw": json.loads(body) if is_json else {},
         }
 
+    async def say(self, address: str, port: int, text: str, times: int = 1) -> list[dict[str, Any]]:
+        """A line of one's own, on so many connections one after another, and what the server saw of each."""
+        answers = []
+        for _ in range(times):
+            async with asyncio.timeout(TIMEOUT_S):
+                reader, writer = await asyncio.open_connection(address, port)
+                writer.write(f"{text}\r\nconnection: close\r\n\r\n".encode())
+                received = await reader.read()
+            writer.close()
+            answers.append(json.loads(received.partition(b"\r\n\r\n")[2]))
+        return answers
+
     async def heard(self) -> list[str]:
         return self._heard
 

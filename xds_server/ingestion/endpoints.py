@@ -13,7 +13,7 @@ from typing import Final
 from xds_server.graph import Fetch, Index
 from xds_server.ingestion.sources import Settings, Sources
 from xds_server.model.backend import Endpoint, Endpoints
-from xds_server.model.refs import ClusterRef, ObjectRef
+from xds_server.model.refs import ClusterRef, Kept, ObjectRef
 from xds_server.objects.core import EndpointSlice, SliceEndpoint
 
 SERVICE_NAME: Final = "kubernetes.io/service-name"
@@ -57,13 +57,18 @@ def endpoints(fetch: Fetch, sources: Sources, slices: Slices, settings: Settings
     if service is None:
         return Endpoints(ref, ())
     names = {port.name for port in service.spec.ports if port.port == ref.port and port.protocol == "TCP"}
-    found = fetch.by(slices, (ref.namespace, ref.service))
+    found = [one for one in fetch.by(slices, (ref.namespace, ref.service)) if is_of_family(one, ref.kept)]
     candidates = [pair for one in found if one.address_type != "FQDN" for pair in slice_endpoints(one, names)]
     ready = [endpoint for source, endpoint in candidates if is_ready(source)]
     usable = set(ready or (endpoint for source, endpoint in candidates if is_serving(source)))
     if not settings.allow_local_endpoints:
         usable = {endpoint for endpoint in usable if reachable(endpoint.address)}
     return Endpoints(ref, tuple(sorted(usable)))
+
+
+def is_of_family(found: EndpointSlice, kept: Kept) -> bool:
+    """Whether clients whose address is kept reach it; all others reach all."""
+    return not kept or found.address_type.lower() == kept
 
 
 def slice_endpoints(found: EndpointSlice, names: Iterable[str]) -> Iterator[tuple[SliceEndpoint, Endpoint]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from xds_server.model.refs import ListenerRef, ObjectRef, PortRef, TableRef
+from xds_server.model.refs import Kept, ListenerRef, ObjectRef, PortRef, TableRef
 
 
 class FrontendPort(NamedTuple):
@@ -72,6 +72,7 @@ class Listener:
     `hostname` is "*" where the object names none.
     An HTTPS listener has `tls`; a TLS listener without `tls` passes bytes through, chosen by SNI.
     `misdirected` are the hostnames of the other HTTPS listeners on this port: requests for them answer 421 here.
+    `kept` is the family of the clients whose address backends see: it serves the addresses of that family.
     """
 
     ref: ListenerRef
@@ -81,6 +82,7 @@ class Listener:
     hostname: str
     tls: TlsTermination | None = None
     misdirected: tuple[str, ...] = ()
+    kept: Kept = ""
 
     @property
     def port_ref(self) -> PortRef:
@@ -88,7 +90,7 @@ class Listener:
 
     @property
     def table(self) -> TableRef:
-        return TableRef(self.frontend, self.port, "" if self.protocol == "HTTP" else self.hostname)
+        return TableRef(self.frontend, self.port, "" if self.protocol == "HTTP" else self.hostname, self.kept)
 
 
 @dataclass(frozen=True, slots=True)

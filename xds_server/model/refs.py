@@ -31,6 +31,17 @@ class ParentRef(NamedTuple):
     port: int | None
 
 
+Kept = Literal["", "ipv4", "ipv6"]
+"""For connections of this IP family alone, which go on from their client's own address; "" for all others.
+
+An address of one family reaches nobody of the other: so each has tables, routes and clusters of its own.
+"""
+
+
+def family(address: str) -> Literal["ipv4", "ipv6"]:
+    return "ipv6" if ":" in address else "ipv4"
+
+
 class ListenerRef(NamedTuple):
     """One listener of a Gateway (`section` is its name) or of an Ingress frontend."""
 
@@ -55,6 +66,7 @@ class TableRef(NamedTuple):
     frontend: ObjectRef
     port: int
     hostname: str
+    kept: Kept = ""
 
 
 UNSAID: Final = "/bytes"
@@ -78,6 +90,7 @@ class RouteRef(NamedTuple):
     source: ObjectRef
     rule: int
     match: int
+    kept: Kept = ""
 
 
 Protocol = Literal["http", "h2c", "https", "h2", "tcp", "udp"]
@@ -91,3 +104,4 @@ class ClusterRef(NamedTuple):
     service: str
     port: int
     protocol: Protocol
+    kept: Kept = ""

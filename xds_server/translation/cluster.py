@@ -6,10 +6,10 @@ from functools import lru_cache
 from typing import Final
 
 from xds_server.model.backend import Cluster
-from xds_server.model.refs import Protocol
+from xds_server.model.refs import ClusterRef, Protocol
 from xds_server.model.resource import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, Resource, ResourceKey, resource
 from xds_server.translation import envoy, names
-from xds_server.translation.socket_options import FROM_PROXY
+from xds_server.translation.socket_options import FROM_PROXY, FROM_PROXY_AS
 
 _NAME, _EDS_CLUSTER_CONFIG, _SERVICE_NAME = 1, 3, 2  # of a Cluster, and of its EdsClusterConfig
 _EDS: Final = envoy.serialised(envoy.Cluster.EdsClusterConfig(eds_config=envoy.ADS))
@@ -50,14 +50,20 @@ def cluster(cluster: Cluster, *, datapath: bool = False) -> Resource:
         raise ValueError(f"{name}: a connect timeout of {cluster.connect_timeout_ms} ms is not positive")
     encoded = name.encode()
     source = _EDS + envoy.framed(_SERVICE_NAME, encoded)
-    common = _common(cluster.ref.protocol, cluster.connect_timeout_ms, datapath=datapath)
+    common = _common(
+        cluster.ref._replace(namespace="", service="", port=0), cluster.connect_timeout_ms, datapath=datapath
+    )
     body = envoy.framed(_NAME, encoded) + envoy.framed(_EDS_CLUSTER_CONFIG, source) + common
     return resource(CLUSTER, name, body, (ResourceKey(CLUSTER_LOAD_ASSIGNMENT, name),))
 
 
 @lru_cache(maxsize=1024)  # protocols are few, and so are the timeouts that their authors think of
-def _common(protocol: Protocol, connect_timeout_ms: int, *, datapath: bool) -> bytes:
-    """All but the names, for fields may come in any order."""
+def _common(unnamed: ClusterRef, connect_timeout_ms: int, *, datapath: bool) -> bytes:
+    """All but the names, for fields may come in any order.
+
+    A mark of the cluster's counts after one of the connection's: hence it is here, and not with the client's address.
+    """
+    protocol = unnamed.protocol
     message = envoy.Cluster(
         type=envoy.Cluster.EDS,
         connect_timeout=envoy.milliseconds(connect_timeout_ms),
@@ -67,7 +73,7 @@ def _common(protocol: Protocol, connect_timeout_ms: int, *, datapath: bool) -> b
         upstream_connection_options=_KEEPALIVE,
     )
     if datapath:
-        message.upstream_bind_config.socket_options.append(FROM_PROXY)
+        message.upstream_bind_config.socket_options.extend(FROM_PROXY_AS if unnamed.kept else [FROM_PROXY])
     if protocol != "tcp":
         message.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(_http_options(protocol))
     if protocol in _TLS:

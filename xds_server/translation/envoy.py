@@ -64,6 +64,7 @@ from envoy.extensions.filters.http.stateful_session.v3.stateful_session_pb2 impo
 )
 from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
+from envoy.extensions.filters.listener.original_src.v3.original_src_pb2 import OriginalSrc
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -145,6 +146,7 @@ __all__ = [
     "Locality",
     "LocalityLbEndpoints",
     "OriginalDst",
+    "OriginalSrc",
     "Permission",
     "Policy",
     "PreviousHostsPredicate",

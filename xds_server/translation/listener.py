@@ -6,11 +6,11 @@ while Envoy would refuse a change to an address that another listener still has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from xds_server.model.listener import Frontend, Listener, TlsTermination
-from xds_server.model.refs import UNSAID, PortRef, TableRef
+from xds_server.model.refs import UNSAID, Kept, PortRef, TableRef, family
 from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, SECRET, Resource, ResourceKey, resource
 from xds_server.model.route import TlsRoute
 from xds_server.translation import envoy, names
@@ -28,6 +28,10 @@ _TLS_INSPECTOR: Final = envoy.ListenerFilter(
 _HTTP_INSPECTOR: Final = envoy.ListenerFilter(
     name="envoy.filters.listener.http_inspector", typed_config=envoy.any_of(envoy.HttpInspector())
 )
+_ORIGINAL_SRC: Final = envoy.ListenerFilter(
+    name="envoy.filters.listener.original_src", typed_config=envoy.any_of(envoy.OriginalSrc())
+)
+"""Connections to backends come from the client's address; their port is the kernel's choice, for two may be one's."""
 _HTTP: Final = ("http/1.0", "http/1.1", "h2c")
 _SILENCE_MS: Final = 1000
 """Whose server speaks first is not HTTP; so long nobody else waits either."""
@@ -39,19 +43,45 @@ def listeners_of(
     frontend: Frontend,
     listeners: Sequence[Listener],
     tables: Mapping[TableRef, str],
-    tls_routes: Iterable[TlsRoute] = (),
+    tls_routes: Sequence[TlsRoute] = (),
     settings: TranslationSettings | None = None,
 ) -> tuple[Resource, ...]:
     """`tables` names the route configuration of each table; none while the frontend has nowhere to be bound.
 
     There is no default filter chain: a connection whose SNI nobody serves is closed.
     """
-    settings = settings or TranslationSettings()
+    addresses: dict[Kept, list[str]] = {each.kept: [] for each in listeners}
+    for address in frontend.bound:
+        own = family(address)
+        addresses[own if own in addresses else ""].append(address)
+    return tuple(
+        made
+        for kept, at in addresses.items()
+        for made in _at_addresses(
+            at,
+            port,
+            frontend,
+            [each for each in listeners if each.kept == kept],
+            tables,
+            [route for route in tls_routes if route.ref.table.kept == kept],
+            settings or TranslationSettings(),
+        )
+    )
+
+
+def _at_addresses(
+    addresses: Iterable[str],
+    port: PortRef,
+    frontend: Frontend,
+    listeners: Sequence[Listener],
+    tables: Mapping[TableRef, str],
+    tls_routes: Iterable[TlsRoute],
+    settings: TranslationSettings,
+) -> Iterator[Resource]:
+    """Listeners that differ in nothing but their address; those of one whose client's address is kept are all so."""
     chains: dict[str, envoy.FilterChain] = {}
     references: set[ResourceKey] = set()
-    by_table: dict[TableRef, list[TlsRoute]] = {}
-    for route in tls_routes:
-        by_table.setdefault(route.ref.table, []).append(route)
+    by_table, kept = _by_table(tls_routes), listeners[0].kept
     for each in sorted(listeners, key=lambda each: (each.hostname, each.ref)):
         for hostname, chain, named in _chains(each, tables, by_table.get(each.table, ())):
             if hostname in chains and each.protocol != "HTTP":
@@ -73,8 +103,10 @@ def listeners_of(
         enable_reuse_port={"value": True},
         tcp_backlog_size={"value": _BACKLOG},
     )
-    for route in by_table.get(TableRef(*port, UNSAID), ()):
+    for route in by_table.get(TableRef(*port, UNSAID, kept), ()):
         references |= _told_apart(message, listeners, route)
+    if kept:
+        message.listener_filters.append(_ORIGINAL_SRC)
     if settings.datapath:
         message.bind_to_port.value = False  # connections come by the capture listener, whose socket options they have
     else:
@@ -82,7 +114,14 @@ def listeners_of(
         if not frontend.bind:
             message.freebind.value = True  # an address of its own may come to the node later, or leave it for a while
     numbers = (number, *others) if settings.datapath and (others := node_ports(port, frontend)) else (number,)
-    return tuple(_bound(message, port, address, numbers, tuple(sorted(references))) for address in frontend.bound)
+    return (_bound(message, port, address, numbers, tuple(sorted(references))) for address in addresses)
+
+
+def _by_table(tls_routes: Iterable[TlsRoute]) -> dict[TableRef, list[TlsRoute]]:
+    found: dict[TableRef, list[TlsRoute]] = {}
+    for route in tls_routes:
+        found.setdefault(route.ref.table, []).append(route)
+    return found
 
 
 def node_ports(port: PortRef, frontend: Frontend) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from typing import Final, cast, get_args
 from urllib.parse import unquote
 
 from xds_server.model.interception import ServiceRef
-from xds_server.model.refs import ClusterRef, HostRef, ObjectRef, PortRef, Protocol, RouteRef, TableRef
+from xds_server.model.refs import ClusterRef, HostRef, Kept, ObjectRef, PortRef, Protocol, RouteRef, TableRef
 
 _KINDS: Final = {
     kind.lower(): kind
@@ -20,6 +20,7 @@ _KINDS: Final = {
 }
 _PROTOCOLS: Final = frozenset(get_args(Protocol))
 _VHDS: Final = "vhds"
+_KEPT: Final = frozenset(get_args(Kept)) - {""}
 
 # Routes that no object wrote.
 FALLBACK: Final = "fallback"
@@ -35,7 +36,7 @@ CAPTURE: Final = frozenset({CAPTURE_IPV4, CAPTURE_IPV6})
 """The listeners that nobody's frontend is; no name of one has two parts."""
 
 NOWHERE: Final = "nowhere"
-"""A cluster that never exists (the name of a real one has four parts): connections to it are closed."""
+"""A cluster that never exists (the name of a real one has four parts or more): connections to it are closed."""
 
 
 def port(ref: PortRef) -> str:
@@ -48,9 +49,12 @@ def listener(ref: PortRef, address: str) -> str:
 
 @lru_cache(maxsize=1024)  # each virtual host asks for the name of its table
 def route_configuration(table: TableRef, *, vhds: bool = False) -> str:
-    """A plaintext table is named as its port; an HTTPS table adds its hostname; one served by VHDS says so."""
-    hostname = (_hostname(table.hostname),) if table.hostname else ()
-    return "/".join((port(PortRef(table.frontend, table.port)), *hostname, *((_VHDS,) if vhds else ())))
+    """A plaintext table is named as its port; an HTTPS table adds its hostname.
+
+    One for clients whose address is kept adds their family, one served by VHDS says so.
+    """
+    more = (_hostname(table.hostname), table.kept, _VHDS if vhds else "")
+    return "/".join(filter(None, (port(PortRef(table.frontend, table.port)), *more)))
 
 
 def virtual_host(ref: HostRef, *, vhds: bool = False) -> str:
@@ -59,13 +63,16 @@ def virtual_host(ref: HostRef, *, vhds: bool = False) -> str:
 
 
 def route(ref: RouteRef, share: int | None = None) -> str:
-    """`share` is the position of a backend whose share of the requests has a route of its own."""
+    """`share` is the position of a backend whose share of the requests has a route of its own.
+
+    Whether the client's address is kept is no part of it: to people it is the same route.
+    """
     return _joined(*_object(ref.source), str(ref.rule), str(ref.match), *(() if share is None else (str(share),)))
 
 
 def cluster(ref: ClusterRef) -> str:
     """Also the name of its endpoints: an identity of the backend, never of a rule that uses it (X42)."""
-    return _joined(ref.namespace, ref.service, str(ref.port), ref.protocol)
+    return _joined(ref.namespace, ref.service, str(ref.port), ref.protocol, *filter(None, (ref.kept,)))
 
 
 def secret(ref: ObjectRef) -> str:
@@ -93,10 +100,13 @@ def parse_route_configuration(name: str) -> tuple[TableRef, bool]:
     raw = name.split("/")
     served, rest = parse_port("/".join(raw[:4])), raw[4:]
     vhds = rest[-1:] == [_VHDS]
-    hostname = rest[:-1] if vhds else rest
+    rest = rest[:-1] if vhds else rest
+    kept = rest[-1] if rest and rest[-1] in _KEPT else ""
+    hostname = rest[:-1] if kept else rest
     if len(hostname) > 1:
         raise ValueError(f"{name!r} is no route configuration of ours")
-    return TableRef(served.frontend, served.port, unquote(hostname[0]) if hostname else ""), vhds
+    host = unquote(hostname[0]) if hostname else ""
+    return TableRef(served.frontend, served.port, host, cast("Kept", kept)), vhds
 
 
 def parse_virtual_host(name: str) -> HostRef:
@@ -117,10 +127,10 @@ def parse_share(name: str) -> int | None:
 
 
 def parse_cluster(name: str) -> ClusterRef:
-    namespace, service, port, protocol = _parts(name, 4, 4)
-    if protocol not in _PROTOCOLS:
+    namespace, service, port, protocol, *kept = _parts(name, 4, 5)
+    if protocol not in _PROTOCOLS or not _KEPT.issuperset(kept):
         raise ValueError(f"{name!r} is no cluster of ours: it ends in none of {sorted(_PROTOCOLS)}")
-    return ClusterRef(namespace, service, _number(name, port), cast("Protocol", protocol))
+    return ClusterRef(namespace, service, _number(name, port), cast("Protocol", protocol), *cast("list[Kept]", kept))
 
 
 def parse_secret(name: str) -> ObjectRef:
@@ -144,8 +154,8 @@ def _parsed_object(name: str, kind: str, namespace: str, object_name: str) -> Ob
 
 
 def _hostname(hostname: str) -> str:
-    # A host may be called "vhds": it must not be taken for the mark of VHDS.
-    return "%76hds" if hostname == _VHDS else _escaped(hostname)
+    # A host may be called "vhds" or "ipv4": it must not be taken for the mark of VHDS, or of a family.
+    return f"%{ord(hostname[0]):x}{hostname[1:]}" if hostname in {_VHDS, *_KEPT} else _escaped(hostname)
 
 
 def _joined(*parts: str) -> str:

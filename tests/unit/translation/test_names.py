@@ -3,21 +3,42 @@ from __future__ import annotations
 import itertools
 import random
 from contextlib import suppress
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xds_server.model.refs import SHARED_INGRESS, ClusterRef, HostRef, ObjectRef, PortRef, RouteRef, TableRef
+from xds_server.model.refs import SHARED_INGRESS, ClusterRef, HostRef, Kept, ObjectRef, PortRef, RouteRef, TableRef
 from xds_server.translation import names
 
-PIECES = ["a", "b", "a-b", "-", "/", "%", "%2F", "vhds", "80", "*", "*.a", ".", "secret", "http", "", "nowhere", "0"]
+PIECES = [
+    "a",
+    "b",
+    "a-b",
+    "-",
+    "/",
+    "%",
+    "%2F",
+    "vhds",
+    "ipv4",
+    "80",
+    "*",
+    "*.a",
+    ".",
+    "secret",
+    "http",
+    "",
+    "nowhere",
+    "0",
+]
 TEXT = st.sampled_from(PIECES) | st.text(max_size=6)
 OBJECTS = st.builds(ObjectRef, st.sampled_from(["Gateway", "Ingress", "SharedIngress"]), TEXT, TEXT)
 SOURCES = st.builds(ObjectRef, st.sampled_from(["HTTPRoute", "GRPCRoute", "TLSRoute", "Ingress"]), TEXT, TEXT)
 PORTS = st.integers(1, 65535)
-TABLES = st.builds(TableRef, OBJECTS, PORTS, TEXT)
-CLUSTERS = st.builds(ClusterRef, TEXT, TEXT, PORTS, st.sampled_from(["http", "h2c", "https", "h2", "tcp"]))
+KEPT = st.sampled_from(["", "ipv4", "ipv6"])
+TABLES = st.builds(TableRef, OBJECTS, PORTS, TEXT, KEPT)
+CLUSTERS = st.builds(ClusterRef, TEXT, TEXT, PORTS, st.sampled_from(["http", "h2c", "https", "h2", "tcp"]), KEPT)
 
 
 def test_names_read_as_the_contract_says() -> None:
@@ -37,12 +58,21 @@ def test_names_read_as_the_contract_says() -> None:
     assert "secret/default/web" == names.secret(ObjectRef("Secret", "default", "web"))
 
 
+def test_names_say_of_which_family_clients_are_whose_address_is_kept() -> None:
+    """Of a route they do not: to people it is the one that was written."""
+    shop, route = ObjectRef("Service", "default", "shop"), RouteRef(ObjectRef("HTTPRoute", "default", "shop"), 2, 1)
+
+    assert "service/default/shop/80/ipv6" == names.route_configuration(TableRef(shop, 80, "", "ipv6"))
+    assert "default/shop/80/http/ipv4" == names.cluster(ClusterRef("default", "shop", 80, "http", "ipv4"))
+    assert names.route(route) == names.route(route._replace(kept="ipv4"))
+
+
 def test_a_hundred_thousand_pairs_of_things_have_different_names() -> None:
     """S2: different things have different names, also when their own names hold our separators."""
     tables = [
-        TableRef(ObjectRef(kind, namespace, name), port, hostname)
-        for kind, namespace, name, port, hostname in itertools.product(
-            ["Gateway", "Ingress"], PIECES, PIECES, [80, 8], PIECES
+        TableRef(ObjectRef(kind, namespace, name), port, hostname, kept)
+        for kind, namespace, name, port, hostname, kept in itertools.product(
+            ["Gateway", "Service"], PIECES, PIECES, [80, 8], PIECES, get_args(Kept)
         )
     ]
     chance = random.Random(2)
@@ -60,7 +90,13 @@ def test_a_hundred_thousand_backends_have_different_names() -> None:
     chance = random.Random(3)
     pieces = [*PIECES, "team", "team-a", "b", "team/a"]
     refs = [
-        ClusterRef(chance.choice(pieces), chance.choice(pieces), chance.randrange(80, 90), "http")
+        ClusterRef(
+            chance.choice(pieces),
+            chance.choice(pieces),
+            chance.randrange(80, 90),
+            "http",
+            chance.choice(get_args(Kept)),
+        )
         for _ in range(100_000)
     ]
 
@@ -85,7 +121,9 @@ def test_a_virtual_host_is_read_back(table: TableRef, hostname: str, vhds: bool)
     assert HostRef(table, hostname) == names.parse_virtual_host(names.virtual_host(HostRef(table, hostname), vhds=vhds))
 
 
-@given(st.builds(RouteRef, SOURCES, st.integers(0, 99), st.integers(0, 99)), st.none() | st.integers(0, 15))
+@given(
+    st.builds(RouteRef, SOURCES, st.integers(0, 99), st.integers(0, 99), st.just("")), st.none() | st.integers(0, 15)
+)
 def test_a_route_and_its_share_are_read_back(ref: RouteRef, share: int | None) -> None:
     """A share's route still tells the match that it shares."""
     name = names.route(ref, share)

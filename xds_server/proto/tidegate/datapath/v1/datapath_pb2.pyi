@@ -43,7 +43,7 @@ class Frontend(_message.Message):
     def __init__(self, address: _Optional[bytes] = ..., port: _Optional[int] = ..., listener: _Optional[str] = ...) -> None: ...
 
 class Proxy(_message.Message):
-    __slots__ = ("fail_mode", "preserve_source")
+    __slots__ = ("fail_mode",)
     class FailMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         CLOSED: _ClassVar[Proxy.FailMode]
@@ -51,10 +51,8 @@ class Proxy(_message.Message):
     CLOSED: Proxy.FailMode
     OPEN: Proxy.FailMode
     FAIL_MODE_FIELD_NUMBER: _ClassVar[int]
-    PRESERVE_SOURCE_FIELD_NUMBER: _ClassVar[int]
     fail_mode: Proxy.FailMode
-    preserve_source: bool
-    def __init__(self, fail_mode: _Optional[_Union[Proxy.FailMode, str]] = ..., preserve_source: _Optional[bool] = ...) -> None: ...
+    def __init__(self, fail_mode: _Optional[_Union[Proxy.FailMode, str]] = ...) -> None: ...
 
 class Backend(_message.Message):
     __slots__ = ("address", "port", "weight", "terminating")
