@@ -16,6 +16,7 @@ from datapath.kernel.layout import (
     TRANSLATIONS,
     WORKLOADS,
     Address,
+    Backend,
     BackendKey,
     Flow,
     ServiceFlag,
@@ -36,7 +37,7 @@ def entries(folder: Path) -> Iterator[str]:
             yield f"service {endpoint(key.address, key.port)}/{protocol}: {what}"
             for slot in range(entry.backends):
                 backend = slots.get(BackendKey(entry.id, entry.generation, slot))
-                yield f"  {slot}: {endpoint(backend.address, backend.port) if backend else 'missing'}"
+                yield f"  {slot}: {_chosen(backend)}"
     with opened(WORKLOADS, folder) as workloads:
         for pod, workload in sorted(workloads.items(), key=str):
             yield f"workload {pod.address}: link {workload.ifindex}"
@@ -68,6 +69,12 @@ def remembered(folder: Path, now_s: int) -> Iterator[str]:
 def _between(flow: Flow) -> str:
     ends = endpoint(flow.source, flow.source_port), endpoint(flow.destination, flow.destination_port)
     return f"{ends[0]} -> {ends[1]}/{_PROTOCOLS.get(flow.protocol, str(flow.protocol))}"
+
+
+def _chosen(backend: Backend | None) -> str:
+    if backend is None:
+        return "missing"
+    return "refused" if backend.address is None else endpoint(backend.address, backend.port)
 
 
 def endpoint(address: Address | None, port: int) -> str:

@@ -135,9 +135,15 @@ def _flags(service: resources.Service, frontend: Frontend, active: Collection[st
 
 
 def _slots(backends: Iterable[resources.Backend], family: int) -> tuple[Backend, ...]:
-    """A backend of weight n has n slots, in turns; who terminates has some only where nobody else is there."""
-    eligible = [backend for backend in backends if backend.weight and backend.address.version == family]
+    """A backend of weight n has n slots, in turns; who terminates has some only where nobody else is there.
+
+    "Nobody" has his, too, beside others: who is given one of them is refused.
+    """
+    weighted = [backend for backend in backends if backend.weight]
+    eligible = [backend for backend in weighted if backend.address and backend.address.version == family]
     serving = [backend for backend in eligible if not backend.terminating] or eligible
+    if serving:
+        serving = serving + [backend for backend in weighted if backend.address is None]
     weights: dict[Backend, int] = {}
     # Sorted, so that the order in which they come rewrites nothing.
     for backend in sorted(serving, key=lambda found: (packed_address(found.address), found.port)):

@@ -50,7 +50,8 @@ class Frontend:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    address: Address
+    address: Address | None
+    """None for nobody: who would get this backend is refused."""
     port: int
     weight: int
     terminating: bool
@@ -160,6 +161,10 @@ def _backend(index: int, message: Any) -> Backend:
     field = f"backends[{index}]"
     if message.weight > _MOST_WEIGHT:
         raise InvalidResource(f"{field}.weight {message.weight} is more than {_MOST_WEIGHT}")
+    if not message.address:
+        if message.port or message.terminating:
+            raise InvalidResource(f"{field}: it has no address, and so neither a port nor an end")
+        return Backend(None, 0, message.weight, terminating=False)
     address = _address(f"{field}.address", message.address)
     return Backend(address, _port(f"{field}.port", message.port), message.weight, message.terminating)
 

@@ -109,9 +109,15 @@ static __always_inline int new_backend(const struct service *service, const stru
 	slot = bpf_get_prandom_u32() % service->backends;
 	if (!copy_backend(service, slot, backend))
 		return 0;
-	if (client->kind)
+	if (client->kind && !is_zero(&backend->address))
 		hold(client, service, slot, backend);
 	return 1;
+}
+
+/* Of the family that was asked for, and somebody: a share of a service's connections may be for nobody. */
+static __always_inline int is_usable(const struct backend *backend, const struct flow *to)
+{
+	return !is_zero(&backend->address) && is_mapped(&backend->address) == is_mapped(&to->destination);
 }
 
 /* A backend for a client: the one it has if that is still there. A client of kind 0 has none. */

@@ -58,7 +58,7 @@ struct backend_key {
 };
 
 struct backend {
-	struct address address;
+	struct address address; /* zero: who is given this is refused */
 	__be16 port;
 	__u8 pad[2];
 };

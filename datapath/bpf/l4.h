@@ -104,8 +104,7 @@ static __noinline int choose_for(const struct flow *flow, struct desk *desk)
 	struct client from = client_at(flow, &desk->service);
 
 	__builtin_memset(connection, 0, sizeof(*connection));
-	return choose(flow, &desk->service, &from, &connection->backend) &&
-	       is_mapped(&connection->backend.address) == is_mapped(&flow->destination);
+	return choose(flow, &desk->service, &from, &connection->backend) && is_usable(&connection->backend, flow);
 }
 
 static __always_inline enum reason connect(const struct flow *flow, struct desk *desk)

@@ -169,7 +169,7 @@ static __always_inline int balance(struct bpf_sock_addr *ctx, enum family family
 	struct client from = client(ctx, service, call);
 	struct backend backend = {};
 
-	if (!choose(to, service, &from, &backend) || is_mapped(&backend.address) != is_mapped(&to->destination))
+	if (!choose(to, service, &from, &backend) || !is_usable(&backend, to))
 		return refuse(REFUSED_NO_BACKEND);
 	remember(ctx, &backend, to);
 	rename(ctx, family, &backend.address, backend.port);

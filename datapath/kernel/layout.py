@@ -126,7 +126,8 @@ class BackendKey(NamedTuple):
 
 
 class Backend(NamedTuple):
-    address: Address
+    address: Address | None
+    """None: who is given this is refused."""
     port: int
 
 

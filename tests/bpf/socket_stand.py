@@ -163,7 +163,7 @@ class Sockets:
     ) -> None:
         """Slots first, then the service that points to them."""
         self.backends.put_all(
-            (BackendKey(number, generation, slot), Backend(ip_address(address), port))
+            (BackendKey(number, generation, slot), Backend(ip_address(address) if address else None, port))
             for slot, (address, port) in enumerate(backends)
         )
         service = Service(int(flags), number, generation, len(backends), affinity_s)

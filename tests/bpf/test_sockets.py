@@ -263,6 +263,21 @@ def test_a_service_without_backends_refuses_and_counts(sockets: Sockets, pod: Ac
     assert before + len(outcomes) == sockets.count(Reason.REFUSED_NO_BACKEND)
 
 
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_the_share_of_nobody_is_refused(sockets: Sockets, pod: Actor, way: Way) -> None:
+    """Of 200 connections half, within six standard deviations; the others are served."""
+    number = next(numbers)
+    slots = [(way.backend.format(1), 8080), ("", 0)]
+    sockets.service(number, "tcp", [(way.service.format(number), 80)], slots)
+
+    found = Counter(
+        each.get("error", "") for each in pod.ask("connect", "tcp", way.asked.format(number), 80, times=200)
+    )
+
+    assert {"", "ECONNREFUSED"} == set(found)
+    assert abs(found[""] - 100) < 6 * (200 * 0.25) ** 0.5
+
+
 def test_backends_that_are_not_written_are_not_there(sockets: Sockets, pod: Actor) -> None:
     """A service that points to a generation which nobody has written refuses."""
     number = next(numbers)

@@ -46,6 +46,7 @@ from xds_server.ingestion.mesh import (
 )
 from xds_server.ingestion.precedence import Ranking, ranking
 from xds_server.ingestion.preserved import Preserved, Wished, declare_preserved, without_preserved
+from xds_server.ingestion.route_conflicts import rivals, settled
 from xds_server.ingestion.route_result import Findings, RouteResult, route_result
 from xds_server.ingestion.sources import Settings, Sources
 from xds_server.ingestion.tls_route import tls_rules
@@ -321,6 +322,7 @@ def declare_routes(
     graph: Graph, sources: Sources, settings: Settings, allowed: Grants, parents: Parents
 ) -> Collection[ObjectRef, RouteResult]:
     """What each route object of any kind comes to; one that has no parent of ours comes to nothing."""
+    known = rivals(sources) if settings.datapath else {}
 
     def declare(
         name: str, source: Collection[ObjectRef, Any], rules: Callable[..., Iterator[Route]], protocol: Protocol | None
@@ -330,7 +332,7 @@ def declare_routes(
             hostnames = () if ref.kind in TRANSPORT_KINDS else route.spec.hostnames
             found = list(outcomes(fetch, sources, parents, ref, refs, hostnames))
             if settings.datapath and ref.kind in MESH_KINDS:
-                found += service_outcomes(fetch, sources, ref, refs)
+                found += settled(fetch, sources, known, ref, service_outcomes(fetch, sources, ref, refs))
             if not found:
                 return
             spared = spared_service(ref, refs) if settings.datapath else None

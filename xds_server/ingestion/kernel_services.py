@@ -20,6 +20,7 @@ from xds_server.ingestion.mesh import TRANSPORT_KINDS, cluster_addresses
 from xds_server.ingestion.sources import Settings, Sources
 from xds_server.ingestion.virtual_hosts import AttachmentKey
 from xds_server.model.interception import (
+    NOBODY,
     Frontage,
     Intercepted,
     KernelBackend,
@@ -109,12 +110,22 @@ def first_rule(fetch: Fetch, inputs: KernelInputs, port: ServiceRef) -> Route | 
 def weighted(
     fetch: Fetch, sources: Sources, settings: Settings, by_service: Slices, rule: Route
 ) -> tuple[KernelBackend, ...]:
-    """The endpoints of all backends of a rule; those of one have its weight together."""
+    """The endpoints of all backends of a rule; those of one have its weight together.
+
+    "If unspecified or invalid (refers to a nonexistent resource or a Service with no endpoints), the underlying
+    implementation MUST actively reject connection attempts to this backend. Connection rejections must respect weight;
+    if an invalid backend is requested to have 80% of connections, then 80% of connections must be rejected instead."
+    — TCPRoute, rules[].backendRefs
+    """
     shares: list[tuple[Fraction, KernelBackend]] = []
+    rejected = Fraction(0)
     for backend in rule.action.backends if isinstance(rule.action, Forward) else ():
         own = endpoints_of(fetch, sources, settings, by_service, backend)
         new = [each for each in own if not each.terminating] or own
         shares += [(Fraction(backend.weight, len(new)), each) for each in own]
+        rejected += 0 if own else backend.weight
+    if shares and rejected:
+        shares.append((rejected, NOBODY))
     return tuple(sorted(replace_weights(shares)))
 
 

@@ -66,21 +66,21 @@ def service_outcomes(
             continue
         namespace = ref.namespace or route.namespace
         service = ObjectRef("Service", namespace, ref.name)
-        taken = _taken(service, fetch.get(sources.services, service), route, ref)
+        found = taken(service, fetch.get(sources.services, service), route, ref)
         verdict = verdict_ref(route, position, ref)
         if route.kind in TRANSPORT_KINDS and namespace != route.namespace:
             message = f"a {route.kind} is for all clients of a Service: it must be in namespace {namespace}"
             yield ParentOutcome(verdict, refused("UnsupportedValue", message), parent=written(ref))
             continue
-        if isinstance(taken, str):
-            yield ParentOutcome(verdict, refused("NoMatchingParent", f"{service} {taken}"), parent=written(ref))
+        if isinstance(found, str):
+            yield ParentOutcome(verdict, refused("NoMatchingParent", f"{service} {found}"), parent=written(ref))
             continue
-        listeners = tuple((parent_listener(service, port, route.kind), (UNIVERSAL,)) for port in taken)
+        listeners = tuple((parent_listener(service, port, route.kind), (UNIVERSAL,)) for port in found)
         clients = "" if namespace == route.namespace else route.namespace
         yield ParentOutcome(verdict, ACCEPTED, listeners, written(ref), clients)
 
 
-def _taken(
+def taken(
     service: ObjectRef, found: Service | None, route: ObjectRef, ref: ParentReference
 ) -> tuple[ServicePort, ...] | str:
     """The ports of a Service that a route is for, or why there are none."""

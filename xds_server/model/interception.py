@@ -58,6 +58,10 @@ class KernelBackend(NamedTuple):
     terminating: bool = False
 
 
+NOBODY: Final = KernelBackend("", 0)
+"""Who is given this is refused."""
+
+
 @dataclass(frozen=True, slots=True)
 class Intercepted:
     """What the daemon is to do with what is sent to the frontages of a service.

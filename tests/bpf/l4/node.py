@@ -134,8 +134,7 @@ class Node:
         number = next(numbers) if number is None else number
         at = (kind.family.service.format(number), PORT)
         self.backends.put_all(
-            (BackendKey(number, generation, slot), Backend(ip_address(address), BACKEND_PORT))
-            for slot, address in enumerate(backends)
+            (BackendKey(number, generation, slot), somebody(address)) for slot, address in enumerate(backends)
         )
         service = Service(flags, number, generation, len(backends), 60)
         self.services.put(ServiceKey(ip_address(at[0]), at[1], kind.protocol), service)
@@ -164,6 +163,11 @@ class Node:
 
     def outcome(self, program: str, packet: bytes) -> Outcome:
         return self.stand.run(program, packet)
+
+
+def somebody(address: str) -> Backend:
+    """Of a slot; "" is nobody."""
+    return Backend(ip_address(address), BACKEND_PORT) if address else Backend(None, 0)
 
 
 def whole(kind: Kind, source: tuple[str, int], destination: tuple[str, int]) -> Seen:

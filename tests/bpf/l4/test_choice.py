@@ -8,9 +8,10 @@ from ipaddress import ip_address
 
 import pytest
 
-from datapath.kernel.layout import BackendKey, Client, ClientKind, Reason, ServiceFlag
+from datapath.kernel.layout import MARK_MASK, MARK_REFUSE, BackendKey, Client, ClientKind, Reason, ServiceFlag
 from tests.bpf.frames import ACK, SYN
 from tests.bpf.l4.node import KINDS, V4, Kind, Node, numbers, ports
+from tests.bpf.stand import TC_ACT_UNSPEC
 from tests.bpf.translated import seen
 
 
@@ -64,6 +65,25 @@ def test_flows_are_spread_by_weight(node: Node) -> None:
 
     assert {V4.pod, V4.neighbour} == set(found)
     assert abs(found[V4.neighbour] - 1000) < 6 * (4000 * 0.25 * 0.75) ** 0.5
+
+
+@pytest.mark.parametrize("flags", [ServiceFlag.EXTERNAL, ServiceFlag.EXTERNAL | ServiceFlag.AFFINITY])
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[2], KINDS[6], KINDS[8]], ids=lambda kind: kind.name)
+def test_the_share_of_nobody_is_refused(node: Node, kind: Kind, flags: ServiceFlag) -> None:
+    """Of 2,000 flows three in four, within six standard deviations; with affinity, until a client has a backend."""
+    at = node.service(kind, [kind.family.pod, "", "", ""], flags=flags)
+    refused = 0
+    for port in range(10_000, 12_000):
+        sent = kind.frame((f"{kind.family.client}{port % 10}", port), at)
+        action, mark, left = node.stand.pass_through("from_network", sent)
+        assert TC_ACT_UNSPEC == action
+        refused += mark & MARK_MASK == MARK_REFUSE
+        assert (left == sent) == (mark & MARK_MASK == MARK_REFUSE)
+
+    if flags & ServiceFlag.AFFINITY:
+        assert 0 < refused < 500
+    else:
+        assert abs(refused - 1500) < 6 * (2000 * 0.75 * 0.25) ** 0.5
 
 
 @pytest.mark.parametrize("kind", [KINDS[0], KINDS[6]], ids=lambda kind: kind.name)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from datapath.intercept import MOST_SLOTS, Group, Intercept, Services, steered
 from datapath.kernel.layout import Backend, ServiceFlag, ServiceKey
 from datapath.resources import SERVICE, Service, decoded
-from tests.unit.datapath.wire import service
+from tests.unit.datapath.wire import packed, service
 from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as pb
 
 NODE = (ip_address("192.168.0.1"), ip_address("2001:db8::1"))
@@ -87,6 +87,23 @@ def test_both_families_are_groups_of_their_own() -> None:
     assert {"a/ipv4": (backend("10.1.0.1"),), "a/ipv6": (backend("fd00::1"),)} == {
         name: group.backends for name, group in found.groups.items()
     }
+
+
+def test_nobody_has_a_share_beside_others_of_each_family() -> None:
+    """Who is given one of his slots is refused; where there is nobody else, there are no slots."""
+    nobody = ("", 0, 2)
+    both = services(a=service(("10.0.0.1", 80, ""), ("fd00:1::1", 80, ""), backends=[A, SIX, nobody]))
+    alone = services(a=service(("10.0.0.1", 80, ""), backends=[nobody]))
+    terminating = pb.Backend(address=packed(A[0]), port=8080, weight=1, terminating=True)
+    ending = service(("10.0.0.1", 80, ""), backends=[nobody])
+    ending.backends.append(terminating)
+
+    assert {
+        "a/ipv4": Counter({Backend(None, 0): 2, backend("10.1.0.1"): 1}),
+        "a/ipv6": Counter({Backend(None, 0): 2, backend("fd00::1"): 1}),
+    } == {name: Counter(group.backends) for name, group in both.groups.items()}
+    assert () == alone.groups["a/ipv4"].backends
+    assert {Backend(None, 0), backend("10.1.0.1")} == set(services(a=ending).groups["a/ipv4"].backends)
 
 
 def test_every_address_of_the_node_is_one_entry_for_the_proxy() -> None:

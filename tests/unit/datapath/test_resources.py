@@ -42,6 +42,7 @@ def test_a_service_becomes_addresses_and_flags() -> None:
         (service(("10.0.0.1", 80, "web")), "frontends[0].listener: it has no proxy"),
         (service(("10.0.0.1", 80, ""), backends=[("169.254.169.254", 80, 1)]), "backends[0].address 169.254.169.254"),
         (service(("10.0.0.1", 80, ""), backends=[("10.1.0.1", 80, 1_000_001)]), "backends[0].weight 1000001"),
+        (service(("10.0.0.1", 80, ""), backends=[("", 80, 1)]), "backends[0]: it has no address"),
         (service(("10.0.0.1", 80, ""), affinity_s=86_401), "affinity_s 86401 is more than a day"),
         (
             pb.Service(protocol=pb.TCP, frontends=[pb.Frontend(address=b"123", port=80)]),

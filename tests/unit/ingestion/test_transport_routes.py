@@ -8,7 +8,7 @@ from tests.unit.ingestion.test_mesh import at, route, service
 from tests.unit.ingestion.test_workloads import DATAPATH
 from tests.unit.ingestion.world import DIRECTORY, World
 from xds_server.ingestion.kernel_services import MOST_SHARES, replace_weights
-from xds_server.model.interception import Frontage, Intercepted, KernelBackend, ServiceRef
+from xds_server.model.interception import NOBODY, Frontage, Intercepted, KernelBackend, ServiceRef
 from xds_server.model.refs import ObjectRef
 
 GATEWAY = ObjectRef("Gateway", "default", "gw")
@@ -129,6 +129,21 @@ def test_weights_are_of_backends_and_not_of_their_endpoints() -> None:
     )  # fmt: skip
 
     assert {"10.0.0.1": 6, "10.0.0.2": 1, "10.0.0.3": 1} == weights(led(world, "TCP"))
+
+
+@BOTH
+@pytest.mark.parametrize("bad", ["name: nowhere, port: 53", "name: idle, port: 53", "name: web, kind: Pod, port: 53"])
+def test_the_share_of_a_backend_that_is_none_is_refused(protocol: str, bad: str) -> None:
+    """Also of a Service without endpoints: others do not get more because of it."""
+    world = World(
+        gateway(listener(protocol)), service(DNS), service(DNS, "idle"), slices("web", "10.0.0.1", "10.0.0.2"),
+        transport_route(protocol, "name: web, port: 53, weight: 1", f"{bad}, weight: 4"),
+        settings=DATAPATH,
+    )  # fmt: skip
+    found = led(world, protocol)
+
+    assert {"10.0.0.1": 1, "10.0.0.2": 1, "": 8} == weights(found)
+    assert NOBODY._replace(weight=8) in found.backends
 
 
 def test_large_weights_stay_in_proportion_and_small_enough() -> None:
