@@ -133,7 +133,7 @@ class Daemon:
 
     @asynccontextmanager
     async def metrics(self) -> AsyncIterator[None]:
-        """Serve /metrics and /healthz, where an address for them is configured.
+        """Serve /metrics, /healthz and /readyz, where an address for them is configured.
 
         :raises ConfigError: it cannot be had.
         """
@@ -149,8 +149,14 @@ class Daemon:
         async def health(_: web.Request) -> web.Response:
             return web.Response(text="ok\n")
 
+        async def readiness(_: web.Request) -> web.Response:
+            why = status.unready(self.node)
+            return web.Response(text=f"{why or 'ok'}\n", status=503 if why else 200)
+
         application = web.Application()
-        application.add_routes([web.get("/metrics", exposition), web.get("/healthz", health)])
+        application.add_routes(
+            [web.get("/metrics", exposition), web.get("/healthz", health), web.get("/readyz", readiness)]
+        )
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
         try:

@@ -54,6 +54,9 @@ def run(flags: argparse.Namespace) -> int:
 
 
 def _run(config: Config, flags: argparse.Namespace) -> int:
+    from datapath.container import enter_node  # noqa: PLC0415
+
+    enter_node(config.cgroup)
     # What needs the kernel's libraries is imported where it is used: status of a remote shell needs none of it.
     from datapath import app  # noqa: PLC0415
     from datapath.attachments import Refused  # noqa: PLC0415

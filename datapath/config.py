@@ -1,11 +1,14 @@
 """What the daemon was told: one YAML file, checked whole before anything starts.
 
+`$(NAME)` in a text of it is what NAME has in the environment, so that all nodes can have one file.
 Every fault names the file, the field and the way out.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final, Literal
@@ -20,6 +23,7 @@ MOST_WORKERS: Final = 8
 """Of an Envoy: the sockets of two of them, the old and the new, have to fit into the map of listeners."""
 
 _LONGEST_FILE: Final = 1 << 20
+_VARIABLE: Final = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
 
 class ConfigError(ValueError):
@@ -64,7 +68,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     """Addresses of the node; empty for all that its links have, but those of loopback."""
     envoy: EnvoyConfig = EnvoyConfig()
     metrics: str = ""
-    """HOST:PORT for /metrics and /healthz; empty for none."""
+    """HOST:PORT for /metrics, /healthz and /readyz; empty for none."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "text", "json"] = "auto"
 
@@ -114,7 +118,7 @@ def load(path: Path) -> Config:
     return parse(text, str(path))
 
 
-def parse(text: str, origin: str) -> Config:
+def parse(text: str, origin: str, environ: Mapping[str, str] = os.environ) -> Config:
     """As `load`, of a text that is from somewhere."""
     try:
         document = yaml.safe_load(text)
@@ -125,12 +129,24 @@ def parse(text: str, origin: str) -> Config:
     if not isinstance(document, dict):
         raise ConfigError(f"{origin}: it has no fields: give at least node, server and state")
     try:
-        config = msgspec.convert(document, Config, dec_hook=_path)
+        config = msgspec.convert(_filled(document, environ), Config, dec_hook=_path)
+    except KeyError as error:
+        raise ConfigError(
+            f"{origin}: $({error.args[0]}) is not in the environment: set it, or write its value"
+        ) from None
     except msgspec.ValidationError as error:
         raise ConfigError(f"{origin}: {_worded(str(error))}") from None
     for field, fault in _faults(config):
         raise ConfigError(f"{origin}: {field}: {fault}")
     return config
+
+
+def _filled(value: object, environ: Mapping[str, str]) -> object:
+    if isinstance(value, dict):
+        return {name: _filled(each, environ) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_filled(each, environ) for each in value]
+    return _VARIABLE.sub(lambda found: environ[found[1]], value) if isinstance(value, str) else value
 
 
 def _path(kind: type, value: object) -> object:

@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 
 from datapath import launcher
+from datapath.kernel.sysctls import NETWORK
 from xds_server.proxy import admin
 from xds_server.proxy.process import opened_log, private_file
 
@@ -30,7 +31,7 @@ _STOPPING_S: Final = 1.0
 _LOOK_S: Final = 0.1
 _TAIL: Final = 1 << 16
 _LONGEST_WORDS: Final = 400
-_MIGRATES: Final = Path("/proc/sys/net/ipv4/tcp_migrate_req")
+_MIGRATES: Final = NETWORK / "ipv4/tcp_migrate_req"
 
 
 class Instance(msgspec.Struct, frozen=True):

@@ -114,6 +114,13 @@ def findings(node: Node, client: Client) -> list[Report]:
     return [{"what": what, "do": advice} for what, advice in found]
 
 
+def unready(node: Node) -> str:
+    """Why connections of this node's services would not reach Envoy; "" where they do."""
+    if not node.envoy.state.ready:
+        return f"Envoy does not serve: {node.envoy.state.fault or 'it has no configuration yet'}"
+    return "" if node.outcome.runs else "the kernel has not been brought up to date yet"
+
+
 def _of_envoy(node: Node) -> Iterator[tuple[str, str]]:
     state = node.envoy.state
     if not state.ready:

@@ -389,7 +389,7 @@ def listen(config: Config) -> Listen:
     )
 
 
-def private_directory(path: Path) -> Path:
+def private_directory(path: Path, flag: str = "--state") -> Path:
     """Make a directory that only its owner may enter.
 
     :raises ConfigError: it cannot be made, or it or the one above belongs to somebody else, who could replace it.
@@ -399,8 +399,8 @@ def private_directory(path: Path) -> Path:
         found, above = path.lstat(), path.parent.stat()
         path.chmod(0o700)
     except OSError as error:
-        raise ConfigError(f"--state {path}: {error.strerror}; name a directory that can be made") from None
+        raise ConfigError(f"{flag} {path}: {error.strerror}; name a directory that can be made") from None
     sticky = above.st_uid == 0 and above.st_mode & stat.S_ISVTX
     if path.is_symlink() or found.st_uid != os.getuid() or not (above.st_uid in {0, os.getuid()} or sticky):
-        raise ConfigError(f"--state {path}: it, or the one above, is somebody else's; name a directory of your own")
+        raise ConfigError(f"{flag} {path}: it, or the one above, is somebody else's; name a directory of your own")
     return path

@@ -14,6 +14,7 @@ from pyroute2 import IPRoute
 
 from datapath.kernel import nft
 from datapath.kernel.layout import MARK_MASK, MARK_TO_PROXY, ROUTE_TABLE, RULE_PREFERENCE
+from datapath.kernel.sysctls import NETWORK
 
 _RULE: Final = {
     "priority": RULE_PREFERENCE,
@@ -24,7 +25,7 @@ _RULE: Final = {
 _DEFAULTS: Final[dict[socket.AddressFamily, str]] = {socket.AF_INET: "0.0.0.0/0", socket.AF_INET6: "::/0"}
 _LOOSE: Final = 2
 _STRICT: Final = 1
-_SYSCTLS: Final = Path("/proc/sys/net/ipv4/conf")
+_SYSCTLS: Final = NETWORK / "ipv4/conf"
 # Who replies to Envoy at a pod's address, on the way to that pod, is sent back by loopback: a process of the node from
 # the node's own address, a pod of the same bridge from its own.
 _ACCEPT_LOCAL: Final = _SYSCTLS / "lo/accept_local"

@@ -8,7 +8,7 @@ mkdir -p /run/netns /dev/shm /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t bpf bpf /sys/fs/bpf
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup
 # The kernel asks for veth, cls_bpf and the like by itself; its modules are not where a distribution has them.
 printf '#!/bin/sh\nexec modprobe -d %s "$@"\n' "$image" >/run/modprobe
 chmod +x /run/modprobe

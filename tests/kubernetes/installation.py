@@ -42,10 +42,11 @@ def helm(cluster: Cluster, *arguments: str | Path, values: Mapping[str, Any] | N
 def ready(cluster: Cluster) -> bool:
     """The certificates are made, all replicas and every node's proxy are ready, and somebody leads."""
     found = cluster.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/tidegate-controller")
-    proxies = cluster.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/tidegate-proxy")
+    sets = cluster.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets")["items"]
     nodes = len(cluster.get("/api/v1/nodes")["items"])
-    if not found or not proxies:
+    if not found or not sets:
         return False
+    [proxies] = sets  # or daemons
     replicas = found["spec"]["replicas"] == found.get("status", {}).get("readyReplicas", 0)
     return replicas and proxies.get("status", {}).get("numberReady", 0) == nodes and is_accepted(cluster)
 

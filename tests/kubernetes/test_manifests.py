@@ -105,7 +105,15 @@ async def refusal(api: Api, kind: str, spec: Any) -> str:
     return ""
 
 
-@pytest.mark.parametrize("values", [{"gatewayClass": {"create": False}}, VALUES], ids=["default", "more"])
+DAEMONS: dict[str, Any] = {
+    "gatewayClass": {"create": False},
+    "datapath": {"enabled": True, "devices": ["eth0"], "seLinuxOptions": {"type": "spc_t"}},
+}
+
+
+@pytest.mark.parametrize(
+    "values", [{"gatewayClass": {"create": False}}, VALUES, DAEMONS], ids=["default", "more", "daemons"]
+)
 async def test_the_api_server_takes_every_object(api: Api, values: dict[str, Any]) -> None:
     """Server-side apply with strict validation: no field is unknown, twice, or of another type."""
     for o in objects(rendered(values)):
@@ -185,6 +193,8 @@ async def test_parameters_that_cannot_be_meant_are_refused(api: Api, exposure: A
         ("tidegate-certificates", "create", "", "secrets", NAMESPACE, True),
         ("tidegate-proxy", "get", "", "pods", NAMESPACE, False),
         ("tidegate-proxy", "list", "", "services", NAMESPACE, False),
+        ("tidegate-node", "get", "", "pods", NAMESPACE, False),
+        ("tidegate-node", "list", "", "services", NAMESPACE, False),
     ],
 )
 async def test_accounts_may_what_they_must_and_no_more(

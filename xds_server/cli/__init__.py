@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "bootstrap": "print an Envoy bootstrap that points at the ADS server",
     "proxy": "run the Envoy of a node, with a certificate of its own that is renewed in time",
     "node": "run the daemon of a node, which steers connections to its Envoy, or ask it",
+    "identity": "get the certificate of a node for its daemon, and renew it in time",
     "certificates": "make the certificates of the mesh, and renew those that are due",
     "demo": "serve the example, with its backends, and walk through it",
     "version": "print the versions of Tidegate and of what it is made of",

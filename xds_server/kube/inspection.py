@@ -69,10 +69,10 @@ async def inspected(api: Api, namespace: str) -> Facts:
         kinds=tuple(kinds),
         nodes=tuple(node.metadata.name for node in await reading.all("Node", "/api/v1/nodes", objects.Workload)),
         deployment=await reading.one("Deployment", "apps/v1", "deployments", "tidegate-controller", objects.Workload),
-        daemon_set=await reading.one("DaemonSet", "apps/v1", "daemonsets", "tidegate-proxy", objects.Workload),
+        daemon_set=await reading.daemon_set(),
         lease=await reading.one("Lease", "coordination.k8s.io/v1", "leases", "tidegate-controller", objects.Lease),
         controllers=controllers,
-        proxies=await reading.pods("proxy"),
+        proxies=(*await reading.pods("proxy"), *await reading.pods("node")),
         gateway_classes=await reading.kind("GatewayClass", objects.Class),
         ingress_classes=await reading.kind("IngressClass", objects.Class),
         gateways=await reading.kind("Gateway", objects.Gateway),
@@ -101,6 +101,13 @@ class _Reading:
         path = f"/api/v1/namespaces/{self._namespace}/pods"
         selector = {"labelSelector": f"app.kubernetes.io/name=tidegate,app.kubernetes.io/component={component}"}
         return await self.all("Pod", path, objects.Pod, selector)
+
+    async def daemon_set(self) -> objects.Workload | None:
+        """What runs the Envoy of each node: `tidegate proxy`, or the daemon."""
+        for name in ("tidegate-proxy", "tidegate-node"):
+            if found := await self.one("DaemonSet", "apps/v1", "daemonsets", name, objects.Workload):
+                return found
+        return None
 
     async def kind(self, kind: str, type_: type[T]) -> tuple[T, ...]:
         fact = self._kinds[kind]

@@ -89,8 +89,8 @@ def workloads(facts: Facts) -> Found:
             yield Finding(severity, about, "spec.replicas", message, "see the pods below, and their events")
     for pod, container in ((pod, "controller") for pod in facts.controllers):
         yield from _unready(facts, pod, container)
-    for pod, container in ((pod, "proxy") for pod in facts.proxies):
-        yield from _unready(facts, pod, container)
+    for pod in facts.proxies:
+        yield from _unready(facts, pod, pod.metadata.labels.get("app.kubernetes.io/component", "proxy"))
     for name, replica in sorted(facts.replicas.items()):
         if replica.awaited:
             way = "see that the API server answers it, and its log"
@@ -110,7 +110,7 @@ def nodes_without_proxy(facts: Facts) -> Found:
     if facts.daemon_set is None or "Node" in facts.unread:
         return
     for node in sorted(set(facts.nodes) - {pod.spec.node_name for pod in facts.proxies}):
-        way = "if it is to serve, see proxy.nodeSelector and proxy.tolerations of the chart"
+        way = "if it is to serve, see nodeSelector and tolerations of proxy, or of datapath, in the chart's values"
         yield Finding("warning", f"Node/{node}", "", "runs no proxy: addresses are not served there", way)
 
 

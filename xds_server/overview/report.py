@@ -96,7 +96,8 @@ def _proxy(facts: Facts, pod: Pod) -> dict[str, Any]:
     ]
     return {
         **_pod(pod),
-        "envoy": next((stream.envoy for _, stream in streams), ""),
+        # The daemon of a node has a stream too.
+        "envoy": next((stream.envoy for _, stream in streams if stream.envoy), ""),
         "streams": [_stream(name, stream) for name, stream in streams],
     }
 

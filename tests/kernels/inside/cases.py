@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from tests.kernels.inside import calls, capabilities, entries, loading, packets, refusing, traffic
+from tests.kernels.inside import calls, capabilities, container, entries, loading, packets, refusing, traffic
 from tests.kernels.inside.rig import Rig
 
 CASES: Final[dict[str, Callable[[Rig], None]]] = {
@@ -15,6 +15,7 @@ CASES: Final[dict[str, Callable[[Rig], None]]] = {
         capabilities.loading_needs_these_and_no_less,
         loading.every_program_loads_within_half_of_the_limit,
         capabilities.attaching_needs_these_and_no_less,
+        container.a_daemon_in_a_container_lets_envoy_out_of_it,
         refusing.this_kernel_has_every_kind_of_program_and_map,
         refusing.a_kernel_that_hides_its_types_keeps_nothing,
         entries.a_hash_takes_and_gives_many_entries,

@@ -35,6 +35,15 @@ def test_a_socket_needs_none() -> None:
     assert XdsSocket(Path("/run/xds.sock")) == options.xds
 
 
+def test_all_nodes_can_have_one_file() -> None:
+    """What is a node's own comes from the environment, wherever a text is; what else has a dollar stays."""
+    text = "node: $(NODE)\nserver: unix:/run/$x.sock\nstate: /run/$(NODE)\naddresses: [$(IP)]\nmetrics: $(IP):1\n"
+    found = parse(text, "file", {"NODE": "n1", "IP": "192.0.2.1"})
+
+    assert ("n1", "unix:/run/$x.sock", Path("/run/n1")) == (found.node, found.server, found.state)
+    assert (("192.0.2.1",), "192.0.2.1:1") == (found.addresses, found.metrics)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -55,6 +64,7 @@ def test_a_socket_needs_none() -> None:
         (SMALLEST.replace("/run/tidegate", "/" + "s" * 100), "too long for the sockets in it"),
         (SMALLEST.replace("unix:/run/xds.sock", "xds"), "f: server: 'xds': give it as unix:PATH or HOST:PORT"),
         (SMALLEST + TLS, "f: tls: a Unix socket has none: leave it out, or give server as HOST:PORT"),
+        (SMALLEST.replace("n1", "$(NOBODY)"), "f: $(NOBODY) is not in the environment: set it, or write its value"),
         (REMOTE, "f: tls: xds.example:15010 is not on this machine: give certificate, privateKey and authority"),
     ],
 )

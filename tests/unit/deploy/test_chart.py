@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from datapath.config import Config, parse
+from datapath.kernel.sysctls import BESIDE
 from tests.helm import CHART, NAMESPACE, Object, named, objects, pod_specs, refusal, rendered
 
 EVERYTHING: dict[str, Any] = {
@@ -29,9 +31,24 @@ EVERYTHING: dict[str, Any] = {
         "dashboards": {"enabled": True},
     },
 }
+DAEMONS: dict[str, Any] = {
+    "enabled": True,
+    "devices": ["eth0"],
+    "envoy": {"concurrency": 2},
+    "hostPaths": {"state": "/var/lib/mesh", "cgroup": "/sys/fs/cgroup/unified"},
+    "extraCapabilities": ["SYS_RESOURCE"],
+    "seLinuxOptions": {"type": "spc_t"},
+    "podAnnotations": {"a": "b"},
+    "podLabels": {"c": "d"},
+}
+# What the daemon has beyond a proxy, and why: docs/kernels.md. It keeps the first four.
+CAPABILITIES = ["BPF", "NET_ADMIN", "NET_RAW", "PERFMON", "SYS_ADMIN", "SYS_PTRACE"]
 WORLDS: dict[str, dict[str, Any]] = {
     "default": {},
     "everything": EVERYTHING,
+    "daemons": {"datapath": {"enabled": True}},
+    "daemons with everything": {**EVERYTHING, "datapath": DAEMONS, "certificates": {"certManager": {"enabled": True}}},
+    "daemons leave": {"datapath": {"enabled": True, "remove": True}},
     "cert-manager": {"certificates": {"certManager": {"enabled": True}}},
     "cert-manager with an issuer": {
         "certificates": {"certManager": {"enabled": True, "issuerRef": {"name": "corporate", "kind": "ClusterIssuer"}}}
@@ -87,11 +104,100 @@ def test_containers_are_confined(name: str) -> None:
         assert (["ALL"], "RuntimeDefault") == (
             context["capabilities"]["drop"], pod["securityContext"]["seccompProfile"]["type"],
         )  # fmt: skip
+        assert {"requests", "limits"} == set(container["resources"])
+        if where.startswith("DaemonSet/tidegate-node/"):
+            continue
         assert (["NET_BIND_SERVICE"] if where.endswith("/proxy") else []) == added
         assert where.endswith("/proxy") or pod["securityContext"]["runAsNonRoot"]
-        assert {"requests", "limits"} == set(container["resources"])
         assert not {"hostPID", "hostIPC"} & set(pod)
         assert [] == [volume for volume in pod.get("volumes", ()) if "hostPath" in volume]
+
+
+@pytest.mark.parametrize("name", [name for name in WORLDS if name.startswith("daemons")])
+def test_rights_in_the_kernel_and_the_nodes_token_are_in_two_containers(name: str) -> None:
+    """What holds the token has no capability, and what has capabilities holds no token."""
+    extra = WORLDS[name]["datapath"].get("extraCapabilities", [])
+    for _, pod, container in containers([named(world(name), "DaemonSet", "tidegate-node")]):
+        mounted = {mount["name"] for mount in container.get("volumeMounts", ())}
+        added = container["securityContext"]["capabilities"].get("add", [])
+
+        assert added in ([], CAPABILITIES + extra)
+        assert not (added and "identity" in mounted)
+        assert bool(added) == ({"bpffs", "cgroup", "sysctls"} <= mounted)
+        assert (True, True, False) == (pod["hostNetwork"], pod["hostPID"], pod["automountServiceAccountToken"])
+
+
+def config(name: str) -> Config:
+    """The daemon's configuration of a world, read as the daemon reads it."""
+    text = named(world(name), "ConfigMap", "tidegate-node")["data"]["node.yaml"]
+    return parse(text, "node.yaml", {"NODE_NAME": "node-a", "NODE_IP": "192.0.2.7"})
+
+
+def test_the_daemon_understands_what_it_is_told() -> None:
+    """Its file is one that it takes; on a node it is about that node, and all its paths are mounted."""
+    quiet, told = config("daemons"), config("daemons with everything")
+    pod = named(world("daemons with everything"), "DaemonSet", "tidegate-node")["spec"]["template"]["spec"]
+    mounts = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert told.tls is not None
+
+    assert ("node-a", "127.0.0.1:15091", "127.0.0.1:15090") == (quiet.node, quiet.metrics, quiet.envoy.metrics)
+    assert ("192.0.2.7:15091", "192.0.2.7:15090") == (told.metrics, told.envoy.metrics)
+    assert (None, 2, ("eth0",)) == (quiet.envoy.concurrency, told.envoy.concurrency, told.devices)
+    assert {str(told.bpffs), str(told.cgroup), str(told.state.parent), str(BESIDE)} <= mounts
+    assert told.state.parent == told.tls.certificate.parents[1] == told.tls.authority.parents[1]
+
+
+def test_what_envoy_needs_outlives_the_pod() -> None:
+    """State and certificate are in a folder of the node, at the same path in each container."""
+    pod = named(world("daemons with everything"), "DaemonSet", "tidegate-node")["spec"]["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    places = {
+        (mount["mountPath"], mount.get("readOnly", False))
+        for container in [*pod["initContainers"], *pod["containers"]]
+        for mount in container["volumeMounts"]
+        if mount["name"] == "state"
+    }
+
+    assert {("/var/lib/mesh", False)} == places
+    assert {"path": "/var/lib/mesh", "type": "DirectoryOrCreate"} == volumes["state"]["hostPath"]
+    assert "/sys/fs/cgroup/unified" == volumes["cgroup"]["hostPath"]["path"]
+
+
+def test_a_changed_configuration_is_another_pod() -> None:
+    """The daemon reads it when it starts, so that it has to be started."""
+
+    def annotation(values: dict[str, Any]) -> str:
+        found = named(objects(rendered(values)), "DaemonSet", "tidegate-node")
+        return str(found["spec"]["template"]["metadata"]["annotations"]["tidegate.dev/configuration"])
+
+    same = {"datapath": {"enabled": True, "podLabels": {"a": "b"}}}
+    assert annotation(WORLDS["daemons"]) == annotation(same)
+    assert annotation(WORLDS["daemons"]) != annotation({"datapath": {"enabled": True, "logLevel": "debug"}})
+
+
+def test_daemons_take_the_place_of_proxies() -> None:
+    """One Envoy on a node: what finds proxies finds daemons, and the control plane signs for their account."""
+    found = world("daemons with everything")
+    [container] = named(found, "Deployment", "tidegate-controller")["spec"]["template"]["spec"]["containers"]
+    monitor = named(found, "PodMonitor", "tidegate-node")["spec"]
+
+    assert not {("DaemonSet", "tidegate-proxy"), ("ServiceAccount", "tidegate-proxy")} & kinds(found)
+    assert not {("DaemonSet", "tidegate-node"), ("ConfigMap", "tidegate-node")} & kinds(world("everything"))
+    assert "node" == named(found, "Service", "tidegate-proxy")["spec"]["selector"]["app.kubernetes.io/component"]
+    assert {"--datapath", "--identity-service-account=tidegate-node"} <= set(container["args"])
+    assert [("metrics", "/stats/prometheus"), ("daemon", "/metrics")] == [
+        (endpoint["port"], endpoint["path"]) for endpoint in monitor["podMetricsEndpoints"]
+    ]
+
+
+def test_before_it_goes_the_daemon_cleans_up() -> None:
+    """With `remove` each pod takes away what is on its node, once, and then waits without a right."""
+    pod = named(world("daemons leave"), "DaemonSet", "tidegate-node")["spec"]["template"]["spec"]
+    [first], [rest] = pod["initContainers"], pod["containers"]
+
+    assert ["node", "cleanup", "--force", "--config=/config/node.yaml"] == first["args"]
+    assert CAPABILITIES == first["securityContext"]["capabilities"]["add"]
+    assert (["sleep", "infinity"], {"drop": ["ALL"]}) == (rest["command"], rest["securityContext"]["capabilities"])
 
 
 @pytest.mark.parametrize("name", WORLDS)

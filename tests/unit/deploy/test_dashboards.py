@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 
+from datapath.metrics import registry
 from tests.helm import objects, rendered
 from tests.promql import DASHBOARDS, asked, exposed, expressions, metrics
 from xds_server.kube.stats import SourceStats
@@ -32,6 +36,21 @@ class Nothing:
     told = envoys = 0
 
 
+# A daemon that has done nothing yet, as far as its metrics ask.
+NOBODY: Any = SimpleNamespace(
+    maps=SimpleNamespace(
+        services=SimpleNamespace(sizes=dict, failed={}),
+        workloads=SimpleNamespace(size=lambda: SimpleNamespace(actual=0, desired=0)),
+        addresses=SimpleNamespace(size=lambda: SimpleNamespace(actual=0, desired=0)),
+    ),
+    attachments=SimpleNamespace(attached={}, missing={}, repairs=0),
+    discovery=SimpleNamespace(refused={}),
+    envoy=SimpleNamespace(state=SimpleNamespace(ready=False, starts=0)),
+    errors=0,
+    repairs=0,
+)
+
+
 def test_names_of_metrics_are_told_from_labels() -> None:
     """What is in braces, or grouped by, is no metric."""
     text = 'sum by (envoy_a) (rate(envoy_b_total{envoy_c="envoy_d"}[5m])) / on (envoy_e) tidegate_f'
@@ -40,7 +59,7 @@ def test_names_of_metrics_are_told_from_labels() -> None:
 
 
 def test_the_control_plane_has_what_is_asked_of_it() -> None:
-    """Every tidegate_ metric of dashboards and alerts is in the registry."""
+    """Every tidegate_ metric of dashboards and alerts is in the registry, but those of the daemons."""
     found = Metrics()
     found.watch(collection_sizes(dict))
     found.watch(stream_counters(Streams()))
@@ -50,7 +69,16 @@ def test_the_control_plane_has_what_is_asked_of_it() -> None:
     found.watch(generated_counters(tuple, int))
     found.watch(relay_counters(Nothing(), Nothing()))
 
-    assert set() == asked("tidegate_") - exposed(found.exposition().decode())
+    of_nodes = {name for name in asked("tidegate_") if name.startswith("tidegate_datapath_")}
+
+    assert set() == asked("tidegate_") - of_nodes - exposed(found.exposition().decode())
+
+
+def test_the_daemon_has_what_is_asked_of_it() -> None:
+    """Every tidegate_datapath_ metric of dashboards and alerts is in the daemon's registry."""
+    found = generate_latest(registry(NOBODY, cast("Any", SimpleNamespace(connected=False)), dict, {}))
+
+    assert set() == asked("tidegate_datapath_") - exposed(found.decode())
 
 
 def test_prometheus_takes_every_expression(tmp_path: Path) -> None:

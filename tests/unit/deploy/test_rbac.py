@@ -175,11 +175,15 @@ def test_every_role_is_bound_to_one_account_of_ours(values: dict[str, Any]) -> N
     assert all(len(o["subjects"]) == 1 for o in bindings)
 
 
-def test_the_proxy_has_no_right_at_the_api_server() -> None:
-    """S11: whoever takes a proxy over has no token for the API server."""
-    found = objects(rendered())
-    pod = named(found, "DaemonSet", "tidegate-proxy")["spec"]["template"]["spec"]
+@pytest.mark.parametrize(("name", "enabled"), [("tidegate-proxy", False), ("tidegate-node", True)])
+def test_the_proxy_has_no_right_at_the_api_server(name: str, enabled: bool) -> None:
+    """S11: whoever takes a proxy, or the daemon of a node, over has no token for the API server."""
+    found = objects(rendered({"datapath": {"enabled": enabled}}))
+    pod = named(found, "DaemonSet", name)["spec"]["template"]["spec"]
+    account = named(found, "ServiceAccount", name)
     subjects = {subject["name"] for o in found if o["kind"].endswith("RoleBinding") for subject in o["subjects"]}
 
-    assert pod["automountServiceAccountToken"] is False
-    assert "tidegate-proxy" not in subjects
+    assert (name, False, False) == (
+        pod["serviceAccountName"], pod["automountServiceAccountToken"], account["automountServiceAccountToken"],
+    )  # fmt: skip
+    assert name not in subjects
