@@ -62,7 +62,7 @@ conformance-binary: .cluster/conformance.test  ## the upstream Gateway API suite
 .cluster/conformance.test: tests/conformance/go.mod tests/conformance/go.sum tests/conformance/conformance_test.go .cluster/go/stamp
 	cd tests/conformance && GOTOOLCHAIN=local GOFLAGS="-trimpath -buildvcs=false" $(CURDIR)/.cluster/go/go/bin/go test -c -o $(CURDIR)/$@ .
 
-conformance: venv envoy cluster-binary conformance-binary  ## the upstream Gateway API suite on a test cluster; PROFILE=GATEWAY-HTTP and TEST=HTTPRouteWeight narrow it
+conformance: venv envoy cluster-binary conformance-binary bpf network-tools  ## the upstream Gateway API suite on test clusters; PROFILE=MESH or GATEWAY-HTTP and TEST=HTTPRouteWeight narrow it
 	$(BIN)/python -m tests.conformance --profile "$(PROFILE)" --test "$(TEST)"
 
 # kube-proxy writes its rules by it.

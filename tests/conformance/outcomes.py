@@ -26,6 +26,8 @@ class Run(NamedTuple):
     profiles: tuple[str, ...]
     features: tuple[str, ...]
     channel: str
+    stand: tuple[str, ...] = ()
+    """What it was run on, and what of the suite's own was replaced by what: sentences for its page."""
 
     @property
     def failed(self) -> list[str]:
@@ -50,17 +52,16 @@ def page(run: Run) -> str:
 
 
 def _head(run: Run) -> Iterator[str]:
-    yield "# Conformance with Gateway API v1.7.0"
+    mesh = all(profile.startswith("MESH-") for profile in run.profiles)
+    yield f"# Conformance with Gateway API v1.7.0{', as a mesh' if mesh else ''}"
     yield ""
     yield "Written by `make conformance`; change nothing here by hand."
     yield ""
     yield f"The upstream suite, unmodified: {counts(run.outcomes)}."
     yield f"Profiles {', '.join(run.profiles)}; CRDs of the {run.channel} channel."
-    yield "The chart's defaults are installed on a test cluster of one node, whose addresses come from a pool."
     yield "Skipped are tests of other profiles, and of features that are not announced."
     yield ""
-    yield "One dependency of the suite differs: `sigs.k8s.io/gateway-api-conformance-images` v0.1.0 stands for v0.2.0,"
-    yield "as the module proxy does not serve that; its echo server is the backend of the tests."
+    yield from run.stand
     yield ""
     yield f"Features announced: {', '.join(f'`{name}`' for name in run.features)}."
     yield ""

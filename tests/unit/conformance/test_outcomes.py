@@ -39,3 +39,16 @@ def test_the_page_names_every_test_with_its_result() -> None:
     assert "The upstream suite, unmodified: 1 passed, 1 failed, 1 skipped." in written
     rows = [line for line in written.splitlines() if line.startswith("| ")][2:]
     assert ["| GatewayInvalidRouteKind | passed |", "| HTTPRouteWeight | failed |", "| MeshBasic | skipped |"] == rows
+
+
+def test_the_page_says_what_it_was_run_on() -> None:
+    """A mesh has another stand than Gateways, and another title."""
+    gateways, mesh = (
+        page(Run(outcomes(LOG), (profile,), (), "standard", ("Two nodes.",)))
+        for profile in ("GATEWAY-HTTP", "MESH-HTTP")
+    )
+
+    assert ("# Conformance with Gateway API v1.7.0", "# Conformance with Gateway API v1.7.0, as a mesh") == (
+        gateways.partition("\n")[0], mesh.partition("\n")[0],
+    )  # fmt: skip
+    assert "\nTwo nodes.\n" in mesh
