@@ -428,8 +428,8 @@ def test_a_pod_reaches_a_pod_directly(node: Lab, family: Family) -> None:
 
 
 @both
-def test_a_flood_of_openings_costs_no_connection(node: Lab, family: Family) -> None:
-    """With SYN cookies the listener is looked for when the handshake ends, and is found."""
+def test_a_handshake_may_end_with_a_cookie(node: Lab, family: Family) -> None:
+    """Nothing was kept of its beginning: the listener is looked for when it ends, and is found."""
     node.sysctl(NODE, "ipv4/tcp_syncookies", "2")
     try:
         with node.capture(FAMILIES[family]) as listener:
