@@ -45,7 +45,7 @@ from xds_server.ingestion.mesh import (
     without_mesh,
 )
 from xds_server.ingestion.precedence import Ranking, ranking
-from xds_server.ingestion.preserved import Preserved, Wished, declare_preserved, without_preserved
+from xds_server.ingestion.preserved import Preserved, declare_preserved, without_preserved
 from xds_server.ingestion.route_conflicts import rivals, settled
 from xds_server.ingestion.route_result import Findings, RouteResult, route_result
 from xds_server.ingestion.sources import Settings, Sources
@@ -111,7 +111,6 @@ class Routed(NamedTuple):
     rankings: Rankings
     workloads: Collection[ObjectRef, Workload]
     mesh: MeshParts
-    service_hosts: Collection[HostRef, VirtualHost]
     preserved: Preserved
     routes: Collection[RouteRef, Route]
     tls_routes: Collection[HostRef, TlsRoute]
@@ -137,12 +136,10 @@ def ingest_routes(graph: Graph, sources: Sources, settings: Settings) -> Routed:
     tls_rules = graph.derive("routes/tls", results, tls_rules_of)
     rankings = graph.derive("routes/rankings", results, ranking_of)
     workloads = declare_workloads(graph, sources) if settings.datapath else graph.union("workloads")
-    mesh = declare_mesh(graph, sources, attachments, workloads) if settings.datapath else without_mesh(graph)
+    mesh = declare_mesh(graph, sources, attachments, rankings, workloads) if settings.datapath else without_mesh(graph)
     by_service = slices(sources)
-    by_service_host = attachments.index(lambda each: hosts_at(each, services=True))
-    service_hosts = declare_virtual_hosts(graph, "virtual_hosts/services", by_service_host, by_host, rankings)
     preserved = (
-        declare_preserved(graph, sources, by_service, wished(graph, mesh, service_hosts, gateway_routes))
+        declare_preserved(graph, sources, by_service, mesh, gateway_routes)
         if settings.datapath
         else without_preserved(graph)
     )
@@ -160,7 +157,6 @@ def ingest_routes(graph: Graph, sources: Sources, settings: Settings) -> Routed:
         rankings,
         workloads,
         mesh,
-        service_hosts,
         preserved,
         routes,
         tls_routes,
@@ -173,10 +169,10 @@ def ingest_routes(graph: Graph, sources: Sources, settings: Settings) -> Routed:
 def ingest(graph: Graph, sources: Sources, settings: Settings, routed: Routed) -> Ingested:
     """What leads to routes, and what is said about all."""
     gateways, ingresses, mesh, by_service = routed.gateways, routed.ingresses, routed.mesh, routed.by_service
-    preserved = routed.preserved
-    by_gateway_host = routed.attachments.index(lambda each: hosts_at(each, services=False))
     gateway_listeners = graph.derive("listeners/gateways", gateways, listeners_of)
-    listeners = graph.union("listeners", gateway_listeners, ingresses.listeners, mesh.listeners, preserved.listeners)
+    listeners = graph.union(
+        "listeners", gateway_listeners, ingresses.listeners, mesh.listeners, routed.preserved.listeners
+    )
     pools = declare_pools(graph, sources)
     wanted = declare_wanted(graph, sources, settings, gateways, ingresses)
     given = graph.derive("frontends/given", wanted.index(lambda _: ("all",)), assigned(pools, settings.pool))
@@ -194,11 +190,10 @@ def ingest(graph: Graph, sources: Sources, settings: Settings, routed: Routed) -
         routed.routes,
         graph.union(
             "virtual_hosts",
-            declare_virtual_hosts(graph, "virtual_hosts/gateways", by_gateway_host, routed.by_host, routed.rankings),
-            routed.service_hosts,
+            declare_virtual_hosts(graph, routed.by_host, routed.rankings),
             ingresses.virtual_hosts,
             mesh.virtual_hosts,
-            preserved.virtual_hosts,
+            routed.preserved.virtual_hosts,
         ),
         routed.tls_routes,
         routed.clusters,
@@ -215,7 +210,7 @@ def ingest(graph: Graph, sources: Sources, settings: Settings, routed: Routed) -
             declare_warnings(graph, sources, gateways, routed.results),
             declare_unowned(graph, sources, settings),
             declare_policy_warnings(graph, sources),
-            preserved.remarks,
+            routed.preserved.remarks,
             ingresses.warnings,
         ),
         wanted_objects(graph, graph.union("wanted/references", routed.wants, ingresses.wants), listeners),
@@ -384,18 +379,15 @@ def ranking_of(_: Fetch, ref: ObjectRef, result: RouteResult) -> Iterator[tuple[
 
 
 def declare_virtual_hosts(
-    graph: Graph, name: str, of: AttachmentsByHost, by_host: AttachmentsByHost, rankings: Rankings
+    graph: Graph, by_host: AttachmentsByHost, rankings: Rankings
 ) -> Collection[HostRef, VirtualHost]:
     def host(fetch: Fetch, ref: HostRef, own: Group[Attachment]) -> Iterator[tuple[HostRef, VirtualHost]]:
-        if any(attachment.source is None or attachment.source.kind not in BYTES_KINDS for attachment in own):
+        if ref.table.frontend.kind != "Service" and any(
+            attachment.source is None or attachment.source.kind not in BYTES_KINDS for attachment in own
+        ):
             yield ref, virtual_host(fetch, by_host, rankings, ref, own)
 
-    return graph.derive(name, of, host)
-
-
-def hosts_at(attachment: Attachment, *, services: bool) -> Iterator[HostRef]:
-    """Those of Services are made before clusters are, which may be some of their own; those of Gateways are not."""
-    return (ref for ref in hosts_of(attachment) if (ref.table.frontend.kind == "Service") == services)
+    return graph.derive("virtual_hosts/gateways", by_host, host)
 
 
 def declare_tls_routes(
@@ -408,17 +400,6 @@ def declare_tls_routes(
                 yield ref, found
 
     return graph.derive("tls_routes/gateways", by_host, route)
-
-
-def wished(
-    graph: Graph, mesh: MeshParts, hosts: Collection[HostRef, VirtualHost], routes: Collection[RouteRef, Route]
-) -> Wished:
-    return Wished(
-        mesh.listeners,
-        graph.union("virtual_hosts/written", hosts, mesh.virtual_hosts),
-        graph.union("routes/written", routes, mesh.routes),
-        mesh.bytes,
-    )
 
 
 # --- in the kernel ----------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from xds_server.ingestion.endpoints import canonical_address
 from xds_server.ingestion.hostnames import UNIVERSAL
 from xds_server.ingestion.http_route import ANY_PATH
 from xds_server.ingestion.sources import Sources
-from xds_server.ingestion.virtual_hosts import AttachmentKey
+from xds_server.ingestion.virtual_hosts import AttachmentKey, Rankings, hosts_of, virtual_host
 from xds_server.model.interception import Workload
 from xds_server.model.listener import Attachment, Frontend, FrontendPort, Listener
 from xds_server.model.refs import UNSAID, ClusterRef, HostRef, ListenerRef, ObjectRef, PortRef, RouteRef, TableRef
@@ -159,9 +159,11 @@ def declare_mesh(
     graph: Graph,
     sources: Sources,
     attachments: Collection[AttachmentKey, Attachment],
+    rankings: Rankings,
     workloads: Collection[ObjectRef, Workload],
 ) -> MeshParts:
     by_port = attachments.index(proxied_ports)
+    by_host = attachments.index(lambda each: hosts_of(each) if proxied_ports(each) else ())
     by_clients = attachments.index(lambda each: (each.clients,) if each.clients and each.hostnames else ())
     by_namespace = workloads.index(lambda each: (each.ref.namespace,))
 
@@ -175,6 +177,9 @@ def declare_mesh(
         ref = ListenerRef(port.frontend, str(port.port))
         yield ref, Listener(ref, port.frontend, port.port, "HTTP", UNIVERSAL)
 
+    def host(fetch: Fetch, ref: HostRef, own: Group[Attachment]) -> Iterator[tuple[HostRef, VirtualHost]]:
+        yield ref, virtual_host(fetch, by_host, rankings, ref, own)
+
     def addresses(fetch: Fetch, namespace: str, _: Group[Attachment]) -> Iterator[tuple[str, tuple[str, ...]]]:
         found = {address for each in fetch.by(by_namespace, namespace) for address in each.addresses}
         yield namespace, tuple(sorted(found))
@@ -182,13 +187,16 @@ def declare_mesh(
     return MeshParts(
         graph.derive("mesh/frontends", attachments.index(proxied_services), frontend),
         graph.derive("mesh/listeners", by_port, listener),
-        *declare_rest(graph, sources, by_port),
+        *declare_rest(graph, sources, by_port, graph.derive("mesh/virtual_hosts/written", by_host, host)),
         graph.derive("mesh/clients", by_clients, addresses),
     )
 
 
 def declare_rest(
-    graph: Graph, sources: Sources, by_port: Index[PortRef, AttachmentKey, Attachment]
+    graph: Graph,
+    sources: Sources,
+    by_port: Index[PortRef, AttachmentKey, Attachment],
+    written: Collection[HostRef, VirtualHost],
 ) -> tuple[Collection[RouteRef, Route], Collection[HostRef, VirtualHost], Collection[HostRef, TlsRoute]]:
     """What nobody has a route for, and what is no request."""
 
@@ -211,7 +219,7 @@ def declare_rest(
 
     return (
         graph.derive("mesh/routes", by_port, default),
-        graph.derive("mesh/virtual_hosts", by_port, default_host),
+        graph.union("mesh/virtual_hosts", written, graph.derive("mesh/virtual_hosts/default", by_port, default_host)),
         graph.derive("mesh/bytes", by_port, other_bytes),
     )
 

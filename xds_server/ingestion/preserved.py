@@ -16,7 +16,7 @@ from xds_server.graph import Collection, Fetch, Graph, Group, Index
 from xds_server.ingestion import annotations_syntax as syntax
 from xds_server.ingestion.endpoints import Slices, is_of_family
 from xds_server.ingestion.hostnames import UNIVERSAL
-from xds_server.ingestion.mesh import cluster_addresses
+from xds_server.ingestion.mesh import MeshParts, cluster_addresses
 from xds_server.ingestion.sources import Sources
 from xds_server.model.listener import Listener
 from xds_server.model.refs import ClusterRef, HostRef, Kept, ListenerRef, ObjectRef, PortRef, RouteRef, family
@@ -39,17 +39,8 @@ class Wish(NamedTuple):
     foreign: tuple[ObjectRef, ...]
 
 
-class Wished(NamedTuple):
-    """What the wishes are about: listeners of Services, their virtual hosts and routes, and what is no HTTP."""
-
-    listeners: Collection[ListenerRef, Listener]
-    virtual_hosts: Collection[HostRef, VirtualHost]
-    routes: Collection[RouteRef, Route]
-    bytes: Collection[HostRef, TlsRoute]
-
-
 class Preserved(NamedTuple):
-    """What they come to, besides that for all others; `remarks` say where they come to nothing."""
+    """What wishes come to, besides what is there for everybody; `remarks` say where they come to nothing."""
 
     listeners: Collection[ListenerRef, Listener]
     virtual_hosts: Collection[HostRef, VirtualHost]
@@ -70,11 +61,17 @@ def wants(service: Service) -> bool:
         return False
 
 
-def declare_preserved(graph: Graph, sources: Sources, by_service: Slices, of: Wished) -> Preserved:
-    ports = Ports(
-        of.virtual_hosts.index(lambda host: ports_of(host.ref)), of.bytes.index(lambda route: ports_of(route.ref))
+def declare_preserved(
+    graph: Graph, sources: Sources, by_service: Slices, mesh: MeshParts, written: Collection[RouteRef, Route]
+) -> Preserved:
+    """`written` are the routes that somebody wrote; those of the mesh are the others."""
+    of = Served(
+        mesh.virtual_hosts.index(lambda host: (port_of(host.ref),)),
+        mesh.bytes.index(lambda route: (port_of(route.ref),)),
+        written,
+        mesh.routes,
     )
-    wished = declare_wishes(graph, sources, by_service, of, ports)
+    wished = declare_wishes(graph, sources, by_service, mesh.listeners, of)
     granted = wished.index(lambda wish: () if wish.foreign else (wish.port,))
 
     def hosts(fetch: Fetch, port: PortRef, own: Group[VirtualHost]) -> Iterator[tuple[HostRef, VirtualHost]]:
@@ -90,47 +87,51 @@ def declare_preserved(graph: Graph, sources: Sources, by_service: Slices, of: Wi
                 yield ref, replace(route, ref=ref, backends=kept_backends(route.backends, wish.kept))
 
     def route(fetch: Fetch, ref: RouteRef, _: Group[VirtualHost]) -> Iterator[tuple[RouteRef, Route]]:
-        found = fetch.get(of.routes, ref._replace(kept=""))
+        found = of.route(fetch, ref._replace(kept=""))
         if found is not None:
             yield ref, kept_route(found, ref.kept)
 
-    virtual_hosts = graph.derive("preserved/virtual_hosts", ports.hosts, hosts)
+    virtual_hosts = graph.derive("preserved/virtual_hosts", of.hosts, hosts)
     return Preserved(
         graph.derive("preserved/listeners", wished, listeners_of),
         virtual_hosts,
         graph.derive("preserved/routes", virtual_hosts.index(lambda host: host.routes), route),
-        graph.derive("preserved/bytes", ports.bytes, other_bytes),
+        graph.derive("preserved/bytes", of.bytes, other_bytes),
         declare_remarks(graph, sources, wished.index(lambda wish: (wish.port.frontend,))),
     )
 
 
-class Ports(NamedTuple):
+class Served(NamedTuple):
     """What is served at a port of a Service."""
 
     hosts: Index[PortRef, HostRef, VirtualHost]
     bytes: Index[PortRef, HostRef, TlsRoute]
+    written: Collection[RouteRef, Route]
+    others: Collection[RouteRef, Route]
+
+    def route(self, fetch: Fetch, ref: RouteRef) -> Route | None:
+        return fetch.get(self.others if ref.source.kind == "Service" else self.written, ref)
 
 
 def declare_wishes(
-    graph: Graph, sources: Sources, by_service: Slices, of: Wished, ports: Ports
+    graph: Graph, sources: Sources, by_service: Slices, listeners: Collection[ListenerRef, Listener], of: Served
 ) -> Collection[tuple[PortRef, Kept], Wish]:
     def wishes(fetch: Fetch, _: ListenerRef, listener: Listener) -> Iterator[tuple[tuple[PortRef, Kept], Wish]]:
         service = fetch.get(sources.services, listener.frontend)
         if service is None or not wants(service):
             return
         port = listener.port_ref
-        used = {each for host in fetch.by(ports.hosts, port) for ref in host.routes for each in led(fetch, of, ref)}
-        used |= {each for route in fetch.by(ports.bytes, port) for each in clusters_of(route.backends)}
+        used = {each for host in fetch.by(of.hosts, port) for ref in host.routes for each in led(fetch, of, ref)}
+        used |= {each for route in fetch.by(of.bytes, port) for each in clusters_of(route.backends)}
         for kept in sorted({family(address) for address in cluster_addresses(service)}):
             foreign = {backend_of(each) for each in used if not has_family(fetch, by_service, each, kept)}
             yield (port, kept), Wish(port, kept, tuple(sorted(foreign)))
 
-    return graph.derive("preserved/wishes", of.listeners, wishes)
+    return graph.derive("preserved/wishes", listeners, wishes)
 
 
-def ports_of(ref: HostRef) -> tuple[PortRef, ...]:
-    table = ref.table
-    return (PortRef(table.frontend, table.port),) if table.frontend.kind == "Service" else ()
+def port_of(ref: HostRef) -> PortRef:
+    return PortRef(ref.table.frontend, ref.table.port)
 
 
 def listeners_of(_: Fetch, __: object, wish: Wish) -> Iterator[tuple[ListenerRef, Listener]]:
@@ -142,9 +143,9 @@ def listeners_of(_: Fetch, __: object, wish: Wish) -> Iterator[tuple[ListenerRef
 # --- backends ---------------------------------------------------------------------------------------------------------
 
 
-def led(fetch: Fetch, of: Wished, ref: RouteRef) -> Iterator[ClusterRef]:
+def led(fetch: Fetch, of: Served, ref: RouteRef) -> Iterator[ClusterRef]:
     """Where a route sends the requests of its clients; copies of these are no matter of a client's."""
-    route = fetch.get(of.routes, ref)
+    route = of.route(fetch, ref)
     return clusters_of(route.action.backends if route and isinstance(route.action, Forward) else ())
 
 
