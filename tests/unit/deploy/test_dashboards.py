@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -46,6 +47,7 @@ NOBODY: Any = SimpleNamespace(
     attachments=SimpleNamespace(attached={}, missing={}, repairs=0),
     discovery=SimpleNamespace(refused={}),
     envoy=SimpleNamespace(state=SimpleNamespace(ready=False, starts=0)),
+    ageing=SimpleNamespace(states=Counter(), aged=Counter(), translations=0, lone=0),
     errors=0,
     repairs=0,
 )
