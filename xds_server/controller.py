@@ -23,8 +23,10 @@ from xds_server.xds.streams import Client
 log = structlog.get_logger(__name__)
 
 HOLD_OFF_S: Final = 0.02
-"""At most one commit in this time, and in twice the time that the last one took: a lone change goes out at once, a
-burst is gathered, and others have their turn however long commits take."""
+"""At most one commit in this time: a lone change goes out at once, a burst is gathered."""
+
+LONGEST_HOLD_OFF_S: Final = 0.2
+"""After commits that take long, others have twice as much time, and no more than this."""
 
 GRACE_S: Final = 30.0
 """What an Envoy said still counts for so long after its last stream: it serves on, and as a rule it comes back."""
@@ -165,7 +167,7 @@ class Controller:
         """An Envoy refused a version of a resource; what is not served any more, or a removal, blames nobody."""
         envoy = self._of(client)
         ref = DeliveryRef(*envoy.ref, ResourceKey(type_url, name)) if envoy is not None else None
-        if ref is None or ref.resource not in self.pipeline.resources:
+        if ref is None or not self.pipeline.serves(ref.resource):
             return
         self.pipeline.feedback.rejections.put(ref, Rejection(ref, version, detail))
         self._changed.set()
@@ -268,7 +270,8 @@ class Controller:
             await self._changed.wait()
             began = time.perf_counter()
             self.commit()
-            await asyncio.sleep(max(HOLD_OFF_S, 2 * (time.perf_counter() - began)))
+            took_s = time.perf_counter() - began
+            await asyncio.sleep(min(max(HOLD_OFF_S, 2 * took_s), LONGEST_HOLD_OFF_S))
 
     def commit(self) -> None:
         """Bring everything up to date and hand on what changed."""
@@ -281,15 +284,17 @@ class Controller:
         """As `commit`, of all that there is at first, which takes seconds: others have their turn meanwhile.
 
         Envoys that have nothing yet get the clusters as soon as these are known, and take them in on another core.
+        What they and others say is read after the resources, in one go, so that nothing changes while it is.
         """
-        graph, backends = self.pipeline.graph, self.pipeline.backends
+        graph, backends, resources = self.pipeline.graph, self.pipeline.backends, self.pipeline.resources
         with without_collector():
             self._changed.clear()
             started = time.perf_counter()
             for collection in graph.steps():
                 if collection is backends and backends.changed:
                     self.begin({key: backends[key] for key in backends.changed})
-                await asyncio.sleep(0)
+                if collection.order < resources.order:
+                    await asyncio.sleep(0)
             self._committed_since(started, graph.finish())
 
     def _committed_since(self, started: float, changes: Changes) -> None:
@@ -332,7 +337,7 @@ class Controller:
 
     def _note(self, ref: DeliveryRef, version: str) -> bool:
         """Whether the resource is still there: an answer may come late."""
-        if ref.resource not in self.pipeline.resources:
+        if not self.pipeline.serves(ref.resource):
             return False
         acceptances = self.pipeline.feedback.acceptances
         before = acceptances.get(ref)

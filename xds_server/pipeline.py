@@ -86,6 +86,10 @@ class Pipeline(NamedTuple):
             self.put(ref, value)
         return self.graph.commit()
 
+    def serves(self, key: ResourceKey) -> bool:
+        """Whether a resource is served, or is about to be: clusters are, before all that there is has been made."""
+        return key in self.resources or key in self.backends
+
     def published(self, changes: Changes) -> dict[ResourceKey, Resource | None]:
         """The resources that a commit changed, with their new content; None for those that are gone."""
         return {key: self.resources.get(key) for key in changes.get(self.resources.name, ())}

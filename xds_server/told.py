@@ -19,6 +19,7 @@ from xds_server.overview.replica import Replica, Stream, Type, digest
 from xds_server.xds.streams import Connection, Streams
 
 VERSION: Final = version("tidegate")
+_DIGEST_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -34,6 +35,7 @@ class Told:
     ages: Callable[[], Mapping[str, float]] = dict
     undecodable: Callable[[], Mapping[str, int]] = dict
     _digested: tuple[int, str] = field(init=False, default=(-1, ""))
+    _digest_due: float = field(init=False, default=0.0)
 
     def replica(self) -> Replica:
         return Replica(
@@ -51,9 +53,10 @@ class Told:
         )
 
     def _digest(self) -> str:
-        """Anew only when the table has changed: of many resources it takes a moment."""
-        revision = self.streams.table.revision
-        if self._digested[0] != revision:
+        """Anew when the table has changed, and once a second at most: of many resources it takes a moment."""
+        revision, now = self.streams.table.revision, self.streams.clock()
+        if self._digested[0] != revision and now >= self._digest_due:
+            self._digest_due = now + _DIGEST_S
             versions = ((*key, resource.version) for key, resource in self.resources.items())
             self._digested = revision, digest(versions)
         return self._digested[1]

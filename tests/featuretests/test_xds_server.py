@@ -119,9 +119,10 @@ class Client:
 
 @asynccontextmanager
 async def running(
-    streams: Streams, directory: Path, settings: ServerSettings = QUICK, options: Any = UNLIMITED
+    streams: Streams, directory: Path, settings: ServerSettings = QUICK, options: Any = UNLIMITED, *, ready: bool = True
 ) -> AsyncIterator[grpc.aio.Channel]:
-    streams.open()
+    if ready:
+        streams.open()
     async with (
         serving(streams, UnixSocket(directory / "xds.sock"), settings) as address,
         grpc.aio.insecure_channel(address, options=options) as channel,
@@ -299,16 +300,17 @@ async def test_who_watches_health_is_told_of_the_end(tmp_path: Path) -> None:
     assert [health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING] == states
 
 
-async def test_a_herd_is_let_in_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """X10: of fifty clients of a server that loads two, it writes to two at once and no more."""
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many streams are written to, whenever one is."""
     writers: set[object] = set()
     together: list[int] = []
     pending, wrote = AdsStream.pending, StreamStats.wrote
 
     def begun(stream: AdsStream) -> Any:
-        writers.add(asyncio.current_task())
-        together.append(len(writers))
-        return pending(stream)
+        for push in pending(stream):
+            writers.add(asyncio.current_task())
+            together.append(len(writers))
+            yield push
 
     def done(stats: StreamStats, type_url: str, size: int) -> None:
         writers.discard(asyncio.current_task())
@@ -316,6 +318,12 @@ async def test_a_herd_is_let_in_a_few_at_a_time(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(AdsStream, "pending", begun)
     monkeypatch.setattr(StreamStats, "wrote", done)
+    return together
+
+
+async def test_a_herd_is_let_in_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """X10: of fifty clients of a server that loads two, it writes to two at once and no more."""
+    together = counted(monkeypatch)
     streams = Heard().streams(*(cluster(f"{'long' * 50}{n}") for n in range(500)))
     async with running(streams, tmp_path, ServerSettings(loads=2, load_s=3600, stop_s=0), NARROW) as channel:
         clients = [Client(channel, delta=True, node=f"n{n}") for n in range(50)]
@@ -323,6 +331,43 @@ async def test_a_herd_is_let_in_a_few_at_a_time(tmp_path: Path, monkeypatch: pyt
         responses = await asyncio.gather(*(client.read() for client in clients))
         most = max(together)
     assert (50, 2) == (len(responses), most)
+
+
+async def test_a_herd_is_let_in_a_few_at_a_time_when_all_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """X10: also where clients have been told of clusters ahead of the rest."""
+    together = counted(monkeypatch)
+    streams = Heard().streams()
+    streams.begin(changes(cluster("a")))
+    settings = ServerSettings(loads=2, load_s=3600, stop_s=0)
+    async with running(streams, tmp_path, settings, NARROW, ready=False) as channel:
+        clients = [Client(channel, delta=True, node=f"n{n}") for n in range(20)]
+        for client in clients:
+            await client.request()
+            response = await client.read()
+            await client.request(response_nonce=response.nonce)
+            await client.request(LISTENER)
+        together.clear()
+        streams.publish(changes(*(resource(LISTENER, f"{'long' * 50}{n}", b"") for n in range(500))))
+        streams.open()
+        responses = await asyncio.gather(*(client.read() for client in clients))
+
+    assert (20, 2) == (len(responses), max(together))
+
+
+async def test_who_is_too_far_behind_is_sent_away_without_asking(tmp_path: Path) -> None:
+    """A client that has no reason to ask would never learn that the server has forgotten what it missed."""
+    streams = Heard().streams(cluster("a"))
+    async with running(streams, tmp_path) as channel:
+        client = Client(channel, delta=True)
+        await client.load()
+        for stream in streams.streams():
+            stream.overtake()
+        streams.publish(changes(cluster("b")))
+
+        assert grpc.StatusCode.ABORTED == await client.call.code()
+        assert "connect again" in await client.call.details()
 
 
 @BOTH

@@ -15,7 +15,14 @@ from xds_server.graph import Changes, Derived
 from xds_server.ingestion.sources import Settings
 from xds_server.metrics import Metrics
 from xds_server.model.refs import ObjectRef
-from xds_server.model.resource import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION, ResourceKey
+from xds_server.model.resource import (
+    CLUSTER,
+    CLUSTER_LOAD_ASSIGNMENT,
+    LISTENER,
+    ROUTE_CONFIGURATION,
+    Resource,
+    ResourceKey,
+)
 from xds_server.pipeline import Pipeline
 from xds_server.translation.settings import TranslationSettings
 from xds_server.xds.streams import Client
@@ -334,6 +341,25 @@ async def test_clusters_go_out_ahead_of_what_leads_to_them() -> None:
     assert dict(whole.pipeline.resources) == dict(pipeline.resources)
     controller.commit()
     assert dict(whole.pipeline.resources) != dict(pipeline.resources)
+
+
+async def test_a_refusal_of_what_is_ahead_counts(world: World) -> None:
+    """X51: a cluster that an Envoy refuses while the rest is being translated makes it as invalid as later."""
+    pipeline = Pipeline.declare(Settings(undeclared_classes=("tidegate",)), TranslationSettings())
+    controller = Controller(pipeline, Metrics(), lambda _: None, lambda _: None, world.clock.later)
+
+    def refuse(resources: Mapping[ResourceKey, Resource]) -> None:
+        controller.connected(ENVOY, resumed=False)
+        controller.subscribed(ENVOY, LISTENER, wildcard=True)
+        for key, resource in resources.items():
+            controller.rejected(ENVOY, *key, resource.version, "no such field")
+
+    controller.begin = refuse
+    controller.apply(objects(MANIFESTS))
+    await controller.load()
+    [found] = [c for c in pipeline.statuses[GATEWAY].verdicts[0].conditions if c.type == "Programmed"]
+
+    assert INVALID == (found.status, found.reason)
 
 
 def types(changes: Mapping[ResourceKey, Any]) -> tuple[str, ...]:

@@ -210,7 +210,8 @@ class Source(Collection[K, V]):
         self._take(key, MISSING)
 
     def refresh(self) -> None:
-        self._later = {}
+        if self._later is None:
+            self._later = {}
 
     def settle(self) -> None:
         super().settle()

@@ -26,7 +26,7 @@ class Reading(NamedTuple):
 
 def reading(sub: Subscription) -> Reading:
     return Reading(
-        sum(1 for _ in sub.live()) if sub.wildcard else len(sub.names),
+        sub.count(),
         refused(sub),
         sub.in_flight is None and sub.idle(),
     )

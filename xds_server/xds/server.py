@@ -22,6 +22,7 @@ from xds_server.xds import csds, health, reflection
 from xds_server.xds.credentials import Authenticated, InsecureLoopback, Listen, UnixSocket, bound, peer_of
 from xds_server.xds.events import NotItsNodeError, ProtocolError
 from xds_server.xds.identity import Node, Operator, Owner, Peer, Replica
+from xds_server.xds.stream import OVERTAKEN
 from xds_server.xds.streams import Connection, Streams
 
 ADS: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -121,6 +122,10 @@ def handlers(
     }
 
 
+class OvertakenError(Exception):
+    """A stream is to end, although its client asks for nothing."""
+
+
 class _End(NamedTuple):
     """Why the server ends a stream."""
 
@@ -166,6 +171,8 @@ class _Discovery:
                 group.create_task(self._write(connection, context))
                 end = await self._read(connection, context, parse)
                 connection.end()
+        except* OvertakenError:
+            end = _End(grpc.StatusCode.ABORTED, OVERTAKEN)
         except* grpc.aio.InternalError:
             log.debug("stream broken", node=connection.stream.node_id, peer=connection.peer)  # in the middle of a write
         finally:
@@ -182,18 +189,22 @@ class _Discovery:
         except TimeoutError:
             text = f"nothing was asked for in {self._settings.first_request_s:g} s: send a discovery request"
             return _End(grpc.StatusCode.DEADLINE_EXCEEDED, text)
-        more, end = self._take(connection, first, parse)
+        more, end = await self._take(connection, first, parse)
         del first
         while more:
-            more, end = self._take(connection, await context.read(), parse)
+            more, end = await self._take(connection, await context.read(), parse)
         return end
 
-    def _take(self, connection: Connection, message: Any, parse: Callable[[bytes], Any]) -> tuple[bool, _End | None]:
+    async def _take(
+        self, connection: Connection, message: Any, parse: Callable[[bytes], Any]
+    ) -> tuple[bool, _End | None]:
         """Whether another request may follow, and if not, whether that is the server's wish."""
         if message is grpc.aio.EOF:
             return False, None
         try:
-            self._streams.receive(connection, parse(message))
+            request = parse(message)
+            await self._streams.takes(connection, request)
+            self._streams.receive(connection, request)
         except DecodeError:
             return False, _End(grpc.StatusCode.INVALID_ARGUMENT, "the request is not a discovery request")
         except NotItsNodeError as error:
@@ -207,16 +218,19 @@ class _Discovery:
 
         A turn ends with the bytes, not with their ACK: who never answers keeps nobody waiting.
         """
-        loading, ended = True, False
+        loading, told, ended = True, False, False
         while not ended:
             await connection.wake.wait()
             async with _turn(self._loads, self._settings.load_s) if loading else nullcontext():
                 connection.wake.clear()
                 ended = connection.ended  # what the last request asked for is sent before the end
+                if connection.stream.overtaken:
+                    raise OvertakenError
                 for type_url, payload in connection.stream.pending():
+                    told = True
                     await context.write(payload)
                     self._streams.stats.wrote(type_url, len(payload))
-            loading = loading and connection.stream.in_flight
+            loading = loading and (connection.stream.in_flight or not (told and self._streams.ready))
 
 
 @asynccontextmanager

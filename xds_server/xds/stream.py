@@ -41,7 +41,7 @@ _FOR_SOME: Final = OF_A_NODE | {SECRET}
 _ORDER: Final = {type_url: place for place, type_url in enumerate(PUSH_ORDER)}
 _LONGEST_NODE_ID: Final = 256
 
-_OVERTAKEN: Final = (
+OVERTAKEN: Final = (
     "more has changed since the client last answered than is remembered: it is to connect again and say what it has"
 )
 
@@ -68,13 +68,14 @@ class AdsStream:
         self.node_id = ""
         self.resumed = False
         """The client brought along what an earlier stream gave it, of one type at least."""
+        self.overtaken = False
+        """History that the stream needs is gone: it is to end, and the next one compares."""
         self._table = table
         self._subs: dict[str, Subscription] = {}
         self._sending = Sending(table, self._subs, Form(delta))
         self._ordered: list[Subscription] = []
         self._expected: dict[str, int] = {}
         """Endpoints of clusters just accepted, for which the client has not asked yet; how often that was found."""
-        self._overtaken = False
         self._secrets = secrets
         self._permitted_at = -1
         """The revision up to which the rule on secrets has been looked at; -1 when the client asks for other things."""
@@ -96,23 +97,23 @@ class AdsStream:
 
     def pinned(self) -> Iterator[ResourceKey]:
         """Resources that the client has refused, or that are held back."""
-        if not self._overtaken:
+        if not self.overtaken:
             for sub in self._ordered:
                 yield from sub.pinned()
 
     def overtake(self) -> None:
-        """History that the stream needs is gone. The client's next request ends it, and the next stream compares."""
-        self._overtaken = True
+        """Say so."""
+        self.overtaken = True
 
     def _behind(self, of: Callable[[Subscription], int]) -> int:
-        if self._overtaken:
+        if self.overtaken:
             return self._table.revision
         return min(map(of, self._ordered), default=self._table.revision)
 
     def receive(self, request: Any) -> list[Event]:
         """Take a parsed `DiscoveryRequest` or `DeltaDiscoveryRequest`."""
-        if self._overtaken:
-            raise ProtocolError(_OVERTAKEN)
+        if self.overtaken:
+            raise ProtocolError(OVERTAKEN)
         self._identify(request.node)
         type_url = request.type_url
         if not type_url:
@@ -123,7 +124,7 @@ class AdsStream:
         first = sub is None
         if sub is None:
             sub = self._subscribe(type_url)
-            self.resumed |= bool(request.initial_resource_versions if self.delta else request.version_info)
+            self.resumed |= self.brings(request)
         self._permit()
         asked = self._asked(sub, request) if type_url in _FOR_SOME else []
         receive = self._receive_delta if self.delta else self._receive_sotw
@@ -136,12 +137,19 @@ class AdsStream:
             self._expected = {name: times for name, times in self._expected.items() if not sub.wants(name)}
         return events
 
+    def resumes(self, request: Any) -> bool:
+        """Whether a request brings along what an earlier stream gave; it is then compared with what there is."""
+        return request.type_url not in self._subs and self.brings(request)
+
+    def brings(self, request: Any) -> bool:
+        return bool(request.initial_resource_versions if self.delta else request.version_info)
+
     def pending(self) -> Iterator[Push]:
         """Responses to be sent now, in this order; what has been yielded counts as sent.
 
         Each is made when it is asked for: a request that is read between two writes counts for all that follow.
         """
-        if self._overtaken or (self.resumed and self._table.only is not None):
+        if self.overtaken:
             return
         self._permit()
         unready: set[str] | None = None

@@ -142,6 +142,11 @@ class Streams:
     async def begun(self) -> None:
         await self._begun.wait()
 
+    async def takes(self, connection: Connection, request: Any) -> None:
+        """Wait until a request can be received: what a client brings along is compared with all that there is."""
+        if connection.stream.resumes(request):
+            await self.opened()
+
     async def opened(self) -> None:
         await self._ready.wait()
 

@@ -138,6 +138,12 @@ class Subscription:
         """All that exists for this client."""
         return self.kind.live if self.permitted is None else filter(self.permitted.__contains__, self.kind.live)
 
+    def count(self) -> int:
+        """How many resources the client wants of those that exist, or asks for by name: a number without a walk."""
+        if not self.wildcard:
+            return len(self.names)
+        return len(self.kind.live) if self.permitted is None else sum(map(self.kind.live.__contains__, self.permitted))
+
     def known(self, name: str) -> int:
         """The revision up to which the client is known to use what the table has, or had, under a name."""
         if name in self.lagging:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest
@@ -142,26 +144,45 @@ def test_who_has_nothing_gets_what_is_ready_ahead_of_the_rest() -> None:
 
 
 @pytest.mark.parametrize("delta", [True, False])
-def test_who_has_something_is_told_nothing_until_all_is_ready(delta: bool) -> None:
-    """X15: of what a client brings along nothing is taken away because it is not translated yet."""
+@pytest.mark.parametrize("type_url", [CLUSTER, LISTENER])
+async def test_who_has_something_is_compared_with_all_that_there_is(delta: bool, type_url: str) -> None:
+    """X15, X41: what brings something along waits until all is ready, whatever the stream has asked before."""
     streams = Streams()
     streams.begin(of(CLUSTER))
     connection = streams.connect(delta=delta)
-    for type_url in (CLUSTER, LISTENER):
-        asked = (
-            DeltaDiscoveryRequest(
-                type_url=type_url, initial_resource_versions={"b": "1"} if type_url == LISTENER else {}
-            )
-            if delta
-            else DiscoveryRequest(type_url=type_url, version_info="1" if type_url == LISTENER else "")
-        )
-        asked.node.id = "envoy"
-        streams.receive(connection, asked)
-    ahead = told_of(connection)
-    streams.publish(of(LISTENER))
+    for first in {CLUSTER, type_url} - {type_url}:
+        streams.receive(connection, brought(first, delta=delta))
+    taken = asyncio.ensure_future(streams.takes(connection, brought(type_url, "1", delta=delta)))
+    await asyncio.sleep(0)
+    before = taken.done()
     streams.open()
+    await taken
 
-    assert ([], CLUSTER) == (ahead, told_of(connection)[0])
+    assert not before
+
+
+@pytest.mark.parametrize("delta", [True, False])
+async def test_who_has_nothing_waits_for_nothing(delta: bool) -> None:
+    """Nor does whoever accepts what was sent ahead."""
+    streams = Streams()
+    streams.begin(of(CLUSTER))
+    connection = streams.connect(delta=delta)
+    for version in ("", "1"):
+        asked = brought(CLUSTER, version, delta=delta)
+        await streams.takes(connection, asked)
+        streams.receive(connection, asked)
+
+    assert not streams.ready
+
+
+def brought(type_url: str, version: str = "", *, delta: bool) -> Any:
+    found = DeltaDiscoveryRequest(type_url=type_url) if delta else DiscoveryRequest(type_url=type_url)
+    found.node.id = "envoy"
+    if isinstance(found, DiscoveryRequest):
+        found.version_info = version
+    elif version:
+        found.initial_resource_versions["b"] = version
+    return found
 
 
 async def test_streams_are_answered_from_the_first_that_is_ready() -> None:
