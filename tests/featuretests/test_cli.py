@@ -70,6 +70,34 @@ def test_check_gives_the_promised_form(tidegate: Command, manifests: Path) -> No
     assert ("Ingress", "shop") == (warning["kind"], warning["name"])
 
 
+def test_check_sees_the_mesh_where_there_is_one(tidegate: Command, manifests: Path) -> None:
+    """With --datapath a route has conditions at its Service, and a wish that nobody can understand is told."""
+    (manifests / "mesh.yaml").write_text(
+        """
+apiVersion: v1
+kind: Service
+metadata: {name: shop, annotations: {tidegate.dev/preserve-client-ip: perhaps}}
+spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shop}
+spec: {parentRefs: [{group: "", kind: Service, name: shop}], rules: [{backendRefs: [{name: shop, port: 80}]}]}
+"""
+    )
+    told = []
+    for more in ((), ("--datapath",)):
+        tidegate("check", "-f", manifests, *more)
+        told.append(
+            [
+                "Service/default/shop: Accepted=True" in tidegate.text,
+                "metadata.annotations[tidegate.dev/preserve-client-ip]: neither true nor false" in tidegate.text,
+            ]
+        )
+
+    assert [[False, False], [True, True]] == told
+
+
 def test_check_names_addresses(tidegate: Command, manifests: Path) -> None:
     """Each frontend has an address of its own; the shared Ingresses are one entry."""
     tidegate("check", "-f", manifests, "-o", "json", "--port-offset", "10000")

@@ -12,6 +12,7 @@ from tests.netns.stand import FAMILIES, Answer, Family, Place
 from tests.netns.table import KEPT, World, peer, settle, told
 from tests.netns.test_restarts import kill_envoy
 from tests.netns.test_safety import accepted, time_waits
+from xds_server.ingestion.preserved import ANNOTATION
 
 OWN_PORTS = range(16_384, 30_000)
 MANY = 10_000
@@ -116,6 +117,56 @@ def test_a_service_that_does_not_ask_is_reached_from_the_node(world: World, fami
     assert ["from node1"] * 2 == [
         peer(world, world.client.get(address_of(service, family))) for service in ("near", "far")
     ]
+
+
+@both
+def test_a_process_of_the_node_reaches_another(world: World, family: Family) -> None:
+    """Both ends have the node's address, and none of it leaves the node's loopback."""
+    answer = world.node.get(address_of("kept-host", family))
+
+    assert (
+        "200 node1 by envoy, route kept-host, for node1, from node1" == f"{told(world, answer)}, {peer(world, answer)}"
+    )
+
+
+@both
+def test_a_narrow_link_on_the_way_is_found(world: World, family: Family) -> None:
+    """The error about what Envoy sends is addressed to the client, and Envoy's connection gets it."""
+    pad, address = {"x-pad": "x" * 8000}, address_of("kept-far", family)
+    wide = {ends(world.client.get(address)) for _ in range(20)}
+    narrow(world, 1300)
+    try:
+        answer = world.client.get(address, headers=pad)
+    finally:
+        narrow(world, world.two.mtu)
+
+    assert (200, True, pad["x-pad"]) == (answer.status, ends(answer) in wide, answer.seen("x-pad"))
+
+
+def narrow(world: World, mtu: int) -> None:
+    """Both ends of the link of `two`: who is connected to it already does not know."""
+    world.mesh.stand.node2.sh(f"ip link set {world.two.link} mtu {mtu}")
+    world.two.sh(f"ip link set eth0 mtu {mtu}")
+
+
+def test_the_wish_may_come_and_go(world: World) -> None:
+    """Without it backends see the node again, each time within the time that a change of a listener takes."""
+    mesh = world.mesh
+    asking = [
+        {**each, "metadata": {**each["metadata"], "annotations": {ANNOTATION: "true"}}}
+        if (each["kind"], each["metadata"]["name"]) == ("Service", "near")
+        else each
+        for each in mesh.world
+    ]
+    for manifests, seen in ((asking, "from client"), (mesh.world, "from node1"), (asking, "from client")):
+        mesh.apply("mesh", *manifests)
+        for family in FAMILIES:
+            until(
+                lambda f=family, s=seen: s == peer(world, world.client.get(address_of("near", f))),  # type: ignore[misc]
+                f"{seen} over {family}",
+            )
+    mesh.apply("mesh", *mesh.world)
+    until(lambda: peer(world, world.client.get(address_of("near", "ipv4"))) == "from node1", "the node's address again")
 
 
 def test_of_10000_connections_none_meets_envoy_twice(world: World) -> None:

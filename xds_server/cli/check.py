@@ -19,6 +19,9 @@ from xds_server.status.conditions import ConditionRow, translated
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     add_objects(parser)
+    parser.add_argument(
+        "--datapath", action="store_true", help="as `serve --datapath` sees them: Services may be parents of routes"
+    )
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default text)")
 
 

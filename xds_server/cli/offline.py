@@ -52,7 +52,7 @@ async def _of_cluster(config: Config, cluster: Cluster) -> Offline:
         raise ConfigError(str(error)) from None
     pipeline = cluster_pipeline(config)
     try:
-        changes = await everything(api, read_kinds(cilium_pools=cluster.cilium_pools))
+        changes = await everything(api, read_kinds(cilium_pools=cluster.cilium_pools, datapath=config.datapath))
         pipeline.apply(changes.models.items())
         for ref, found in (await referenced(api, pipeline.ingested.wanted_objects)).items():
             pipeline.put(ref, found.model)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.translation.written import cluster as ref
 from xds_server.model.backend import Certificate, Cluster, Endpoint, Endpoints
-from xds_server.model.refs import ObjectRef, Protocol
+from xds_server.model.refs import Kept, ObjectRef, Protocol
 from xds_server.model.resource import CLUSTER_LOAD_ASSIGNMENT, ResourceKey
 from xds_server.translation.cluster import cluster
 from xds_server.translation.endpoint import cluster_load_assignment
@@ -57,6 +57,18 @@ def test_each_protocol_is_spoken_explicitly(protocol: Protocol, http2: bool, alp
 def test_plain_bytes_have_no_http_options() -> None:
     """TLS routes only carry bytes."""
     assert {} == dict(message("tcp").typed_extension_protocol_options)
+
+
+@pytest.mark.parametrize(("kept", "mark"), [("", 0x0A00), ("ipv4", 0x0B00), ("ipv6", 0x0B00)])
+def test_what_a_cluster_sends_is_known_by_its_mark(kept: Kept, mark: int) -> None:
+    """Where daemons are: that of connections in a client's name is another, which have no port before they connect."""
+    made = cluster(Cluster(ref("one")._replace(kept=kept)), datapath=True)
+    options = EnvoyCluster.FromString(made.body).upstream_bind_config.socket_options
+    found = {(each.level, each.name): each.int_value for each in options}
+    more = {(0, 24): 1, (1, 2): 1} if kept else {}
+
+    assert {(1, 36): mark} | more == found
+    assert [] == list(message("http").upstream_bind_config.socket_options)
 
 
 def test_no_service_has_a_wall_of_its_own() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from xds_server.translation.envoy import (
     DownstreamTlsContext,
     HttpConnectionManager,
     HttpProtocolOptions,
+    OriginalSrc,
     TcpProxy,
     TlsParameters,
 )
@@ -246,3 +248,18 @@ def test_a_port_of_the_nodes_is_one_more_address_where_daemons_are() -> None:
         )
         for each in made
     ]
+
+
+def test_a_family_whose_addresses_are_kept_has_listeners_of_its_own() -> None:
+    """At the addresses of the family, with a table of its own; upstream from the client's address, and not its port."""
+    members = (on(80, "HTTP"), replace(on(80, "HTTP"), kept="ipv6"))
+    four, six = (EnvoyListener.FromString(each.body) for each in resources(*members))
+
+    assert ("192.0.2.1", "2001:db8::1") == tuple(each.address.socket_address.address for each in (four, six))
+    assert ([], ["envoy.filters.listener.original_src"]) == tuple(
+        [each.name for each in made.listener_filters] for made in (four, six)
+    )
+    assert ("gateway/default/web/80", "gateway/default/web/80/ipv6") == tuple(
+        manager(made.filter_chains[0]).rds.route_config_name for made in (four, six)
+    )
+    assert OriginalSrc() == OriginalSrc.FromString(six.listener_filters[0].typed_config.value)
