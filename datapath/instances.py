@@ -75,9 +75,9 @@ class Wanted:
 
 
 def with_admin(bootstrap: str, socket: Path) -> str:
-    document = json.loads(bootstrap)
-    document["admin"]["address"]["pipe"]["path"] = str(socket)
-    return json.dumps(document)
+    """With its admin socket elsewhere, also where it is asked for metrics itself."""
+    before = json.loads(bootstrap)["admin"]["address"]["pipe"]["path"]
+    return bootstrap.replace(json.dumps(before), json.dumps(str(socket)))
 
 
 def start(wanted: Wanted, number: int) -> Instance:

@@ -121,6 +121,8 @@ def test_every_node_has_a_daemon_and_no_proxy_besides(installation: Installation
     for node in NODES:
         assert "from_network@" in on(installation, node, "ls /sys/fs/bpf/tidegate/*/links")
         assert 1 == len(on(installation, node, f"cat {CGROUP}/tidegate-envoy/cgroup.procs").split())
+        assert "envoy_server_live" in on(installation, node, "curl -s http://127.0.0.1:15090/stats/prometheus")
+        assert "tidegate_datapath_attached" in on(installation, node, "curl -s http://127.0.0.1:15091/metrics")
 
 
 @pytest.mark.parametrize("node", NODES)

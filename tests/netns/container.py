@@ -45,7 +45,8 @@ class Container:
         own = mesh.config(node).parent
         self.cgroup = node.cgroup.parent / "container"
         config = yaml.safe_load(mesh.config(node).read_text()) | {"bpffs": "/node/bpf", "cgroup": "/node/cgroup"}
-        config["envoy"]["concurrency"] = concurrency
+        config["envoy"] |= {"concurrency": concurrency, "metrics": "127.0.0.1:15090"}
+        config["metrics"] = "127.0.0.1:15091"
         file, room = own / "container.yaml", own / "container"
         file.write_text(yaml.safe_dump(config))
         room.mkdir(exist_ok=True)

@@ -44,6 +44,23 @@ def test_a_container_is_replaced_without_a_lost_request(world: World, container:
     assert "envoy" == world.client.get(address_of("near", "ipv4")).via
 
 
+def test_envoy_is_replaced_at_the_same_port_for_its_metrics(world: World, container: Container) -> None:
+    """The old one and the new one have it both, and the daemon says that it is ready by its own."""
+    before = world.mesh.envoys(world.node)
+    with load(world) as going:
+        world.mesh.command(world.node, "restart-envoy")
+        until(lambda: not before & world.mesh.envoys(world.node), "the old Envoy has gone")
+        going.go_on(500)
+        failed = going.failed
+    places = ("15090/ready", "15090/stats/prometheus", "15091/readyz", "15091/healthz", "15091/metrics")
+    asked = " ".join(f"http://127.0.0.1:{place}" for place in places)
+
+    assert {} == failed
+    assert ["200"] * 5 == world.node.sh(
+        f"for url in {asked}; do curl -s -o /dev/null -w '%{{http_code}} ' $url; done"
+    ).split()
+
+
 def test_the_rights_of_the_first_step_are_gone(world: World, container: Container) -> None:
     """Daemon and Envoy have four capabilities, and can get no other."""
     kept = sum(1 << CAPABILITIES[name] for name in KEPT)
