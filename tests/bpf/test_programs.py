@@ -378,7 +378,7 @@ def test_a_strict_check_of_paths_is_loosened(node: Lab) -> None:
     assert ["0", "2", "2"] == seen
 
 
-@pytest.mark.parametrize("layout_of_next", [2, 0], ids=["up", "down"])
+@pytest.mark.parametrize("layout_of_next", [layout.LAYOUT + 1, 0], ids=["up", "down"])
 def test_another_layout_takes_over_without_a_gap(node: Lab, layout_of_next: int) -> None:
     """B4: maps that are alike are shared, Envoy's listeners among them; links move, and each hook has one program."""
     old, new = node.pins, Pins(node.pins.bpffs, layout_of_next)
@@ -411,12 +411,12 @@ def test_another_layout_takes_over_without_a_gap(node: Lab, layout_of_next: int)
 
 def test_what_another_layout_has_besides_is_detached(node: Lab) -> None:
     """A hook that the new layout does not use any more has no program afterwards."""
-    new = Pins(node.pins.bpffs, 2)
+    new = Pins(node.pins.bpffs, layout.LAYOUT + 1)
     new.create()
     removed = new.remove_others()
 
     assert len(removed) == 9
-    assert ["2"] == names(node.pins.bpffs / "tidegate")
+    assert [str(new.layout)] == names(node.pins.bpffs / "tidegate")
     new.remove()
 
 

@@ -92,7 +92,7 @@ def opened(node: Node, kind: Kind, client: tuple[str, int], at: tuple[str, int],
 @pytest.mark.parametrize("kind", [TCP4, UDP4, TCP6], ids=lambda kind: kind.name)
 def test_a_flood_of_openings_keeps_nobody_out_and_takes_nobody_s_port(node: Node, kind: Kind) -> None:
     """20,000 clients that never go on: who was there stays, who comes gets in, and other backends have all ports."""
-    family, backend, other = kind.family, (f"{kind.family.remote}0", BACKEND_PORT), f"{kind.family.remote}1"
+    family, backend, other = kind.family, (f"{kind.family.stranger}0", BACKEND_PORT), f"{kind.family.stranger}1"
     at, beside = node.service(kind, [backend[0]]), node.service(kind, [other])
     before = {(family.client, port): 0 for port in range(1000, 1020)}
     before |= {client: opened(node, kind, client, at, backend) for client in before}
