@@ -8,6 +8,7 @@
 #define TIDEGATE_L4_H
 
 #include "choice.h"
+#include "desk.h"
 #include "lifetime.h"
 #include "masquerade.h"
 #include "parsing.h"
@@ -85,19 +86,6 @@ static __always_inline struct client client_at(const struct flow *flow, const st
 	return (struct client){.address = flow->source, .kind = CLIENT_ADDRESS, .service = service->id};
 }
 
-/* What is worked on; the stack is too small for it. No other program of TC runs on a CPU meanwhile. */
-struct desk {
-	struct service service;
-	struct connection connection;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct desk);
-} desks SEC(".maps");
-
 static __noinline int choose_for(const struct flow *flow, struct desk *desk)
 {
 	struct connection *connection = &desk->connection;
@@ -107,17 +95,19 @@ static __noinline int choose_for(const struct flow *flow, struct desk *desk)
 	return choose(flow, &desk->service, &from, &connection->backend) && is_usable(&connection->backend, flow);
 }
 
-static __always_inline enum reason connect(const struct flow *flow, struct desk *desk)
+static __always_inline enum reason connect(struct __sk_buff *skb, const struct packet *packet, struct desk *desk)
 {
 	struct connection *connection = &desk->connection;
+	const struct flow *flow = &packet->flow;
 	enum reason reason = BALANCED;
 
 	if (!choose_for(flow, desk))
 		return REFUSED_NO_BACKEND;
+	desk->flow = *flow;
 	connection->service = desk->service.id;
 	connection->generation = desk->service.generation;
 	if (is_masqueraded(flow, &connection->backend))
-		reason = take_source(flow, connection);
+		reason = take_source(skb);
 	if (reason != DROP_NO_SOURCE)
 		bpf_map_update_elem(&connections, flow, connection, BPF_ANY);
 	return reason;
@@ -146,7 +136,7 @@ static __always_inline struct verdict l4_balance(struct __sk_buff *skb, const st
 	desk->service = *service;
 	if (had && is_kept(skb, packet, &desk->service, had))
 		return to_backend(skb, packet, had, PASS_BALANCED);
-	reason = connect(&packet->flow, desk);
+	reason = connect(skb, packet, desk);
 	switch (reason) {
 	case REFUSED_NO_BACKEND:
 		return refuse(skb, reason);

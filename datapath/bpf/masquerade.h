@@ -5,7 +5,9 @@
 #ifndef TIDEGATE_MASQUERADE_H
 #define TIDEGATE_MASQUERADE_H
 
+#include "desk.h"
 #include "lifetime.h"
+#include "local_socket.h"
 #include "parsing.h"
 #include "remembered.h"
 #include "service.h"
@@ -44,38 +46,53 @@ static __always_inline int prolong(const struct __sk_buff *skb, const struct pac
 	return 1;
 }
 
+static __always_inline struct translation *at_port(struct desk *desk, __be16 port)
+{
+	desk->connection.node_port = port;
+	desk->answer = returning(&desk->flow, &desk->connection);
+	return bpf_map_lookup_elem(&translations, &desk->answer);
+}
+
+/* Whether a port is this connection's from now on. It is nobody else's who may keep it, and no process of the node's. */
+static __always_inline int claim(struct __sk_buff *skb, struct desk *desk, __be16 port, int reclaims)
+{
+	const struct translation *taken = at_port(desk, port);
+
+	if (!port || (taken && !reclaims && !is_over(taken, desk->flow.protocol)) ||
+	    is_received(skb, &desk->answer, !is_mapped(&desk->flow.source)))
+		return 0;
+	desk->client.address = desk->flow.source;
+	desk->client.port = desk->flow.source_port;
+	desk->client.reason = RETURNED;
+	desk->client.seen_s = now_s();
+	return !bpf_map_update_elem(&translations, &desk->answer, &desk->client, taken ? BPF_ANY : BPF_NOEXIST);
+}
+
 /* A free port; while there is none, that of who was silent for longest of those that have not established anything: a
  * flood of openings keeps nobody out, and no connection loses its port to it.
  */
-static __always_inline enum reason take_port(const struct flow *flow, struct connection *connection)
+static __always_inline enum reason take_port(struct __sk_buff *skb, struct desk *desk)
 {
-	struct translation client = {
-	    .address = flow->source, .port = flow->source_port, .reason = RETURNED, .seen_s = now_s()};
-	struct flow answer;
+	__be16 first = 0, second = 0, oldest = 0;
 	__u32 longest_s = 0;
-	__be16 oldest = 0;
 
-	for (int i = 0; i < PORT_ATTEMPTS; i++) {
-		struct translation *taken;
+	for (int i = 0; i < PORT_ATTEMPTS && !second; i++) {
+		__be16 port = bpf_htons(NODE_PORT_FIRST + bpf_get_prandom_u32() % NODE_PORTS);
+		const struct translation *taken = at_port(desk, port);
 
-		connection->node_port = bpf_htons(NODE_PORT_FIRST + bpf_get_prandom_u32() % NODE_PORTS);
-		answer = returning(flow, connection);
-		taken = bpf_map_lookup_elem(&translations, &answer);
-		if (!taken || is_over(taken, flow->protocol)) {
-			if (!bpf_map_update_elem(&translations, &answer, &client, taken ? BPF_ANY : BPF_NOEXIST))
-				return BALANCED;
+		if (!taken || is_over(taken, desk->flow.protocol)) {
+			second = first ? port : 0;
+			first = first ? first : port;
 			continue;
 		}
 		if ((taken->progress & FLOW_ESTABLISHED) || (oldest && idle_s(taken) <= longest_s))
 			continue;
-		oldest = connection->node_port;
+		oldest = port;
 		longest_s = idle_s(taken);
 	}
-	if (!oldest)
-		return DROP_NO_SOURCE;
-	connection->node_port = oldest;
-	answer = returning(flow, connection);
-	return bpf_map_update_elem(&translations, &answer, &client, BPF_ANY) ? DROP_NO_SOURCE : BALANCED_RECLAIMED;
+	if (claim(skb, desk, first, 0) || claim(skb, desk, second, 0))
+		return BALANCED;
+	return claim(skb, desk, oldest, 1) ? BALANCED_RECLAIMED : DROP_NO_SOURCE;
 }
 
 /* Whether a backend is reached from the node: it would answer past it, or itself. */
@@ -85,13 +102,15 @@ static __always_inline int is_masqueraded(const struct flow *flow, const struct 
 	       (!is_of_node(&flow->source) && !is_of_node(&backend->address));
 }
 
-static __noinline enum reason take_source(const struct flow *flow, struct connection *connection)
+/* For the connection that is on the desk. To the verifier this is a function of its own, which it looks at once. */
+__noinline int take_source(struct __sk_buff *skb)
 {
 	const struct settings *own = bpf_map_lookup_elem(&settings, &only);
+	struct desk *desk = bpf_map_lookup_elem(&desks, &only);
 
-	if (!own)
+	if (!own || !desk)
 		return DROP_NO_SOURCE;
-	connection->node = is_mapped(&flow->source) ? own->node4 : own->node6;
-	return is_zero(&connection->node) ? DROP_NO_SOURCE : take_port(flow, connection);
+	desk->connection.node = is_mapped(&desk->flow.source) ? own->node4 : own->node6;
+	return is_zero(&desk->connection.node) ? DROP_NO_SOURCE : take_port(skb, desk);
 }
 #endif

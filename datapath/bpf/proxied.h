@@ -4,36 +4,9 @@
 
 #include <linux/bpf.h>
 
+#include "local_socket.h"
 #include "maps.h"
 #include "parsing.h"
-
-static __always_inline int is_connected(struct __sk_buff *skb, const struct flow *flow, int ipv6)
-{
-	struct bpf_sock_tuple tuple = {};
-	struct bpf_sock *socket;
-	int connected;
-	__u32 size;
-
-	if (ipv6) {
-		__builtin_memcpy(tuple.ipv6.saddr, &flow->source, sizeof(struct address));
-		__builtin_memcpy(tuple.ipv6.daddr, &flow->destination, sizeof(struct address));
-		tuple.ipv6.sport = flow->source_port;
-		tuple.ipv6.dport = flow->destination_port;
-		size = sizeof(tuple.ipv6);
-	} else {
-		tuple.ipv4.saddr = flow->source.word[3];
-		tuple.ipv4.daddr = flow->destination.word[3];
-		tuple.ipv4.sport = flow->source_port;
-		tuple.ipv4.dport = flow->destination_port;
-		size = sizeof(tuple.ipv4);
-	}
-	socket = bpf_skc_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
-	if (!socket)
-		return 0;
-	connected = socket->state != BPF_TCP_LISTEN;
-	bpf_sk_release(socket);
-	return connected;
-}
 
 /* Whether a packet is for a connection of Envoy. One that Envoy has closed is the client's again, to use its port. */
 static __always_inline int is_for_proxy(struct __sk_buff *skb, const struct flow *flow, int ipv6)
