@@ -1,0 +1,53 @@
+"""What a process is told of its peer: the name that it has asked for."""
+
+from __future__ import annotations
+
+from tests.bpf.socket_stand import Actor, Sockets
+from tests.bpf.sockets.ways import BACKENDS, numbers
+
+
+def test_an_answer_from_somebody_else_has_his_name(sockets: Sockets, pod: Actor) -> None:
+    """What a socket receives is renamed only if it comes from the backend that it was given."""
+    number = next(numbers)
+    address = f"10.96.1.{number}"
+    sockets.service(number, "udp", [(address, 53)], [(BACKENDS[0], 8080)])
+
+    assert [BACKENDS[1], 9999] == pod.ask("unasked", (address, 53), (BACKENDS[1], 9999))
+    assert [BACKENDS[0], 9999] == pod.ask("unasked", (address, 53), (BACKENDS[0], 9999))
+
+
+def test_a_peer_has_the_name_that_was_asked_for_last(sockets: Sockets, pod: Actor) -> None:
+    """Two services and the backend itself, by one socket one after the other: each answer has the name just used."""
+    number = next(numbers)
+    one, two, backend = (f"10.96.1.{number}", 53), (f"10.96.2.{number}", 53), (BACKENDS[0], 8080)
+    sockets.service(number, "udp", [one, two], [backend])
+
+    asked = [one, two, backend, one, backend, two]
+    outcomes = pod.ask("send", *asked)
+
+    assert [list(name) for name in asked] == [each["from"] for each in outcomes]
+
+
+def test_a_connected_socket_that_connects_again_forgets_the_service(sockets: Sockets, pod: Actor) -> None:
+    """connect() to the backend itself after connect() to the service: the peer has its own name."""
+    number = next(numbers)
+    address = f"10.96.1.{number}"
+    sockets.service(number, "udp", [(address, 53)], [(BACKENDS[0], 8080)])
+
+    again = pod.ask("again", (address, 53), (BACKENDS[0], 8080))
+
+    assert [[address, 53], [BACKENDS[0], 8080]] == again["peers"]
+
+
+def test_what_is_no_service_is_left_alone(sockets: Sockets, pod: Actor) -> None:
+    """Another port or protocol of a service's address, and any other address, are what they are."""
+    number = next(numbers)
+    sockets.service(number, "tcp", [(BACKENDS[1], 80)], [(BACKENDS[0], 8080)])
+
+    [other_port] = pod.ask("connect", "tcp", BACKENDS[1], 8080)
+    [other_protocol] = pod.ask("connect", "udp", BACKENDS[1], 80)
+    [no_service] = pod.ask("connect", "tcp", BACKENDS[2], 8080)
+
+    assert [BACKENDS[1], 8080] == other_port["backend"] == other_port["peer"]
+    assert {"error": "ECONNREFUSED"} == other_protocol
+    assert [BACKENDS[2], 8080] == no_service["backend"] == no_service["peer"]
