@@ -19,7 +19,7 @@ import re2
 import structlog
 
 from datapath.announcement import gratuitous, solicited_node_mac
-from datapath.kernel.layout import Answer, AnswerKey
+from datapath.kernel.layout import Answer, AnswerKey, MacKey, NodeAddress
 from datapath.reconciler import Table
 from datapath.resources import Announcement
 
@@ -47,6 +47,11 @@ def answers(
         for ifindex, name in devices.items()
         if ifindex in macs and (not found.interfaces or any(re2.search(each, name) for each in found.interfaces))
     }
+
+
+def mac_entries(macs: Mapping[int, bytes]) -> dict[MacKey, NodeAddress]:
+    """Of the node's links, some of which may share one: the lowest number has it."""
+    return {MacKey(found): NodeAddress(ifindex) for ifindex, found in sorted(macs.items(), reverse=True)}
 
 
 def mac(link: str) -> bytes | None:

@@ -20,7 +20,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from datapath import accepted, workloads
 from datapath.ageing import Ageing
-from datapath.announcing import Announcing, answers, macs
+from datapath.announcing import Announcing, answers, mac_entries, macs
 from datapath.attachments import Attachments
 from datapath.config import Config
 from datapath.discovery import Accepted, Discovery
@@ -33,6 +33,7 @@ from datapath.kernel.layout import (
     CONNECTIONS,
     NODE_ADDRESSES,
     ONLY,
+    OWN_MACS,
     SERVICES,
     SETTINGS,
     TRANSLATIONS,
@@ -42,6 +43,7 @@ from datapath.kernel.layout import (
     AnswerKey,
     Connection,
     Flow,
+    MacKey,
     NodeAddress,
     Settings,
     Translation,
@@ -81,6 +83,7 @@ class Maps:
         self.workloads: Entries[AddressKey, Workload] = Entries(self._open(WORKLOADS, folder))
         self.addresses: Entries[AddressKey, NodeAddress] = Entries(self._open(NODE_ADDRESSES, folder))
         self.answers: Map[AnswerKey, Answer] = self._open(ANSWERS, folder)
+        self.macs: Entries[MacKey, NodeAddress] = Entries(self._open(OWN_MACS, folder))
         self.settings: Map[Any, Settings] = self._open(SETTINGS, folder)
         self.connections: Map[Flow, Connection] = self._open(CONNECTIONS, folder)
         self.translations: Map[Flow, Translation] = self._open(TRANSLATIONS, folder)
@@ -181,7 +184,7 @@ class Node:
 
     def _compare(self) -> None:
         """Entries that somebody else has written or deleted are put right."""
-        for maps in (self.maps.services, self.maps.workloads, self.maps.addresses):
+        for maps in (self.maps.services, self.maps.workloads, self.maps.addresses, self.maps.macs):
             if maps.is_foreign():
                 log.warning("maps changed by somebody else", maps=type(maps).__name__)
                 self.repairs += 1
@@ -251,7 +254,10 @@ class Node:
         if ANNOUNCEMENTS not in taken.heard:
             return
         devices = outward(self.outcome.topology)
-        desired = answers(_announcements(taken), devices, dict(macs(devices)))
+        own = dict(macs(devices))
+        desired = answers(_announcements(taken), devices, own)
+        # Before anything is announced: what one link says is heard by another one on the same segment.
+        await self._tried("MACs", lambda: self.maps.macs.reconcile(mac_entries(own)))
         told_now = taken.told_announcements and self.connected()
         await self._tried("announcements", lambda: self.announcing.reconcile(desired, told_now=told_now))
         self.announcing.wake()

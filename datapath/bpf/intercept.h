@@ -123,6 +123,12 @@ struct answer {
 	__u8 pad[2];
 };
 
+/* own_macs: HASH, of the links that addresses are announced on. Two of them may be on one segment. */
+struct mac {
+	__u8 octets[6];
+	__u8 pad[2];
+};
+
 /* settings: ARRAY[1] */
 struct settings {
 	struct address node4; /* zero if there is none */

@@ -70,6 +70,15 @@ struct {
 } answers SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct mac);
+	__type(value, struct node_address);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} own_macs SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);

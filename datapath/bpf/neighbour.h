@@ -17,8 +17,10 @@
 #define MAC 6
 #define ETHERNET_IPV4 4 /* the length of an address */
 
+#define ND_ROUTER 134
 #define ND_SOLICITATION 135
 #define ND_ADVERTISEMENT 136
+#define ND_REDIRECT 137
 #define ND_HOP_LIMIT 255
 #define ND_SOLICITED 0x40000000
 #define ND_OVERRIDE 0x20000000
@@ -64,6 +66,12 @@ struct arp_frame {
 	struct arp arp;
 } __attribute__((packed));
 
+static __always_inline int is_of_ipv4(const struct arp *arp)
+{
+	return arp->hardware == bpf_htons(ARPHRD_ETHER) && arp->protocol == bpf_htons(ETH_P_IP) &&
+	       arp->hardware_length == MAC && arp->protocol_length == ETHERNET_IPV4;
+}
+
 static __always_inline const struct answer *answer_for(const struct __sk_buff *skb, const struct address *address)
 {
 	struct answer_key key = {.address = *address, .ifindex = skb->ifindex};
@@ -71,13 +79,12 @@ static __always_inline const struct answer *answer_for(const struct __sk_buff *s
 	return bpf_map_lookup_elem(&answers, &key);
 }
 
-static __always_inline int is_same_mac(const __u8 *one, const __u8 *other)
+static __always_inline int is_of_this_node(const __u8 *octets)
 {
-#pragma unroll
-	for (int i = 0; i < MAC; i++)
-		if (one[i] != other[i])
-			return 0;
-	return 1;
+	struct mac mac = {};
+
+	__builtin_memcpy(mac.octets, octets, MAC);
+	return bpf_map_lookup_elem(&own_macs, &mac) != NULL;
 }
 
 static __always_inline struct verdict yield_to(const struct __sk_buff *skb, const struct address *address)
@@ -101,14 +108,12 @@ static __always_inline struct verdict answer_arp(struct __sk_buff *skb)
 	struct address address;
 	__be32 target;
 
-	if (bpf_skb_load_bytes(skb, 0, &frame, sizeof(frame)) || frame.arp.hardware != bpf_htons(ARPHRD_ETHER) ||
-	    frame.arp.protocol != bpf_htons(ETH_P_IP) || frame.arp.hardware_length != MAC ||
-	    frame.arp.protocol_length != ETHERNET_IPV4)
+	if (bpf_skb_load_bytes(skb, 0, &frame, sizeof(frame)) || !is_of_ipv4(&frame.arp))
 		return none;
 	address = mapped(frame.arp.sender);
 	own = answer_for(skb, &address);
 	if (own)
-		return is_same_mac(own->mac, frame.arp.sender_mac) ? none : yield_to(skb, &address);
+		return is_of_this_node(frame.arp.sender_mac) ? none : yield_to(skb, &address);
 	target = frame.arp.target;
 	address = mapped(target);
 	own = answer_for(skb, &address);
@@ -209,7 +214,7 @@ static __always_inline struct verdict answer_discovery(struct __sk_buff *skb, co
 	if (found.type == ND_SOLICITATION)
 		return advertise(skb, &found.target, own);
 	if (found.type != ND_ADVERTISEMENT || bpf_skb_load_bytes(skb, 0, &ethernet, sizeof(ethernet)) ||
-	    is_same_mac(own->mac, ethernet.source))
+	    is_of_this_node(ethernet.source))
 		return none;
 	return yield_to(skb, &found.target);
 }

@@ -178,6 +178,10 @@ class Answer(NamedTuple):
     mac: bytes
 
 
+class MacKey(NamedTuple):
+    octets: bytes
+
+
 class Index(NamedTuple):
     """The key of an array."""
 
@@ -331,6 +335,7 @@ STRUCTS: Final[dict[str, str]] = {
     "ports": "source:port destination:port",
     "answer_key": "address:address ifindex:u32",
     "answer": "mac:mac pad:2x",
+    "mac": "octets:mac pad:2x",
     "settings": "node4:address node6:address envoy_cgroup:u64 host_netns:u64 stopped:u32 pad:4x",
     "absence": "since_ns:u64",
     "tally": "packets:u64 bytes:u64",
@@ -410,6 +415,7 @@ NODE_ADDRESSES: Final = MapSpec("node_addresses", _ADDRESS, Codec("node_address"
 PROXIED_AS: Final = MapSpec("proxied_as", Codec("flow", Flow), Codec("proxied", Proxied))
 FRAGMENTS: Final = MapSpec("fragments", Codec("fragment", Fragment), Codec("ports", Ports))
 ANSWERS: Final = MapSpec("answers", Codec("answer_key", AnswerKey), Codec("answer", Answer))
+OWN_MACS: Final = MapSpec("own_macs", Codec("mac", MacKey), Codec("node_address", NodeAddress))
 SETTINGS: Final = MapSpec("settings", _INDEX, Codec("settings", Settings))
 ABSENCE: Final = MapSpec("absence", _INDEX, Codec("absence", Absence))
 AFFINITY: Final = MapSpec("affinity", Codec("client", Client), Codec("held", Held))

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from datapath.announcing import Announcing, answers, mac
+from datapath.announcing import Announcing, answers, mac, mac_entries
 from datapath.kernel import layout
 from datapath.resources import Announcement
 from tests.bpf.lab import NODE, OUTSIDE, UPLINK, Lab, inside
@@ -37,6 +37,7 @@ def announced(lab: Lab, announcing: Announcing, *addresses: str) -> bytes:
         assert own is not None
         wanted = [Announcement(ip_address(address), ("^up",)) for address in addresses]
         devices = {lab.links[OUTSIDE]: UPLINK}
+        lab.stand.map(layout.OWN_MACS).put_all(mac_entries({lab.links[OUTSIDE]: own}).items())
         announcing.reconcile(answers(wanted, devices, {lab.links[OUTSIDE]: own}), told_now=True)
     return own
 

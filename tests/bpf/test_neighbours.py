@@ -10,13 +10,14 @@ import pytest
 
 from datapath.announcement import gratuitous, solicited_node_mac
 from datapath.kernel import layout
-from datapath.kernel.layout import Answer, AnswerKey, Reason
+from datapath.kernel.layout import Answer, AnswerKey, MacKey, NodeAddress, Reason
 from datapath.kernel.maps import Map
 from tests.bpf.frames import ICMPV6, checksum
 from tests.bpf.stand import TC_ACT_UNSPEC, Stand
 
 LOOPBACK, OTHER_LINK = 1, 7
 OWN, ASKING, OTHER = bytes.fromhex("020000000a01"), bytes.fromhex("020000000b02"), bytes.fromhex("020000000c03")
+OWN_ELSEWHERE = bytes.fromhex("020000000a07")
 ADDRESS, ELSEWHERE, CLIENT = "192.0.2.80", "192.0.2.81", "192.0.2.7"
 ADDRESS6, ELSEWHERE6, CLIENT6 = "2001:db8::80", "2001:db8::81", "2001:db8::7"
 TC_ACT_REDIRECT = 7
@@ -53,6 +54,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
             (ELSEWHERE6, OTHER_LINK),
         ):
             answers.put(AnswerKey(ip_address(address), link), Answer(OWN))
+        stand.map(layout.OWN_MACS).put_all((MacKey(each), NodeAddress(1)) for each in (OWN, OWN_ELSEWHERE))
         yield stand
 
 
@@ -86,6 +88,8 @@ def test_an_arp_probe_is_answered(stand: Stand) -> None:
         arp(1, CLIENT, CLIENT),
         arp(2, CLIENT, ADDRESS),
         arp(1, ADDRESS, ADDRESS, mac=OWN),
+        gratuitous(ip_address(ADDRESS), OWN_ELSEWHERE),
+        gratuitous(ip_address(ADDRESS6), OWN_ELSEWHERE),
         arp(1, CLIENT, ADDRESS)[:41],
         arp(1, CLIENT, ADDRESS).replace(b"\x08\x00\x06\x04", b"\x08\x01\x06\x04"),
         discovery(135, CLIENT6, ELSEWHERE6),
@@ -100,6 +104,8 @@ def test_an_arp_probe_is_answered(stand: Stand) -> None:
         "an address that is not announced",
         "an ARP answer",
         "our own gratuitous ARP",
+        "that of another link of ours on the same segment",
+        "the same over IPv6",
         "an ARP request cut short",
         "ARP for another protocol",
         "an IPv6 address of another link",
