@@ -37,6 +37,7 @@ OBJECTS: Final = Path(__file__).parent / "bpf/build"
 
 _HOOKS: Final[Mapping[Role, Mapping[Hook, str]]] = {
     Role.WORKLOAD: {"ingress": "from_workload", "egress": "to_workload"},
+    Role.STRANGER: {"ingress": "from_stranger"},
     Role.NETWORK: {"ingress": "from_network", "egress": "to_network"},
     Role.TUNNEL: {"ingress": "from_tunnel", "egress": "to_tunnel"},
     Role.HOST: {"ingress": "from_host"},

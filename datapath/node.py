@@ -68,6 +68,8 @@ COMPARED_TURNS: Final = 30
 """So many repairs after another the maps are compared, which of many services takes a while."""
 POLL_S: Final = 0.25
 """Envoy is asked for listeners so often, while one is awaited."""
+SEEK_S: Final = 1.0
+"""A pod without a link of its own is looked for so often: nobody tells of addresses in its namespace."""
 _SO_NETNS_COOKIE: Final = 71
 
 log = structlog.get_logger("node")
@@ -197,9 +199,10 @@ class Node:
         outcome = self.outcome
         taken = self.discovery.accepted()  # what comes meanwhile is not in the file either
         await self._persist(taken)
-        pods = [address for pod in _pods(taken) for address in pod.addresses]
+        pods = [pod.addresses for pod in _pods(taken)]
+        held = {key.address: entry.ifindex for key, entry in self.maps.workloads.entries.items()}
         try:
-            outcome.topology = await workloads.survey(pods, self.config.devices, self.config.own_addresses)
+            outcome.topology = await workloads.survey(pods, held, self.config.devices, self.config.own_addresses)
         except workloads.UNANSWERED as error:  # as when a link goes while it is looked at
             log.warning("netlink not answered", error=str(error))
             return delay_s(1, 0.5)
@@ -216,7 +219,9 @@ class Node:
             self.errors += 1
             return delay_s(self._failures, 0.5)
         self._failures = 0
-        return POLL_S if outcome.services.awaited and active is not None else None
+        if outcome.services.awaited and active is not None:
+            return POLL_S
+        return SEEK_S if outcome.topology.lost else None
 
     async def _persist(self, taken: Accepted) -> None:
         """Before the kernel: a daemon after us must not know less than the kernel has."""

@@ -8,6 +8,7 @@ from typing import Any
 from datapath.ageing import STATES
 from datapath.client import Client
 from datapath.node import Node
+from datapath.ports import worded
 from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
 
 Report = dict[str, Any]
@@ -140,8 +141,8 @@ def _of_kernel(node: Node) -> Iterator[tuple[str, str]]:
     for table, failed in (("workloads", node.maps.workloads.failed), ("node_addresses", node.maps.addresses.failed)):
         if failed:
             yield f"map {table}: {failed}", "what does not fit is not intercepted"
-    for problem in node.outcome.topology.problems:
-        yield problem, "the configuration names it"
+    yield from worded(node.outcome.topology.lost, node.outcome.topology.links)
+    yield from node.outcome.topology.problems
 
 
 def _of_stream(node: Node, client: Client) -> Iterator[tuple[str, str]]:

@@ -10,13 +10,19 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from datapath.kernel.layout import AddressKey, NodeAddress, Workload
+from datapath.ports import Lost
 from datapath.resources import Address
+
+Problem = tuple[str, str]
+"""What is wrong, and what to do."""
 
 
 class Role(Enum):
     """What a link leads to, and with it which programs it has."""
 
     WORKLOAD = "workload"
+    STRANGER = "stranger"
+    """Somebody at a bridge with pods, who is none as far as is known."""
     NETWORK = "network"
     TUNNEL = "tunnel"
     """Leads off the node too, and its packets have no Ethernet header."""
@@ -29,19 +35,33 @@ class Topology:
     """`problems` are told to people, and repeat no secret."""
 
     pods: Mapping[Address, int] = field(default_factory=dict)
-    """Address of a pod of this node -> the node's end of its link, which pods of a bridge share."""
+    """Address of a pod of this node -> the node's end of its link: of a bridge, the port."""
+    strangers: frozenset[int] = frozenset()
+    """Ports of the bridges that pods are at, with nobody who is known."""
+    bridges: Mapping[int, int] = field(default_factory=dict)
+    """A port of a bridge that is among these -> the bridge, from which its packets come to the node."""
     addresses: Mapping[Address, int] = field(default_factory=dict)
     """Address of the node -> its link; the first of a family is the one that it sends from."""
     devices: Mapping[int, Role] = field(default_factory=dict)
     """Links that lead off the node, and its loopback."""
     links: Mapping[int, str] = field(default_factory=dict)
     """The name of every link."""
-    problems: tuple[str, ...] = ()
+    lost: tuple[Lost, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 def roles(topology: Topology) -> dict[int, Role]:
     """Links that are to have programs. One that leads off the node is that, whatever else is behind it."""
-    return dict.fromkeys(topology.pods.values(), Role.WORKLOAD) | dict(topology.devices)
+    strangers = dict.fromkeys(topology.strangers, Role.STRANGER)
+    return strangers | dict.fromkeys(topology.pods.values(), Role.WORKLOAD) | dict(topology.devices)
+
+
+def inlets(topology: Topology) -> list[str]:
+    """The links, by name, from which packets of pods and of others come to the node."""
+    found = {
+        topology.bridges.get(ifindex, ifindex) for ifindex, role in roles(topology).items() if role is not Role.STRANGER
+    }
+    return [topology.links[ifindex] for ifindex in sorted(found) if ifindex in topology.links]
 
 
 def outward(topology: Topology) -> dict[int, str]:

@@ -1,20 +1,26 @@
 """Asks the kernel where the pods of this node are, and says when that may have changed.
 
 By the node's routes: whatever made the pod's link, its address is routed there.
+Where the route leads to a bridge, which is several pods' way, or to the node itself, from where somebody else's program
+takes it further, the pod's link is the one whose other end has the pod's address.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping
 from ipaddress import ip_address
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink import rtnl
 from pyroute2.netlink.exceptions import NetlinkError
 
+from datapath.kernel import peers
+from datapath.kernel.peers import Peer
+from datapath.ports import Pod, Port, seated
 from datapath.resources import Address
-from datapath.topology import Role, Topology
+from datapath.topology import Problem, Role, Topology
 
 _GROUPS: Final = (
     rtnl.RTMGRP_LINK
@@ -29,6 +35,13 @@ UNANSWERED: Final = (OSError, NetlinkError)
 
 # By what Linux calls the hardware of a link: Ethernet, loopback; what has neither carries bare packets.
 _ROLES: Final = {1: Role.NETWORK, 772: Role.HOST}
+# Whose other end is a link, too.
+_PAIRS: Final = frozenset({"veth", "netkit"})
+_ITSELF: Final = 0
+"""In the place of a link: the next hop of a route is an address of the node."""
+# A link that is down leads nowhere: as kube-ipvs0, to which kube-proxy gives the address of every Service.
+_UP: Final = 1
+_IPVS: Final = "kube-ipvs0"
 _UNICAST: Final = 1
 _LOOPBACK: Final = 1
 """Its ifindex."""
@@ -38,24 +51,45 @@ _HOST_SCOPE: Final = 254
 _LINK_SCOPE: Final = 253
 
 
-async def survey(pods: Iterable[Address], devices: Collection[str], addresses: Collection[Address]) -> Topology:
-    """`devices` and `addresses` as configured; none for those that are found."""
+async def survey(
+    pods: Iterable[Pod],
+    held: Mapping[Address, int],
+    devices: Collection[str],
+    addresses: Collection[Address],
+) -> Topology:
+    """`held` has the links that pods had before; `devices` and `addresses` are as configured, if they are."""
     async with AsyncIPRoute() as netlink:
         dumped = [link async for link in await netlink.get_links()]
         links = {link["index"]: link.get_attr("IFLA_IFNAME") for link in dumped}
         kinds = {link["index"]: _ROLES.get(link["ifi_type"], Role.TUNNEL) for link in dumped}
         routes = [route async for route in await netlink.get_default_routes()]
         outward, problems = _outward(links, routes, devices)
-        found = [_address(message) async for message in await netlink.get_addr()]
+        up = {link["index"] for link in dumped if link["flags"] & _UP}
+        found = [pair async for message in await netlink.get_addr() if (pair := _address(message)) and pair[1] in up]
         sources = [await _source(netlink, somewhere) for somewhere in _SOMEWHERE]
-        own = _own([pair for pair in found if pair is not None], outward, addresses, sources)
-        behind = {pod: await _link_of(netlink, pod) for pod in sorted(pods, key=str) if pod not in own}
+        own = _own(found, outward, addresses, sources)
+        near = {address for address, _ in found}
+        behind = [pod for pod in pods if pod and own.keys().isdisjoint(pod)]
+        ways = {address: await _way(netlink, address, near) for pod in sorted(behind, key=str) for address in pod}
+    bridges = {link["index"] for link in dumped if _kind(link) == "bridge"}
+    ends = {link["index"]: end for link in dumped if link["index"] not in outward and (end := _end(link)) is not None}
+    direct = {pod: way for pod, way in ways.items() if way is not None and way not in {*bridges, *outward, _ITSELF}}
+    sought: dict[int, list[Pod]] = {}
+    for pod in behind:
+        candidates = [way for address in pod if (way := ways[address]) is not None and way not in ends]
+        for way in candidates[:1]:
+            sought.setdefault(way if way in bridges else _ITSELF, []).append(pod)
+    told = await asyncio.to_thread(peers.addresses, {port: end.peer for port, end in ends.items() if end.at in sought})
+    seats = seated(sought, {port: Port(ends[port].at, found) for port, found in told.items()}, held, outward)
     return Topology(
-        pods={pod: ifindex for pod, ifindex in behind.items() if ifindex and ifindex not in outward},
+        pods={**direct, **seats.pods},
+        strangers=seats.strangers,
+        bridges=seats.bridges,
+        lost=tuple(lost for lost in seats.lost if lost.address not in direct),
         addresses=own,
         devices={ifindex: kinds[ifindex] for ifindex in (*outward, _LOOPBACK) if ifindex in kinds},
         links=links,
-        problems=problems,
+        problems=problems + _of_kube_proxy(links.values()),
     )
 
 
@@ -69,14 +103,36 @@ async def watch(changed: Callable[[], None]) -> NoReturn:
                 changed()
 
 
-async def _link_of(netlink: Any, pod: Address) -> int | None:
-    """None for a pod of another node, which is behind a gateway, and for one that shares the node's addresses."""
+class _End(NamedTuple):
+    """The node's end of a link into another namespace; `at` is the bridge that it is a port of, or 0."""
+
+    at: int
+    peer: Peer
+
+
+def _end(link: Any) -> _End | None:
+    netns, peer = link.get_attr("IFLA_LINK_NETNSID"), link.get_attr("IFLA_LINK")
+    if _kind(link) not in _PAIRS or netns is None or not peer:
+        return None
+    return _End(link.get_attr("IFLA_MASTER") or 0, Peer(netns, peer))
+
+
+def _kind(link: Any) -> str | None:
+    found: str | None = link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND")
+    return found
+
+
+async def _way(netlink: Any, pod: Address, near: Collection[Address]) -> int | None:
+    """The link that leads to a pod, or _ITSELF; None for a pod of another node, which is behind a gateway."""
     try:
         [route] = await netlink.route("get", dst=str(pod))
     except (NetlinkError, ValueError):
         return None
-    if route["type"] != _UNICAST or route.get_attr("RTA_GATEWAY") or route.get_attr("RTA_VIA"):
+    if route["type"] != _UNICAST or route.get_attr("RTA_VIA"):
         return None
+    gateway = route.get_attr("RTA_GATEWAY")
+    if gateway:
+        return _ITSELF if ip_address(gateway) in near else None
     ifindex: int | None = route.get_attr("RTA_OIF")
     return ifindex
 
@@ -92,13 +148,22 @@ async def _source(netlink: Any, destination: str) -> Address | None:
 
 def _outward(
     links: dict[int, str], routes: Iterable[Any], devices: Collection[str]
-) -> tuple[dict[int, str], tuple[str, ...]]:
+) -> tuple[dict[int, str], tuple[Problem, ...]]:
     if not devices:
         indexes = {index for route in routes for index in _indexes(route)}
         return {index: links[index] for index in sorted(indexes) if index in links}, ()
     found = {index: name for index, name in links.items() if name in devices}
     missing = sorted(set(devices) - set(found.values()))
-    return found, tuple(f"there is no link {name}: correct `devices`" for name in missing)
+    return found, tuple(
+        (f"there is no link {name}: correct `devices`", "the configuration names it") for name in missing
+    )
+
+
+def _of_kube_proxy(links: Collection[str]) -> tuple[Problem, ...]:
+    if _IPVS not in links:
+        return ()
+    what = f"kube-proxy is in mode IPVS ({_IPVS}): it takes what is led to Envoy at the address of a Service"
+    return ((what, "routes of Services do not hold on this node: run kube-proxy in mode nftables or iptables"),)
 
 
 def _indexes(route: Any) -> list[int]:

@@ -65,10 +65,7 @@ struct backend {
 
 /* workloads: HASH by address. Pods of this node. */
 struct workload {
-	__u32 ifindex; /* the node's end of its link */
-	__u32 flags;
-	__u8 mac[6];
-	__u8 pad[2];
+	__u32 ifindex; /* the node's end of its link; a bridge's port, where it is at one */
 };
 
 /* node_addresses: HASH by address, of the link that has it. What a frontend of address zero is reached at. */
@@ -207,6 +204,8 @@ enum reason {
 	DROP_NO_CONNECTION, /* to what stands in for a pod itself, where Envoy has no such connection */
 	REFUSED_NO_CONNECTION, /* of a connection to a backend that is not known any more, or never was */
 	BALANCED_RECLAIMED,    /* from a port of the node whose connection had not been established */
+	PASS_STRANGER, /* of who is at a bridge with pods, and not known to be one: nothing is steered */
+	PASS_UNDERWAY, /* of a pod's connection that somebody else has balanced, before there were programs */
 	REASONS,
 };
 

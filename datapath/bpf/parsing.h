@@ -38,10 +38,13 @@ enum parsed {
 	PARSED_PORTS,
 };
 
-/* Whoever is not behind a pod's link may have any address. */
+/* Who is at the other end of a link. A pod has its own addresses and no more. A stranger is at a bridge beside pods
+ * without being known, as a pod that has just started: he has all addresses but those of somebody who is known.
+ */
 enum sender {
 	ANYBODY,
 	A_POD,
+	A_STRANGER,
 };
 
 struct packet {
@@ -85,15 +88,37 @@ static __always_inline int same(const struct address *one, const struct address 
 	       one->word[3] == other->word[3];
 }
 
-/* A pod sends from its own addresses, and finds its neighbours from the ones that IPv6 gives every link. */
-static __always_inline int is_own(const struct __sk_buff *skb, const struct packet *packet)
+enum owner {
+	NOBODY,
+	THIS_LINK,
+	ANOTHER,
+};
+
+static __always_inline enum owner owner_of(const struct __sk_buff *skb, const struct address *address)
 {
-	const struct address *source = &packet->flow.source;
-	const struct workload *workload = bpf_map_lookup_elem(&workloads, source);
+	const struct workload *workload = bpf_map_lookup_elem(&workloads, address);
 
 	if (workload)
-		return workload->ifindex == skb->ifindex;
-	return packet->flow.protocol == IPPROTO_ICMPV6 && packet->ipv6 && (is_link_local(source) || is_zero(source));
+		return workload->ifindex == skb->ifindex ? THIS_LINK : ANOTHER;
+	return bpf_map_lookup_elem(&node_addresses, address) ? ANOTHER : NOBODY;
+}
+
+static __always_inline int may_have(enum owner owner, enum sender sender)
+{
+	return owner == THIS_LINK || (owner == NOBODY && sender == A_STRANGER);
+}
+
+/* IPv6 gives every link addresses of its own, to find neighbours from. */
+static __always_inline int is_source(const struct __sk_buff *skb, const struct packet *packet, enum sender sender)
+{
+	const struct address *source = &packet->flow.source;
+	enum owner owner;
+
+	if (sender == ANYBODY)
+		return 1;
+	owner = owner_of(skb, source);
+	return may_have(owner, sender) || (owner == NOBODY && packet->flow.protocol == IPPROTO_ICMPV6 &&
+					   packet->ipv6 && (is_link_local(source) || is_zero(source)));
 }
 
 static __always_inline struct flow reversed(const struct flow *flow)
@@ -147,7 +172,7 @@ static __always_inline enum parsed parse_fragment(const struct __sk_buff *skb, s
 
 	if (first) {
 		parsed = parse_transport(skb, packet);
-		if (parsed != PARSED_PORTS || (sender == A_POD && !is_own(skb, packet)))
+		if (parsed != PARSED_PORTS || !is_source(skb, packet, sender))
 			return parsed;
 		ports.source = packet->flow.source_port;
 		ports.destination = packet->flow.destination_port;

@@ -10,6 +10,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "icmp.h"
+#include "identity.h"
 #include "itself.h"
 #include "l4.h"
 #include "maps.h"
@@ -187,11 +188,9 @@ static __always_inline struct verdict from_pod(struct __sk_buff *skb, struct pac
 	if (is_tag(skb->protocol))
 		return drop(DROP_DOUBLE_TAGGED);
 	parsed = parse(skb, packet, A_POD);
-	if (parsed == PARSED_NOT_IP)
-		return pass(PASS_NOT_IP);
 	if (parsed == PARSED_MALFORMED)
 		return drop(DROP_MALFORMED);
-	if (!is_own(skb, packet))
+	if (is_forged(skb, packet, parsed, A_POD))
 		return drop(DROP_SPOOFED);
 	if (parsed != PARSED_PORTS || !is_to_itself(packet))
 		return arriving(skb, packet, parsed, FROM_WORKLOAD);
@@ -202,6 +201,18 @@ static __always_inline struct verdict from_pod(struct __sk_buff *skb, struct pac
 	if (!readdress(skb, packet, destination_at(packet), &packet->flow.destination, &own.destination))
 		return drop(DROP_MALFORMED);
 	return to_proxy(skb, TRANSLATED_SELF);
+}
+
+static __always_inline struct verdict from_somebody(struct __sk_buff *skb, struct packet *packet)
+{
+	enum parsed parsed;
+
+	if (is_tag(skb->protocol))
+		return drop(DROP_DOUBLE_TAGGED);
+	parsed = parse(skb, packet, A_STRANGER);
+	if (parsed == PARSED_MALFORMED)
+		return drop(DROP_MALFORMED);
+	return is_forged(skb, packet, parsed, A_STRANGER) ? drop(DROP_SPOOFED) : pass(PASS_STRANGER);
 }
 
 /* A process of the node replies to Envoy, which has come from a pod's address: so the node has routed it to the pod. */
@@ -276,6 +287,15 @@ int from_workload(struct __sk_buff *skb)
 	struct packet packet = {.network = ETH_HLEN};
 
 	return finish(skb, &packet, FROM_WORKLOAD, from_pod(skb, &packet));
+}
+
+/* At ports of a bridge that has pods, as long as no pod is known to be there. */
+SEC("tc")
+int from_stranger(struct __sk_buff *skb)
+{
+	struct packet packet = {.network = ETH_HLEN};
+
+	return finish(skb, &packet, FROM_WORKLOAD, from_somebody(skb, &packet));
 }
 
 SEC("tc")

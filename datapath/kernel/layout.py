@@ -103,6 +103,8 @@ class Reason(IntEnum):
     DROP_NO_CONNECTION = 39
     REFUSED_NO_CONNECTION = 40
     BALANCED_RECLAIMED = 41
+    PASS_STRANGER = 42
+    PASS_UNDERWAY = 43
 
 
 class ServiceKey(NamedTuple):
@@ -137,8 +139,6 @@ class AddressKey(NamedTuple):
 
 class Workload(NamedTuple):
     ifindex: int
-    flags: int = 0
-    mac: bytes = bytes(6)
 
 
 class NodeAddress(NamedTuple):
@@ -327,7 +327,7 @@ STRUCTS: Final[dict[str, str]] = {
     "service": "flags:u32 id:u32 generation:u32 backends:u32 affinity_s:u32 pad:4x",
     "backend_key": "service:u32 generation:u32 slot:u32",
     "backend": "address:address port:port pad:2x",
-    "workload": "ifindex:u32 flags:u32 mac:mac pad:2x",
+    "workload": "ifindex:u32",
     "node_address": "ifindex:u32",
     "flow": _FLOW,
     "proxied": "since_ns:u64",

@@ -38,6 +38,7 @@ class Node:
         self.pins, self.state = Pins(directory / "bpf"), directory / "state"
         self.log, self.config = directory / "daemon.log", directory / "node.yaml"
         self._process: subprocess.Popen[bytes] | None = None
+        self._pods: list[str] = []
         self.config.write_text(
             yaml.safe_dump(
                 {
@@ -62,6 +63,30 @@ class Node:
             self.ip(f"link set {each} up")
         for address in addresses:
             self.ip(f"route add {address} dev {name}")
+
+    def plug(self, name: str, bridge: str, *addresses: str) -> None:
+        """A pod's namespace with its addresses, and the node's end of its link: a port, if a bridge is named."""
+        run("ip", "netns", "add", self.pod_namespace(name))
+        self._pods.append(name)
+        self.ip(f"link add {name} type veth peer name eth0 netns {self.pod_namespace(name)}")
+        self.ip(f"link set {name} up")
+        if bridge:
+            self.ip(f"link set {name} master {bridge}")
+        self.in_pod(name, "link set eth0 up")
+        for address in addresses:
+            self.in_pod(name, f"addr add {address} dev eth0" + " nodad" * (":" in address))
+
+    def pod_namespace(self, name: str) -> str:
+        return f"{self.namespace}-{name}"
+
+    def in_pod(self, name: str, command: str) -> None:
+        """A command of ip(8) in a pod's namespace."""
+        run("ip", "-n", self.pod_namespace(name), *command.split())
+
+    def unplug(self) -> None:
+        """All pods that were plugged."""
+        while self._pods:
+            run("ip", "netns", "del", self.pod_namespace(self._pods.pop()))
 
     def command(self, *arguments: str) -> list[str]:
         """With the capabilities that docs/cli.md names, and no other."""
@@ -144,6 +169,7 @@ async def node(directory: Path, envoy: Path) -> AsyncIterator[Node]:
         stack.callback(made.cgroup.rmdir)
         run("ip", "netns", "add", made.namespace)
         stack.callback(run, "ip", "netns", "del", made.namespace)
+        stack.callback(made.unplug)
         made.ip("link set lo up")
         made.ip("link add up0 type veth peer name up1")
         made.ip("addr add 198.51.100.1/24 dev up0")

@@ -96,6 +96,12 @@ def arp(sender: str, target: str) -> bytes:
     )
 
 
+def discovery(kind: int, source: str, target: str, *, hops: int = 255) -> bytes:
+    """What neighbours say and ask of an address."""
+    packet = ipv6(source, "ff02::1", ICMPV6, icmp(kind, payload=ip_address(target).packed))
+    return frame(packet[:7] + bytes([hops]) + packet[8:])
+
+
 def frame(packet: bytes) -> bytes:
     """An IP packet in Ethernet, by the version that it claims; at least as long as the kernel wants one."""
     return ethernet(packet, IPV6 if packet[0] >> 4 == 6 else IPV4)

@@ -48,6 +48,7 @@ from tests.bpf.frames import (
     UDP,
     VLAN,
     arp,
+    discovery,
     ethernet,
     extension,
     fragment,
@@ -318,6 +319,49 @@ NEIGHBOURS = [
     Case(
         "ICMP of IPv6 in IPv4 is no neighbour's", POD_SENDS, over4("0.0.0.0", NODE, icmp(135), ICMPV6), R.DROP_SPOOFED
     ),
+]
+
+SOLICITS, ADVERTISES, ROUTER, REDIRECT = 135, 136, 134, 137
+BESIDE = "from_stranger"
+# What who is at a link says of itself to its neighbours, who believe it.
+CLAIMS = [
+    Case("a pod looks whether its address is free", POD_SENDS, arp("0.0.0.0", POD), R.PASS_NOT_IP),
+    Case("a pod does not say that it has another pod's", POD_SENDS, arp(NEIGHBOUR, POD), R.DROP_SPOOFED),
+    Case("nor that it has the node's", POD_SENDS, arp(NODE, POD), R.DROP_SPOOFED),
+    Case("nor one of nobody", POD_SENDS, arp(STRANGER, POD), R.DROP_SPOOFED),
+    Case("a pod advertises its own address", POD_SENDS, discovery(ADVERTISES, POD6, POD6), R.PASS_NO_PORTS),
+    Case("and its link's", POD_SENDS, discovery(ADVERTISES, LINK_LOCAL, LINK_LOCAL), R.PASS_NO_PORTS),
+    Case("not another pod's", POD_SENDS, discovery(ADVERTISES, POD6, NEIGHBOUR6), R.DROP_SPOOFED),
+    Case("nor from its link's address", POD_SENDS, discovery(ADVERTISES, LINK_LOCAL, NEIGHBOUR6), R.DROP_SPOOFED),
+    Case("nor the node's", POD_SENDS, discovery(ADVERTISES, POD6, NODE6), R.DROP_SPOOFED),
+    Case("nor one of nobody over IPv6", POD_SENDS, discovery(ADVERTISES, POD6, STRANGER6), R.DROP_SPOOFED),
+    Case("it looks for another pod", POD_SENDS, discovery(SOLICITS, POD6, NEIGHBOUR6), R.PASS_NO_PORTS),
+    Case("it looks whether its own is free", POD_SENDS, discovery(SOLICITS, "::", POD6), R.PASS_NO_PORTS),
+    Case("which keeps nobody from having his", POD_SENDS, discovery(SOLICITS, "::", NEIGHBOUR6), R.DROP_SPOOFED),
+    Case("it is no router", POD_SENDS, discovery(ROUTER, LINK_LOCAL, "::"), R.DROP_SPOOFED),
+    Case("and redirects nobody", POD_SENDS, discovery(REDIRECT, LINK_LOCAL, CLIENT6), R.DROP_SPOOFED),
+    Case(
+        "what comes from beyond the link is no neighbour's",
+        POD_SENDS,
+        discovery(ADVERTISES, POD6, NEIGHBOUR6, hops=254),
+        R.PASS_NO_PORTS,
+    ),
+    Case("what is cut short says nothing", POD_SENDS, discovery(ADVERTISES, POD6, NEIGHBOUR6)[:60], R.PASS_NO_PORTS),
+    Case("who is not known is not steered", BESIDE, over4(STRANGER, MESH, syn), R.PASS_STRANGER),
+    Case("the same over IPv6, of who is not known", BESIDE, over6(STRANGER6, MESH6, syn), R.PASS_STRANGER),
+    Case("he may not have a pod's address", BESIDE, over4(NEIGHBOUR, MESH, syn), R.DROP_SPOOFED),
+    Case("the same over IPv6, of a pod's", BESIDE, over6(NEIGHBOUR6, MESH6, syn), R.DROP_SPOOFED),
+    Case("nor the node's address", BESIDE, over4(NODE, MESH, syn), R.DROP_SPOOFED),
+    Case("the same over IPv6, of the node's", BESIDE, over6(NODE6, MESH6, syn), R.DROP_SPOOFED),
+    Case("he may ask for a pod", BESIDE, arp(STRANGER, NEIGHBOUR), R.PASS_STRANGER),
+    Case("but not as another pod", BESIDE, arp(NEIGHBOUR, POD), R.DROP_SPOOFED),
+    Case("nor as the node", BESIDE, arp(NODE, POD), R.DROP_SPOOFED),
+    Case("he finds neighbours", BESIDE, discovery(SOLICITS, LINK_LOCAL, NEIGHBOUR6), R.PASS_STRANGER),
+    Case("he says what he has", BESIDE, discovery(ADVERTISES, STRANGER6, STRANGER6), R.PASS_STRANGER),
+    Case("and not what a pod has", BESIDE, discovery(ADVERTISES, STRANGER6, NEIGHBOUR6), R.DROP_SPOOFED),
+    Case("nor is he a router", BESIDE, discovery(ROUTER, LINK_LOCAL, "::"), R.DROP_SPOOFED),
+    Case("nor does he hide behind a tag", BESIDE, tagged(ipv4(NEIGHBOUR, MESH, TCP, syn), IPV4), R.DROP_DOUBLE_TAGGED),
+    Case("once he is known he is himself", BESIDE, over4(POD, MESH, syn), R.PASS_STRANGER),
 ]
 
 SPOOFED = [
@@ -676,6 +720,7 @@ CASES = [
     *PASSED,
     *ANYTHING,
     *NEIGHBOURS,
+    *CLAIMS,
     *SPOOFED,
     *MALFORMED,
     *BALANCED,

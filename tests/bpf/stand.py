@@ -25,6 +25,7 @@ TC_ACT_SHOT: Final = 2
 
 DIRECTIONS: Final = {
     "from_workload": Direction.FROM_WORKLOAD,
+    "from_stranger": Direction.FROM_WORKLOAD,
     "to_workload": Direction.TO_WORKLOAD,
     "from_network": Direction.FROM_NETWORK,
     "to_network": Direction.TO_NETWORK,

@@ -128,20 +128,6 @@ async def test_programs_follow_the_links_of_pods(shared: Node) -> None:
     assert {"10.1.0.5": index} == there
 
 
-async def test_pods_of_a_bridge_share_its_programs(shared: Node) -> None:
-    """A link with two pods has one program each way."""
-    shared.ip("link add br0 type bridge")
-    shared.ip("link set br0 up")
-    shared.ip("route add 10.1.0.0/24 dev br0")
-    await shared.ads.say(pods(a="10.1.0.5", b="10.1.0.6"))
-    await shared.until(lambda: 2 == len(shared.pods()))
-    index = shared.index("br0")
-    await shared.until(lambda: f"to_workload@{index}" in shared.links())
-
-    assert {"10.1.0.5": index, "10.1.0.6": index} == shared.pods()
-    assert 1 == sum(link.startswith("from_workload@") for link in shared.links())
-
-
 async def test_a_pod_of_another_node_has_no_link_here(shared: Node) -> None:
     """It is behind a gateway, or at an address of the node itself."""
     shared.ip("route add 10.2.0.0/24 via 198.51.100.2")

@@ -45,9 +45,10 @@ DATAPATH: dict[str, frozenset[str]] = {
     "accepted": frozenset({"discovery", "resources"}),
     "client": frozenset({"discovery"}),
     "intercept": frozenset({"kernel.layout", "resources"}),
-    "topology": frozenset({"kernel.layout", "resources"}),
+    "ports": frozenset({"resources"}),
+    "topology": frozenset({"kernel.layout", "ports", "resources"}),
     "reconciler": frozenset({"intercept", "kernel.layout"}),
-    "workloads": frozenset({"resources", "topology"}),
+    "workloads": frozenset({"kernel.peers", "ports", "resources", "topology"}),
     "config": frozenset(),
     "container": frozenset({"config"}),
     "control": frozenset(),
@@ -89,7 +90,7 @@ PURE |= {f"certificates.{module}" for module in ("authority", "keeping", "token_
 PURE |= {f"xds.{module}" for module in ("handshakes", "identity", "secrets", "stream", "subscription", "wire")}
 PURE |= {f"relay.{module}" for module in ("address", "inbox", "message", "words")}
 PURE |= {"kube.election", "kube.held", "kube.kinds", "kube.observed", "kube.pending"}
-DATAPATH_PURE = frozenset({"discovery", "intercept", "kernel.layout", "reconciler", "resources", "topology"})
+DATAPATH_PURE = frozenset({"discovery", "intercept", "kernel.layout", "ports", "reconciler", "resources", "topology"})
 IMPURE = frozenset(
     {"asyncio", "random", "secrets", "selectors", "socket", "subprocess", "threading", "time", "structlog"}
 )

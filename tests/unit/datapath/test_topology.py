@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from datapath.flows import record, text
 from datapath.kernel.layout import AddressKey, Event, NodeAddress, Workload
 from datapath.probe import file_system, missing_capabilities, older
-from datapath.topology import Role, Topology, node_entries, primary, roles, workload_entries
+from datapath.topology import Role, Topology, inlets, node_entries, primary, roles, workload_entries
 
 POD, OTHER = ip_address("10.1.0.1"), ip_address("fd00::1")
 TOPOLOGY = Topology(
@@ -21,9 +22,19 @@ TOPOLOGY = Topology(
 )
 
 
-def test_pods_of_a_bridge_share_its_programs() -> None:
-    """One link, one role."""
-    assert {7: Role.WORKLOAD, 2: Role.NETWORK, 1: Role.HOST} == roles(TOPOLOGY)
+def test_a_pod_s_link_has_the_role_of_pods() -> None:
+    """A port at which nobody is known has one of its own, until somebody is."""
+    known = replace(TOPOLOGY, strangers=frozenset({7, 8}))
+
+    assert {7: Role.WORKLOAD, 8: Role.STRANGER, 2: Role.NETWORK, 1: Role.HOST} == roles(known)
+
+
+def test_packets_of_a_port_come_from_its_bridge() -> None:
+    """Others from the link itself; one that went a moment ago has no name."""
+    ported = replace(TOPOLOGY, bridges={7: 3, 8: 4}, strangers=frozenset({8}))
+
+    assert ["eth0", "eth1"] == inlets(ported)
+    assert ["eth0", "br0"] == inlets(TOPOLOGY)
 
 
 def test_a_link_that_leads_off_the_node_is_that() -> None:
