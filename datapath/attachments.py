@@ -6,6 +6,7 @@ What is pinned from before is adopted: its link gets the new program in one step
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,12 +15,14 @@ from typing import Final
 import structlog
 from pyroute2.netlink.exceptions import NetlinkError
 
+from datapath.kernel import clsact
+from datapath.kernel.clsact import Hook
 from datapath.kernel.libbpf import BpfError
 from datapath.kernel.programs import (
     CGROUP_HOOKS,
     MANIFEST,
     Attached,
-    Hook,
+    Loaded,
     Pins,
     Program,
     attach_cgroup,
@@ -27,8 +30,9 @@ from datapath.kernel.programs import (
     attach_tc,
     cgroup_id,
     detach,
-    detach_clsact,
+    is_filter,
     load,
+    put_back,
     running,
 )
 from datapath.topology import Role
@@ -42,7 +46,8 @@ _HOOKS: Final[Mapping[Role, Mapping[Hook, str]]] = {
     Role.TUNNEL: {"ingress": "from_tunnel", "egress": "to_tunnel"},
     Role.HOST: {"ingress": "from_host"},
 }
-PROGRAMS_OF_LINKS: Final = frozenset(name for hooks in _HOOKS.values() for name in hooks.values())
+_HOOK_OF: Final[Mapping[str, Hook]] = {name: hook for hooks in _HOOKS.values() for hook, name in hooks.items()}
+PROGRAMS_OF_LINKS: Final = frozenset(_HOOK_OF)
 
 log = structlog.get_logger("attachments")
 
@@ -55,16 +60,23 @@ class Refused(RuntimeError):
 
 
 class Attachments:
-    """`missing` has what is not attached although it is to be, with the reason."""
+    """`missing` has what is not attached although it is to be, with the reason.
+
+    `behind` has the filters of others that are asked before ours, where there are any.
+    """
 
     def __init__(self, pins: Pins, cgroup: Path, envoy_cgroup: Path, objects: Path = OBJECTS) -> None:
         self._pins, self._cgroup, self._envoy_cgroup, self._objects = pins, cgroup, envoy_cgroup, objects
         self._stack = ExitStack()
+        self._loaded: list[Loaded] = []
         self.programs: dict[str, Program] = {}
         self.attached: dict[Place, Attached] = {}
         self.missing: dict[Place, str] = {}
+        self.behind: dict[Place, str] = {}
         self.repairs = 0
         self._roles: dict[int, Role] = {}
+        self._filters = False
+        """Whether programs are filters, as the kernel has no links for TC."""
 
     def load(self) -> None:
         """Load every object.
@@ -75,7 +87,8 @@ class Attachments:
         fresh = not any(self._pins.links.iterdir())
         try:
             for name in _shipped(self._objects):
-                self.programs.update(self._stack.enter_context(load(self._objects / name, self._pins)).programs)
+                self._loaded.append(self._stack.enter_context(load(self._objects / name, self._pins)))
+                self.programs.update(self._loaded[-1].programs)
         except BpfError as error:
             self.close()
             if fresh:
@@ -104,9 +117,9 @@ class Attachments:
         """Detach from all other links, also from those that a daemon before us knew."""
         wanted = _places(self._roles)
         for place in [place for place in self.attached if place[0] in PROGRAMS_OF_LINKS and place not in wanted]:
-            attached = self.attached.pop(place)
-            if attached.link is None and int(place[1]) not in self._roles:
-                detach_clsact(int(place[1]))
+            self.attached.pop(place)
+            self.behind.pop(place, None)
+        self._prune_filters(wanted)
         for place in [place for place in self.missing if place[0] in PROGRAMS_OF_LINKS and place not in wanted]:
             del self.missing[place]
         for pin in self._pins.links.iterdir():
@@ -117,17 +130,34 @@ class Attachments:
         for removed in self._pins.remove_others():
             log.info("removed of another layout", link=removed)
 
+    def _prune_filters(self, wanted: set[Place]) -> None:
+        """Where there are no links for TC, and so no pins."""
+        if not self._filters:
+            return
+        for ifindex, name in socket.if_nameindex():
+            for hook, program in clsact.own(ifindex):
+                if (program, str(ifindex)) not in wanted:
+                    clsact.detach(ifindex, hook, program)
+                    log.info("detached", program=program, link=name)
+
     def repair(self) -> None:
         """Attach again what is not there any more, or is another program; try again what failed."""
+        for pin in put_back(self._loaded, self._pins):
+            self.repairs += 1
+            log.warning("pin removed by somebody else", pin=pin)
         for place, attached in tuple(self.attached.items()):
-            if attached.link is None:  # a filter of clsact, which is put there again without a gap
-                self._attach(place)
-            elif running(attached.link, self._pins) is None:
+            if not self._runs(place, attached):
                 self.repairs += 1
                 log.warning("detached by somebody else", program=place[0], target=place[1])
                 self._attach(place)
         for place in tuple(self.missing):
             self._attach(place)
+
+    def _runs(self, place: Place, attached: Attached) -> bool:
+        name, target = place
+        if attached.link is None:
+            return is_filter(self.programs[name], int(target), _HOOK_OF[name])
+        return running(attached.link, self._pins) is not None
 
     def _attach(self, place: Place) -> None:
         name, target = place
@@ -151,10 +181,13 @@ class Attachments:
             return attach_cgroup(program, Path(target), "sockops", self._pins)
         if program.name in CGROUP_HOOKS:
             return attach_cgroup(program, Path(target), program.name, self._pins)
-        ifindex = int(target)
-        hooks = _HOOKS[self._roles[ifindex]]
-        hook = next(hook for hook, name in hooks.items() if name == program.name)
-        return attach_tc(program, ifindex, hook, self._pins)
+        attached = attach_tc(program, int(target), _HOOK_OF[program.name], self._pins)
+        self.behind.pop((program.name, target), None)
+        if attached.link is None:
+            self._filters = True
+            others = clsact.before(int(target), _HOOK_OF[program.name])
+            self.behind |= {(program.name, target): ", ".join(others)} if others else {}
+        return attached
 
     @property
     def envoy_cgroup_id(self) -> int:

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 from contextlib import suppress
 from pathlib import Path
 
-from pyroute2 import IPRoute
-
-from datapath.attachments import PROGRAMS_OF_LINKS
 from datapath.config import Config
 from datapath.envoy import end_all
 from datapath.instances import Wanted
-from datapath.kernel import routing
-from datapath.kernel.programs import Pins, detach, detach_clsact
+from datapath.kernel import clsact, routing
+from datapath.kernel.programs import Pins, detach
 
 
 def cleanup(config: Config) -> list[str]:
     """What was removed. The caller has the lock."""
     pins = Pins(config.bpffs)
     removed = [f"program {pin.name}" for pin in _detached(config.pins)]
-    filtered = clsact_links()
-    for ifindex in filtered:
-        detach_clsact(ifindex)
-    removed += [f"filters of link {ifindex}" for ifindex in filtered]
+    removed += _filters()
     directory = config.state / "envoy"
     wanted = Wanted(Path(), "", (), directory, config.envoy_cgroup, drain_s=0)
     removed += [f"Envoy, process {pid}" for pid in asyncio.run(end_all(wanted, config.instances))]
@@ -38,6 +33,16 @@ def cleanup(config: Config) -> list[str]:
     for folder in (directory, config.state / "sources"):
         shutil.rmtree(folder, ignore_errors=True)
     return removed
+
+
+def _filters() -> list[str]:
+    """Programs without pins, as before Linux 6.6."""
+    found = []
+    for ifindex, name in socket.if_nameindex():
+        for hook, program in clsact.own(ifindex):
+            clsact.detach(ifindex, hook, program)
+            found.append(f"program {program} at {name}")
+    return found
 
 
 def _detached(root: Path) -> list[Path]:
@@ -58,22 +63,3 @@ def _remove_pins(root: Path) -> None:
         layout.rmdir()
     with suppress(FileNotFoundError):
         root.rmdir()
-
-
-def clsact_links() -> list[int]:
-    """Links that have one of our programs as a filter, as before Linux 6.6."""
-    with IPRoute() as netlink:
-        return [
-            link["index"]
-            for link in netlink.get_links()
-            if any(
-                _program(message) in PROGRAMS_OF_LINKS
-                for parent in (0xFFFFFFF2, 0xFFFFFFF3)
-                for message in netlink.get_filters(index=link["index"], parent=parent)
-            )
-        ]
-
-
-def _program(message: object) -> str:
-    options = message.get_attr("TCA_OPTIONS")  # type: ignore[attr-defined]
-    return str(options.get_attr("TCA_BPF_NAME") or "") if options is not None else ""

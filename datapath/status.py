@@ -134,6 +134,9 @@ def _of_envoy(node: Node) -> Iterator[tuple[str, str]]:
 def _of_kernel(node: Node) -> Iterator[tuple[str, str]]:
     for (name, target), why in sorted(dict(node.attachments.missing).items()):
         yield f"{name} is not attached to {_target(node, target)}: {why}", "it is tried again each second"
+    for (name, target), others in sorted(dict(node.attachments.behind).items()):
+        where = f"{name} at {_target(node, target)} comes after filters of others: {others}"
+        yield where, "what they end the walk for is not seen: give them higher numbers as their priorities"
     for what, why in sorted(dict(node.outcome.faults).items()):
         yield f"{what}: {why}", "it is tried again"
     for name, why in sorted(dict(node.maps.services.failed).items()):

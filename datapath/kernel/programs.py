@@ -1,7 +1,7 @@
 """BPF programs: opened as they were shipped, loaded with the maps that are pinned, attached by links that are pinned.
 
 A link outlives the process. Who starts finds it, and puts his own program into it in one step: no packet meets none.
-Before Linux 6.6 there are no links for TC: the program is a filter of the link's clsact qdisc, replaced in place.
+Before Linux 6.6 there are no links for TC: the program is a filter (`clsact`).
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Self
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
-from datapath.kernel import layouts
+from datapath.kernel import clsact, layouts
+from datapath.kernel.clsact import Hook
 from datapath.kernel.layout import LAYOUT
 from datapath.kernel.libbpf import (
     BpfError,
@@ -31,6 +29,7 @@ from datapath.kernel.libbpf import (
     call,
     library,
     link_info,
+    map_info,
     pointer,
     program_info,
 )
@@ -38,12 +37,7 @@ from datapath.kernel.libbpf import (
 MANIFEST: Final = "manifest.json"
 """Beside the objects: the name of each, and its SHA-256."""
 
-Hook = Literal["ingress", "egress"]
 _TCX: Final[Mapping[Hook, int]] = {"ingress": 46, "egress": 47}
-_CLSACT_PARENT: Final[Mapping[Hook, int]] = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
-_PRIORITY: Final = 1
-_HANDLE: Final = 1
-_ETH_P_ALL: Final = 3
 _SK_LOOKUP: Final = 36
 # Of those at one hook, ours is the first: another one may end the walk, and ours does not.
 _BEFORE: Final = 1 << 3
@@ -125,8 +119,10 @@ class Program(NamedTuple):
 class Loaded:
     """An object's programs in the kernel; they stay there while a link holds them, when this is closed."""
 
-    def __init__(self, handle: int, programs: Mapping[str, Program], maps: Mapping[str, int]) -> None:
-        self._handle, self.programs, self.maps = handle, programs, maps
+    def __init__(
+        self, handle: int, programs: Mapping[str, Program], maps: Mapping[str, int], pinned: Collection[str] = ()
+    ) -> None:
+        self._handle, self.programs, self.maps, self.pinned = handle, programs, maps, pinned
 
     def close(self) -> None:
         library().bpf_object__close(self._handle)
@@ -173,7 +169,7 @@ def load(file: Path, pins: Pins, max_entries: Mapping[str, int] | None = None) -
     except BaseException:
         library().bpf_object__close(handle)
         raise
-    return Loaded(handle, programs, maps)
+    return Loaded(handle, programs, maps, maps.keys() & {pin.name for pin in pins.maps.iterdir()})
 
 
 def _each(what: Literal["map", "program"], handle: int) -> Iterator[tuple[str, int]]:
@@ -200,7 +196,7 @@ class Attached(NamedTuple):
     target: str
     link: Path | None
     adopted: bool
-    """A link was there, and has this program now."""
+    """A link or a filter was there, and has this program now."""
 
 
 def attach_tc(program: Program, ifindex: int, hook: Hook, pins: Pins) -> Attached:
@@ -211,8 +207,8 @@ def attach_tc(program: Program, ifindex: int, hook: Hook, pins: Pins) -> Attache
     except BpfError as error:
         if error.errno != errno.EINVAL or error.operation != "bpf_link_create":
             raise
-        _attach_clsact(program, ifindex, hook)
-        return Attached(program.name, str(ifindex), None, False)
+        adopted = clsact.attach(program.name, program.fd, ifindex, hook)
+        return Attached(program.name, str(ifindex), None, adopted)
     return Attached(program.name, str(ifindex), pin, adopted)
 
 
@@ -307,6 +303,51 @@ def running(pin: Path, pins: Pins) -> Program | None:
         os.close(fd)
 
 
+def is_filter(program: Program, ifindex: int, hook: Hook) -> bool:
+    """Whether a program is at a link without a pin, as before Linux 6.6."""
+    number = program_info(program.fd, program.name).id
+    return any(each.own and each.program == number for each in clsact.filters(ifindex, hook))
+
+
+def put_back(loaded: Iterable[Loaded], pins: Pins) -> list[str]:
+    """Pin again each map and each program that is not pinned any more, or in whose place is another; their names.
+
+    The kernel's programs go on without; who comes after us would begin with empty maps.
+    """
+    pins.create()
+    found: dict[Path, tuple[int, Callable[[int, str], int]]] = {}
+    for each in loaded:
+        found |= {pins.maps / name: (fd, _number_of_map) for name, fd in each.maps.items() if name in each.pinned}
+        found |= {pins.programs / name: (own.fd, _number_of_program) for name, own in each.programs.items()}
+    lost = [(fd, pin) for pin, (fd, number) in sorted(found.items()) if not _is_pinned(fd, pin, number)]
+    for fd, pin in lost:
+        _pin(fd, pin)
+    return [f"{pin.parent.name}/{pin.name}" for _, pin in lost]
+
+
+def _is_pinned(fd: int, pin: Path, number: Callable[[int, str], int]) -> bool:
+    try:
+        there = _open(pin)
+    except FileNotFoundError:
+        return False
+    try:
+        return number(there, pin.name) == number(fd, pin.name)
+    except BpfError:  # it is something else
+        return False
+    finally:
+        os.close(there)
+
+
+def _number_of_map(fd: int, name: str) -> int:
+    number: int = map_info(fd, name).id
+    return number
+
+
+def _number_of_program(fd: int, name: str) -> int:
+    number: int = program_info(fd, name).id
+    return number
+
+
 def _pin(fd: int, pin: Path) -> None:
     """In the place of what was pinned there, in one step."""
     beside = pin.with_name(f"{pin.name}-{os.getpid()}")
@@ -329,38 +370,6 @@ def detach(pin: Path) -> None:
 
 
 def detach_all(pins: Pins) -> None:
-    """Every pinned link; filters of clsact, which have none, are `detach_clsact`'s."""
+    """Every pinned link; filters have none."""
     for pin in sorted(pins.links.glob("*")):
         detach(pin)
-
-
-def _attach_clsact(program: Program, ifindex: int, hook: Hook) -> None:
-    with IPRoute() as netlink:
-        try:
-            netlink.tc("add", "clsact", ifindex)
-        except NetlinkError as error:
-            if error.code != errno.EEXIST:
-                raise
-        netlink.tc(
-            "replace-filter",
-            "bpf",
-            ifindex,
-            _HANDLE,
-            fd=program.fd,
-            name=program.name,
-            parent=_CLSACT_PARENT[hook],
-            prio=_PRIORITY,
-            protocol=_ETH_P_ALL,
-            direct_action=True,
-        )
-
-
-def detach_clsact(ifindex: int) -> None:
-    """Both our filters, and the qdisc where nobody else has a filter there."""
-    with IPRoute() as netlink:
-        for parent in _CLSACT_PARENT.values():
-            with suppress(NetlinkError):
-                netlink.tc("del-filter", "bpf", ifindex, _HANDLE, parent=parent, prio=_PRIORITY, protocol=_ETH_P_ALL)
-        with suppress(NetlinkError):
-            if not any(any(netlink.get_filters(ifindex, parent=parent)) for parent in _CLSACT_PARENT.values()):
-                netlink.tc("del", "clsact", ifindex)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from datapath.kernel import layout, programs, routing
+from datapath.kernel import clsact, layout, programs, routing
 from datapath.kernel.layout import (
     Direction,
     Index,
@@ -29,7 +29,7 @@ from datapath.kernel.layout import (
 )
 from datapath.kernel.libbpf import BpfError, call
 from datapath.kernel.maps import NO_PREALLOC, WrongLayout, created, opened
-from datapath.kernel.programs import NotShipped, Pins, attach_tc, detach, detach_all, detach_clsact, load, running
+from datapath.kernel.programs import NotShipped, Pins, attach_tc, detach, detach_all, load, running
 from tests.bpf.lab import ADDRESSES, FAMILIES, NODE, POD, Lab, inside, run
 from tests.bpf.stand import BUILD, OBJECTS, bpffs
 
@@ -183,7 +183,7 @@ def test_without_links_for_tc_there_is_clsact(node: Lab, monkeypatch: pytest.Mon
     works = served(node)
     with inside(node.name(NODE)):
         for each in node.links.values():
-            detach_clsact(each)
+            clsact.detach_all(each)
         left = subprocess.run(["tc", "qdisc", "show"], check=True, capture_output=True, text=True).stdout
 
     assert [None] * 2 == [each.link for attached in twice for each in attached if each.program == "from_workload"][:2]

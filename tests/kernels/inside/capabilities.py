@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from datapath.kernel import layout, routing, verdicts
+from datapath.kernel import clsact, layout, routing, verdicts
 from datapath.kernel.layout import Settings
 from datapath.kernel.maps import opened
 from datapath.kernel.programs import (
@@ -21,7 +21,6 @@ from datapath.kernel.programs import (
     attach_tc,
     detach,
     detach_all,
-    detach_clsact,
     load,
     running,
 )
@@ -80,7 +79,7 @@ def prepared(rig: Rig) -> Iterator[list[Step]]:
     finally:
         detach_all(pins)
         with suppress(OSError):
-            detach_clsact(_LOOPBACK)
+            clsact.detach_all(_LOOPBACK)
         routing.remove()
 
 

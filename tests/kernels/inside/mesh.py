@@ -13,12 +13,12 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final, Literal
 
-from datapath.kernel import layout, routing, verdicts
+from datapath.kernel import clsact, layout, routing, verdicts
+from datapath.kernel.clsact import Hook
 from datapath.kernel.layout import AddressKey, Direction, NodeAddress, Reason, Service, ServiceFlag, ServiceKey
 from datapath.kernel.maps import opened
 from datapath.kernel.programs import (
     Attached,
-    Hook,
     Pins,
     Program,
     attach_cgroup,
@@ -26,7 +26,6 @@ from datapath.kernel.programs import (
     attach_tc,
     cgroup_id,
     detach_all,
-    detach_clsact,
 )
 from tests.kernels.inside.loading import loaded
 from tests.kernels.inside.rig import PATIENCE_S, Rig, inside, ip, member_of
@@ -183,7 +182,7 @@ def detach(here: Mesh) -> None:
     detach_all(here.pins)
     for ifindex in (LOOPBACK_LINK, *here.ifindex.values()):
         with suppress(OSError):
-            detach_clsact(ifindex)
+            clsact.detach_all(ifindex)
     here.pins.remove()
 
 
