@@ -21,7 +21,7 @@ import structlog
 from datapath.announcement import gratuitous, solicited_node_mac
 from datapath.kernel.layout import Answer, AnswerKey, MacKey, NodeAddress
 from datapath.reconciler import Table
-from datapath.resources import Announcement
+from datapath.resources import Address, Announcement
 
 TIMES: Final = 3
 """So often is an address announced: who is there may miss one of them."""
@@ -81,12 +81,12 @@ class Announcing:
         gone = [key for key in actual if key not in desired]
         self._table.delete_all(gone)
         for key in gone:
-            self._group(_REMOVE_MULTICAST, key)
+            _group(_REMOVE_MULTICAST, self._devices().get(key.ifindex), key.address)
         begins = {
             key: answer for key, answer in desired.items() if actual.get(key) != answer and (told_now or key in actual)
         }
         for key in begins:
-            self._group(_ADD_MULTICAST, key)
+            _group(_ADD_MULTICAST, self._devices().get(key.ifindex), key.address)
         self._table.put_all(begins.items())
         self._given = dict(desired)
         self._begun.extend(begins)
@@ -124,14 +124,21 @@ class Announcing:
         while self._begun:
             self._left[self._begun.popleft()] = TIMES
 
-    def _group(self, operation: int, key: AnswerKey) -> None:
-        """IPv6 asks on a group of Ethernet, which a link takes in only where it was told to; that outlives us, too."""
-        link = self._devices().get(key.ifindex)
-        if link is None or not isinstance(key.address, IPv6Address):
-            return
-        request = pack("16sH6s", link.encode(), 0, solicited_node_mac(key.address)).ljust(40, b"\0")
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as any_socket, suppress(OSError):  # it may be there
-            ioctl(any_socket, operation, request)
+
+def leave_groups(keys: Iterable[AnswerKey]) -> None:
+    """Of all that was announced: what links were told to take in outlives us."""
+    links = dict(socket.if_nameindex())
+    for key in keys:
+        _group(_REMOVE_MULTICAST, links.get(key.ifindex), key.address)
+
+
+def _group(operation: int, link: str | None, address: Address | None) -> None:
+    """IPv6 asks on a group of Ethernet, which a link takes in only where it was told to; that outlives us, too."""
+    if link is None or not isinstance(address, IPv6Address):
+        return
+    request = pack("16sH6s", link.encode(), 0, solicited_node_mac(address)).ljust(40, b"\0")
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as any_socket, suppress(OSError):  # it may be there
+        ioctl(any_socket, operation, request)
 
 
 def _send(link: str, frame: bytes) -> None:

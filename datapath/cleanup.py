@@ -8,11 +8,15 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
+from datapath.announcing import leave_groups
 from datapath.config import Config
 from datapath.envoy import end_all
 from datapath.instances import Wanted
 from datapath.kernel import clsact, routing
+from datapath.kernel.layout import ANSWERS, AnswerKey
+from datapath.kernel.maps import WrongLayout, opened
 from datapath.kernel.programs import Pins, detach
+from datapath.kernel.sysctls import Sysctls
 
 
 def cleanup(config: Config) -> list[str]:
@@ -24,6 +28,8 @@ def cleanup(config: Config) -> list[str]:
     wanted = Wanted(Path(), "", (), directory, config.envoy_cgroup, drain_s=0)
     removed += [f"Envoy, process {pid}" for pid in asyncio.run(end_all(wanted, config.instances))]
     routing.remove()
+    removed += [f"setting {name}, which is what it was" for name in Sysctls(config.sysctls).restore()]
+    leave_groups(_announced(pins.maps))
     removed += [f"map {pin.name}" for pin in sorted(pins.maps.glob("*"))]
     _remove_pins(config.pins)
     with suppress(OSError):
@@ -33,6 +39,14 @@ def cleanup(config: Config) -> list[str]:
     for folder in (directory, config.state / "sources"):
         shutil.rmtree(folder, ignore_errors=True)
     return removed
+
+
+def _announced(maps: Path) -> list[AnswerKey]:
+    try:
+        with opened(ANSWERS, maps) as answers:
+            return [key for key, _ in answers.items()]
+    except (OSError, WrongLayout):
+        return []
 
 
 def _filters() -> list[str]:

@@ -98,6 +98,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
         return self.state / "envoys.json"
 
     @property
+    def sysctls(self) -> Path:
+        """Which settings of the kernel were changed, and what they were."""
+        return self.state / "sysctls.json"
+
+    @property
     def own_addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
         return tuple(ip_address(text) for text in self.addresses)
 

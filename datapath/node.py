@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
@@ -32,6 +32,8 @@ from datapath.kernel.layout import (
     BACKENDS,
     CONNECTIONS,
     NODE_ADDRESSES,
+    NODE_PORT_FIRST,
+    NODE_PORTS,
     ONLY,
     OWN_MACS,
     SERVICES,
@@ -50,11 +52,13 @@ from datapath.kernel.layout import (
     Workload,
 )
 from datapath.kernel.maps import Map, opened
+from datapath.kernel.routing import Installed
+from datapath.kernel.sysctls import Sysctls, reserve_ports
 from datapath.reconciler import Entries, ServiceMaps
-from datapath.resources import ANNOUNCEMENTS, SERVICE, Address, Announcement, Announcements, Service, Workloads
+from datapath.resources import ANNOUNCEMENTS, SERVICE, Announcement, Announcements, Service, Workloads
 from datapath.resources import WORKLOADS as WORKLOADS_TYPE
 from datapath.resources import Workload as Pod
-from datapath.topology import Topology, node_entries, outward, primary, roles, workload_entries
+from datapath.topology import Topology, inlets, node_entries, outward, primary, roles, workload_entries
 from xds_server.proxy.process import delay_s
 
 HOLD_OFF_S: Final = 0.02
@@ -131,8 +135,9 @@ class Node:
         self._at_work = asyncio.Lock()
         self._unwritten = False
         self._failures = 0
-        self._routed: tuple[Address | None, Address | None] | None = None
-        """The addresses that the routes were made with."""
+        self._sysctls = Sysctls(config.sysctls)
+        self._installed: Installed | None = None
+        """The rules and routes, as they were made last."""
         pinned = {key: entry.flags for key, entry in maps.services.entries.items()}
         self.outcome.active = steered(_services(discovery.accepted()), pinned)
 
@@ -182,6 +187,8 @@ class Node:
                     await self._tried("comparison", self._compare)
                 await self._tried("attachments", self.attachments.repair)
                 await self._tried("routes", self._route)
+                await self._tried("sysctls", self._change)
+                await self._tried("settings", lambda: self._set(self.outcome.topology))
                 await self._announce(self.discovery.accepted())
 
     def _compare(self) -> None:
@@ -238,7 +245,7 @@ class Node:
         if prune:
             await self._tried("workloads", lambda: self.maps.workloads.reconcile(workload_entries(topology)))
         wanted = roles(topology)
-        await self._tried("rp_filter", lambda: _loosen(topology.links.get(ifindex) for ifindex in wanted))
+        await self._tried("sysctls", self._change)
         await self._tried("attachments", lambda: self.attachments.reconcile(wanted))
         if prune:
             await self._tried("prune", self.attachments.prune)
@@ -279,13 +286,25 @@ class Node:
 
     def _route(self) -> None:
         """The rules and routes, when they are not there, or the node's addresses have changed."""
-        sources = primary(self.outcome.topology, 4), primary(self.outcome.topology, 6)
-        if sources != self._routed or not routing.installed():
-            four, six = sources
-            assert not isinstance(four, IPv6Address)
-            assert not isinstance(six, IPv4Address)
-            routing.install(four, six)
-            self._routed = sources
+        four, six = primary(self.outcome.topology, 4), primary(self.outcome.topology, 6)
+        assert not isinstance(four, IPv6Address)
+        assert not isinstance(six, IPv4Address)
+        had = self._installed
+        if had is not None and (had.node4, had.node6) == (four, six):
+            lacks = routing.lacks(had)
+            if not lacks:
+                return
+            log.warning("changed by somebody else", what=lacks)
+            self.repairs += 1
+        self._installed = routing.install(four, six, self._sysctls.write)
+
+    def _change(self) -> None:
+        """The kernel's settings that what we do depends on."""
+        loosened = [link for link in inlets(self.outcome.topology) if routing.loosen(link, self._sysctls.write)]
+        if loosened:
+            log.info("rp_filter loosened", links=loosened)
+        if reserve_ports(self._sysctls.write):
+            log.info("ports reserved", first=NODE_PORT_FIRST, last=NODE_PORT_FIRST + NODE_PORTS - 1)
 
     async def _tried(self, what: str, act: Callable[[], object]) -> None:
         """Act in a thread, so that nobody waits for the kernel who need not.
@@ -315,12 +334,6 @@ def _announcements(taken: Accepted) -> list[Announcement]:
 def _pods(taken: Accepted) -> list[Pod]:
     found = taken.resources(WORKLOADS_TYPE)
     return [pod for each in found if isinstance(each, Workloads) for pod in each.workloads]
-
-
-def _loosen(links: Iterable[str | None]) -> None:
-    for link in links:
-        if link:  # one that came a moment ago is seen the next time
-            routing.loosen(link)
 
 
 def netns_cookie() -> int:

@@ -16,6 +16,7 @@ from typing import Final, Literal, NamedTuple
 
 from datapath.kernel.layout import MARK_FROM_PROXY, MARK_MASK, MARK_REFUSE, MARK_TO_PROXY
 from datapath.kernel.libbpf import BpfError
+from datapath.kernel.netlink import Netlink, attribute, attributes
 
 TABLE: Final = "tidegate"
 FROM_PROXY_MASK: Final = 0x0E00
@@ -25,10 +26,15 @@ _NETLINK_NETFILTER: Final = 12
 _BATCH_BEGIN: Final = 0x10
 _BATCH_END: Final = 0x11
 _SUBSYSTEM: Final = 10
-_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE = ((_SUBSYSTEM << 8) | message for message in (0, 1, 2, 3, 6))
+_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE = (
+    (_SUBSYSTEM << 8) | message for message in (0, 1, 2, 3, 4, 6, 7)
+)
+_TABLE_NAME: Final = 1
+"""The attribute that a table, its chains and its rules have it in."""
 _REQUEST, _ACK, _CREATE, _APPEND = 0x1, 0x4, 0x400, 0x800
 _ERROR: Final = 2
 _INET: Final = 1
+_OF_INET: Final = bytes((_INET, 0, 0, 0))
 _NESTED: Final = 0x8000
 _RAW_PRIORITY: Final = -300
 _REGISTER: Final = 1
@@ -83,38 +89,35 @@ def remove() -> None:
             raise
 
 
-def installed() -> bool:
-    """Whether the table is there: a firewall that starts anew may have flushed all of them."""
-    with _netlink() as netlink:
-        netlink.send(_message(_GETTABLE, _ACK, 1, _INET, 0, _text(1, TABLE)))
-        try:
-            _acknowledged(netlink, 1)
-        except BpfError as error:
-            if error.errno == errno.ENOENT:
-                return False
-            raise
-    return True
+def dumped() -> bytes:
+    """The table as the kernel has it, all of it: nothing where there is none, and something else after any change.
 
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return struct.pack("=HH", len(value) + 4, kind) + value + bytes(-len(value) % 4)
+    A firewall that starts anew flushes all tables, and somebody may take a rule out of one, or have it sleep.
+    """
+    asked = _OF_INET + _text(_TABLE_NAME, TABLE)
+    with Netlink(_NETLINK_NETFILTER) as netlink:
+        told = [message for kind in (_GETTABLE, _GETCHAIN, _GETRULE) for message in netlink.dump(kind, asked)]
+    # What comes before the attributes has the number of the last change to any table.
+    bodies = [message[len(_OF_INET) :] for message in told if message[0] == _INET]
+    own = TABLE.encode() + b"\0"
+    return b"".join(body for body in bodies if attributes(body).get(_TABLE_NAME) == own)
 
 
 def _text(kind: int, value: str) -> bytes:
-    return _attribute(kind, value.encode() + b"\0")
+    return attribute(kind, value.encode() + b"\0")
 
 
 def _number(kind: int, value: int) -> bytes:
-    return _attribute(kind, struct.pack(">i", value))
+    return attribute(kind, struct.pack(">i", value))
 
 
-def _nested(kind: int, *attributes: bytes) -> bytes:
-    return _attribute(kind | _NESTED, b"".join(attributes))
+def _nested(kind: int, *parts: bytes) -> bytes:
+    return attribute(kind | _NESTED, b"".join(parts))
 
 
 def _value(kind: int, mark: int) -> bytes:
     """A mark is compared as the kernel has it in a register: in the host's order."""
-    return _nested(kind, _attribute(1, struct.pack("=I", mark)))
+    return _nested(kind, attribute(1, struct.pack("=I", mark)))
 
 
 def _chain(chain: Chain) -> bytes:
@@ -122,8 +125,8 @@ def _chain(chain: Chain) -> bytes:
     return _text(1, TABLE) + _text(3, chain.name) + hook + _text(7, "filter")
 
 
-def _expression(name: str, *attributes: bytes) -> bytes:
-    return _nested(1, _text(1, name), *([_nested(2, *attributes)] if attributes else []))
+def _expression(name: str, *parts: bytes) -> bytes:
+    return _nested(1, _text(1, name), *([_nested(2, *parts)] if parts else []))
 
 
 def _rule(chain: str, rule: Rule) -> bytes:
@@ -139,17 +142,17 @@ def _rule(chain: str, rule: Rule) -> bytes:
     return _text(1, TABLE) + _text(2, chain) + _nested(4, *expressions)
 
 
-def _message(kind: int, flags: int, sequence: int, family: int, resource: int, attributes: bytes) -> bytes:
-    length = 16 + 4 + len(attributes)
+def _message(kind: int, flags: int, sequence: int, family: int, resource: int, body: bytes) -> bytes:
+    length = 16 + 4 + len(body)
     header = struct.pack("=IHHII", length, kind, flags | _REQUEST, sequence, 0)
-    return header + struct.pack(">BBH", family, 0, resource) + attributes
+    return header + struct.pack(">BBH", family, 0, resource) + body
 
 
 def _commit(messages: Iterable[tuple[int, int, bytes]]) -> None:
     """All or none; the first refusal is raised."""
     batch, last = [_message(_BATCH_BEGIN, 0, 0, 0, _SUBSYSTEM, b"")], 0
-    for last, (kind, flags, attributes) in enumerate(messages, 1):
-        batch.append(_message(kind, flags | _ACK, last, _INET, 0, attributes))
+    for last, (kind, flags, body) in enumerate(messages, 1):
+        batch.append(_message(kind, flags | _ACK, last, _INET, 0, body))
     batch.append(_message(_BATCH_END, 0, last + 1, 0, _SUBSYSTEM, b""))
     with _netlink() as netlink:
         netlink.send(b"".join(batch))

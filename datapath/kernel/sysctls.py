@@ -1,13 +1,92 @@
-"""Where the settings of a network are written.
+"""Settings of the kernel that are changed here, and what they were before: a clean-up puts them back.
 
+A file remembers, since they outlive the daemon; it is written before the setting is.
 A container that is not privileged sees /proc/sys read-only; what the daemon writes of it is mounted there beside it.
 """
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+from datapath.kernel.layout import NODE_PORT_FIRST, NODE_PORTS
 
 BESIDE: Final = Path("/node/proc/sys/net")
 NETWORK: Final = BESIDE if BESIDE.is_dir() else Path("/proc/sys/net")
 """Of the network namespace of who opens a file there, not of who has mounted it."""
+_PORT_RANGE: Final = NETWORK / "ipv4/ip_local_port_range"
+_RESERVED: Final = NETWORK / "ipv4/ip_local_reserved_ports"
+
+Write = Callable[[Path, str], object]
+"""Gives a setting a value."""
+
+
+class Sysctls:
+    """`memory` is the file, which names settings as they are below `network`; one that cannot be read is as none."""
+
+    def __init__(self, memory: Path, network: Path = NETWORK) -> None:
+        self._memory, self._network = memory, network
+        self._changed: dict[str, tuple[str, str]] = {}
+        with suppress(OSError, ValueError, TypeError, AttributeError):
+            found = json.loads(memory.read_bytes())
+            self._changed = {str(path): (str(before), str(now)) for path, (before, now) in found.items()}
+
+    def write(self, path: Path, text: str) -> None:
+        """Give a setting a value, and remember the one that it has."""
+        before = path.read_text().strip()
+        if before == text:
+            return
+        self._remember(path, before, text)
+        path.write_text(text)
+        now = path.read_text().strip()
+        if now != text:  # the kernel has its own words for it
+            self._remember(path, before, now)
+
+    def restore(self) -> list[str]:
+        """Every setting that still has what was written here; those that were put back."""
+        restored = []
+        for name, (before, now) in self._changed.items():
+            path = self._network / name
+            with suppress(FileNotFoundError):  # of a link that has gone
+                if path.read_text().strip() == now:
+                    path.write_text(before or "\n")
+                    restored.append(f"net.{name.replace('/', '.')}")
+        self._memory.unlink(missing_ok=True)
+        return restored
+
+    def _remember(self, path: Path, before: str, now: str) -> None:
+        self._changed = {name: both for name, both in self._changed.items() if (self._network / name).exists()}
+        self._changed[str(path.relative_to(self._network))] = before, now
+        new = self._memory.with_name(f"{self._memory.name}.new")
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(self._changed, file)
+        new.replace(self._memory)
+
+
+def reserve_ports(write: Write = Path.write_text) -> bool:
+    """Keep the node's own processes from the ports that connections to backends elsewhere come from.
+
+    Whether they could have had one: by default the kernel gives them none of these.
+    """
+    first, last = map(int, _PORT_RANGE.read_text().split())
+    ours = range(NODE_PORT_FIRST, NODE_PORT_FIRST + NODE_PORTS)
+    free = set(range(max(first, ours.start), min(last + 1, ours.stop))) - reserved(had := _RESERVED.read_text().strip())
+    if not free:
+        return False
+    write(_RESERVED, ",".join(filter(None, (had, f"{ours.start}-{ours.stop - 1}"))))
+    return True
+
+
+def reserved(text: str) -> set[int]:
+    """The ports of a list of them and of ranges."""
+    found: set[int] = set()
+    for each in filter(None, text.strip().split(",")):
+        first, _, last = each.partition("-")
+        found.update(range(int(first), int(last or first) + 1))
+    return found

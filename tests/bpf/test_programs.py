@@ -11,7 +11,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 import pytest
@@ -325,12 +325,10 @@ def test_nothing_is_left(node: Lab) -> None:
                 "ip -6 route show table all",
             )
         ]
-        installed = routing.installed()
     node.pins.remove()
 
     assert ["", "", ""] == shown[:3]
     assert [] == [line for text in shown for line in text.splitlines() if "2004" in line]
-    assert not installed
     assert not (node.pins.bpffs / "tidegate").exists()
 
 
@@ -421,22 +419,42 @@ def test_what_another_layout_has_besides_is_detached(node: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    "command",
+    ("command", "lacking"),
     [
-        "ip rule del pref 9",
-        "ip -6 rule del pref 9",
-        "ip route flush table 2004",
-        "ip -6 route flush table 2004",
-        "nft flush ruleset",
+        ("ip rule del pref 9", "IPv4 rule 9"),
+        ("ip -6 rule del pref 9", "IPv6 rule 9"),
+        ("ip rule add pref 9 fwmark 0x400/0xf00 lookup 2004", "IPv4 rule 9"),
+        ("ip rule del pref 9; ip rule add pref 9 fwmark 0x200/0xf00 iif lo lookup 2004", "IPv4 rule 9"),
+        ("ip -6 rule del pref 9; ip -6 rule add pref 9 lookup 2004", "IPv6 rule 9"),
+        ("ip route flush table 2004", "IPv4 route of table 2004"),
+        ("ip -6 route flush table 2004", "IPv6 route of table 2004"),
+        ("ip route replace local default dev lo table 2004", "IPv4 route of table 2004"),
+        ("ip route replace unreachable default table 2004", "IPv4 route of table 2004"),
+        ("echo 0 > /proc/sys/net/ipv4/conf/lo/accept_local", "accept_local of lo"),
+        ("nft flush ruleset", "nftables inet tidegate"),
+        ("nft flush chain inet tidegate output", "nftables inet tidegate"),
+        ("nft add rule inet tidegate output accept", "nftables inet tidegate"),
+        ("nft 'add table inet tidegate { flags dormant; }'", "nftables inet tidegate"),
     ],
 )
-def test_what_others_have_removed_is_seen_and_put_back(node: Lab, command: str) -> None:
-    """B7: of rules, routes and the table of nftables, any."""
+def test_what_others_have_removed_or_changed_is_seen_and_put_back(node: Lab, command: str, lacking: str) -> None:
+    """B7: of rules, routes, settings and the table of nftables, any, by its name."""
+    sources = IPv4Address(ADDRESSES[NODE][0]), IPv6Address(ADDRESSES[NODE][1])
     with inside(node.name(NODE)):
-        before = routing.installed()
-        run(*command.split())
-        without = routing.installed()
-        routing.install()
-        after = routing.installed()
+        made = routing.install(*sources)
+        before = routing.lacks(made)
+        run("sh", "-ec", command)
+        without = routing.lacks(made)
+        again = routing.lacks(routing.install(*sources))
 
-    assert [True, False, True] == [before, without, after]
+    assert ([], [lacking], []) == (before, without, again)
+
+
+def test_a_table_of_others_is_not_ours(node: Lab) -> None:
+    """What they change in theirs is nothing to us."""
+    with inside(node.name(NODE)):
+        made = routing.install()
+        run("nft", "add table inet other; add chain inet other output; add rule inet other output accept")
+        seen = routing.lacks(made)
+
+    assert [] == seen

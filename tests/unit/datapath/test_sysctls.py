@@ -1,0 +1,84 @@
+"""Settings that were changed are put back, as far as nobody else has changed them since."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from datapath.kernel.sysctls import Sysctls, reserved
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Path:
+    return tmp_path / "sysctls.json"
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Path:
+    path = tmp_path / "rp_filter"
+    path.write_text("1\n")
+    return path
+
+
+def test_what_was_changed_is_put_back_by_who_comes_after(memory: Path, setting: Path) -> None:
+    """The file remembers it, for root alone."""
+    Sysctls(memory, memory.parent).write(setting, "2")
+    changed, mode = setting.read_text(), memory.stat().st_mode & 0o777
+    restored = Sysctls(memory, memory.parent).restore()
+
+    assert ("2", 0o600, ["net.rp_filter"]) == (changed, mode, restored)
+    assert ("1", False) == (setting.read_text(), memory.exists())
+
+
+def test_what_was_so_before_is_left(memory: Path, setting: Path) -> None:
+    """It was not changed."""
+    Sysctls(memory, memory.parent).write(setting, "1")
+
+    assert (False, []) == (memory.exists(), Sysctls(memory, memory.parent).restore())
+
+
+def test_what_somebody_else_has_set_since_is_left(memory: Path, setting: Path) -> None:
+    """It is his."""
+    Sysctls(memory, memory.parent).write(setting, "2")
+    setting.write_text("0")
+
+    assert ([], "0") == (Sysctls(memory, memory.parent).restore(), setting.read_text())
+
+
+def test_what_is_set_again_is_put_back_to_what_it_was_last(memory: Path, setting: Path) -> None:
+    """Somebody has set it meanwhile, and knew why."""
+    for value in ("1", "0"):
+        setting.write_text(value)
+        Sysctls(memory, memory.parent).write(setting, "2")
+    Sysctls(memory, memory.parent).restore()
+
+    assert "0" == setting.read_text()
+
+
+def test_a_setting_that_has_gone_is_no_fault(memory: Path, setting: Path, tmp_path: Path) -> None:
+    """Links go, and their settings with them; then nothing is remembered of them either."""
+    sysctls = Sysctls(memory, memory.parent)
+    sysctls.write(setting, "2")
+    setting.unlink()
+    other = tmp_path / "other"
+    other.write_text("1")
+    sysctls.write(other, "2")
+
+    remembered = memory.read_text()
+
+    assert ("rp_filter" in remembered, ["net.other"]) == (False, sysctls.restore())
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', "null"])
+def test_a_memory_that_cannot_be_read_is_none(memory: Path, text: str) -> None:
+    """Nothing is put back, and it is written anew."""
+    memory.write_text(text)
+
+    assert [] == Sysctls(memory, memory.parent).restore()
+
+
+@pytest.mark.parametrize(("text", "ports"), [("", set()), ("80", {80}), ("80,90-92\n", {80, 90, 91, 92})])
+def test_reserved_ports_are_read_as_the_kernel_writes_them(text: str, ports: set[int]) -> None:
+    """Single ones and ranges."""
+    assert ports == reserved(text)
