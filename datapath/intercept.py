@@ -100,23 +100,21 @@ def _groups(
     service: resources.Service, active: Collection[str], addresses: Collection[Address]
 ) -> Iterable[tuple[str, Group]]:
     by_family: dict[int, dict[ServiceKey, ServiceFlag]] = {}
+    # What fails closed never has any, whatever it was told: they would be a way around Envoy while there is none.
+    backends = service.backends if service.proxy is None or service.proxy.fail_open else ()
     for frontend in service.frontends:
         flags = _flags(service, frontend, active)
-        for address in _reached_at(service, frontend, addresses):
+        for address in _reached_at(frontend, addresses if backends else [None]):
             family: int = address.version if address else 0
             by_family.setdefault(family, {})[ServiceKey(address, frontend.port, service.protocol)] = flags
     for family, frontends in sorted(by_family.items()):
         name = f"{service.name}/{_FAMILIES.get(family, 'any')}"
-        yield name, Group(frontends, _slots(service.backends, family), service.affinity_s)
+        yield name, Group(frontends, _slots(backends, family), service.affinity_s)
 
 
-def _reached_at(
-    service: resources.Service, frontend: Frontend, addresses: Collection[Address]
-) -> Collection[Address | None]:
+def _reached_at(frontend: Frontend, anywhere: Collection[Address | None]) -> Collection[Address | None]:
     """One entry for every address of the node where the proxy serves both families; else one each, for its backends."""
-    if frontend.address is not None:
-        return [frontend.address]
-    return addresses if service.backends else [None]
+    return anywhere if frontend.address is None else [frontend.address]
 
 
 def _flags(service: resources.Service, frontend: Frontend, active: Collection[str]) -> ServiceFlag:

@@ -89,11 +89,18 @@ static __always_inline struct verdict unparsed(enum parsed parsed)
 	}
 }
 
+/* Sockets of pods choose themselves. One that has not, and is connected, was before there were programs: kube-proxy
+ * leads it to a backend, to which it goes on. */
+static __always_inline int is_underway(const struct packet *packet, enum direction direction)
+{
+	return direction == FROM_WORKLOAD && packet->flow.protocol == IPPROTO_TCP && !packet->opens;
+}
+
 static __always_inline struct verdict to_service(struct __sk_buff *skb, const struct packet *packet,
-						 const struct service *service)
+						 const struct service *service, enum direction direction)
 {
 	if (!is_proxied(service) || packet->flow.protocol != IPPROTO_TCP)
-		return l4_balance(skb, packet, service);
+		return is_underway(packet, direction) ? pass(PASS_UNDERWAY) : l4_balance(skb, packet, service);
 	if (!packet->opens)
 		return to_proxy(skb, STEERED);
 	switch (availability(service, packet->ipv6)) {
@@ -171,7 +178,7 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 		return unserved(skb, packet, direction);
 	if (direction == FROM_NETWORK && !(service->flags & SERVICE_EXTERNAL))
 		return pass(PASS_NOT_EXTERNAL);
-	return to_service(skb, packet, service);
+	return to_service(skb, packet, service, direction);
 }
 
 static __always_inline int is_tag(__be32 protocol)
@@ -367,7 +374,7 @@ static __always_inline struct verdict from_node(struct __sk_buff *skb, struct pa
 		return unserved_by_node(skb, packet);
 	if (mark == MARK_FROM_PROXY || mark == MARK_FROM_PROXY_AS)
 		return drop(DROP_LOOP);
-	return to_service(skb, packet, service);
+	return to_service(skb, packet, service, FROM_HOST);
 }
 
 /* For the node's loopback: `steer` does not see a mark, so Envoy is kept from itself before. */

@@ -236,6 +236,14 @@ PASSED = [
     Case("from outside, too", ARRIVES, over6(CLIENT6, GATEWAY6, chain(5, gate), DESTINATION), R.PASS_EXTENSIONS),
 ]
 
+UNDERWAY = [
+    Case("a pod's connection that was there before goes on", POD_SENDS, over4(POD, PLAIN, ack), R.PASS_UNDERWAY),
+    Case("the same over IPv6, of one before", POD_SENDS, over6(POD6, PLAIN6, ack), R.PASS_UNDERWAY),
+    Case("to its end", POD_SENDS, over4(POD, PLAIN, fin), R.PASS_UNDERWAY),
+    Case("to a service with a route it does not", POD_SENDS, over4(POD, MESH, ack), R.STEERED),
+    Case("nor to one that fails open, while there is Envoy", POD_SENDS, over4(POD, OPEN, ack), R.STEERED),
+]
+
 ANYTHING = [
     Case("ARP passes from a pod", POD_SENDS, arp(POD, NEIGHBOUR), R.PASS_NOT_IP),
     Case("ARP passes to a pod", TO_POD, arp(POD, NEIGHBOUR), R.PASS_NOT_IP),
@@ -718,6 +726,7 @@ CUT = [
 CASES = [
     *STEERED,
     *PASSED,
+    *UNDERWAY,
     *ANYTHING,
     *NEIGHBOURS,
     *CLAIMS,

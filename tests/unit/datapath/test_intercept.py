@@ -71,6 +71,14 @@ def test_one_that_fails_closed_has_nobody_before_envoy_has_its_listener() -> Non
     assert {"a/ipv4": Group({key("10.0.0.1"): EXTERNAL}, ())} == found.groups
 
 
+def test_one_that_fails_closed_has_no_backends_whatever_it_was_told() -> None:
+    """They would be served without Envoy, around its rules: before it has the listener, and while it is away."""
+    message = service(("10.0.0.1", 80, "web"), ("", 30080, "web"), backends=[A], proxied=True)
+
+    for active in ((), ("web",)):
+        assert [()] * 2 == [group.backends for group in services(active, a=message).groups.values()]
+
+
 def test_each_frontend_waits_for_its_own_listener() -> None:
     """An Envoy that has one of two serves that one."""
     message = service(("10.0.0.1", 80, "one"), ("10.0.0.2", 80, "two"), proxied=True)
