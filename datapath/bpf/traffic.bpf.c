@@ -188,6 +188,7 @@ static __always_inline int is_tag(__be32 protocol)
 
 static __always_inline struct verdict from_pod(struct __sk_buff *skb, struct packet *packet)
 {
+	struct verdict verdict;
 	enum parsed parsed;
 	struct flow own;
 
@@ -205,8 +206,9 @@ static __always_inline struct verdict from_pod(struct __sk_buff *skb, struct pac
 	own.destination = own.source;
 	if (!is_connected(skb, &own, packet->ipv6))
 		return drop(DROP_NO_CONNECTION);
-	if (!readdress(skb, packet, destination_at(packet), &packet->flow.destination, &own.destination))
-		return drop(DROP_MALFORMED);
+	verdict = translate(skb, packet, DESTINATION, &own.destination, own.destination_port, TRANSLATED_SELF);
+	if (verdict.action == TC_ACT_SHOT)
+		return verdict;
 	return to_proxy(skb, TRANSLATED_SELF);
 }
 
@@ -257,9 +259,7 @@ static __always_inline struct verdict to_pod(struct __sk_buff *skb, struct packe
 	if (parsed != PARSED_PORTS || (skb->mark & MARK_MASK) != MARK_FROM_PROXY_AS || !is_from_itself(packet))
 		return leaving(skb, packet, parsed, TO_WORKLOAD);
 	stand_in = itself(packet->ipv6);
-	if (!readdress(skb, packet, source_at(packet), &packet->flow.source, &stand_in))
-		return drop(DROP_MALFORMED);
-	return pass(TRANSLATED_SELF);
+	return translate(skb, packet, SOURCE, &stand_in, packet->flow.source_port, TRANSLATED_SELF);
 }
 
 static __always_inline int is_of_vlan(const struct __sk_buff *skb)
