@@ -14,13 +14,20 @@ from datapath.kernel.layout import Backend, BackendKey, Service, ServiceKey
 from datapath.kernel.maps import opened
 from datapath.kernel.programs import Pins, attach_cgroup, detach
 from tests.kernels.inside.loading import loaded
-from tests.kernels.inside.mesh import AF, FAMILIES, LOOPBACK, Family, mesh, name
-from tests.kernels.inside.rig import PATIENCE_S, Rig, member_of
+from tests.kernels.inside.mesh import AF, FAMILIES, LOOPBACK, TRANSPARENT, Family, address, mesh, name
+from tests.kernels.inside.rig import PATIENCE_S, Rig, inside, member_of
 
 PROGRAMS: Final = "connect4 connect6 sendmsg4 sendmsg6 recvmsg4 recvmsg6 getpeername4 getpeername6".split()
 ADDRESS: Final = {"ipv4": "10.98.0.1", "ipv6": "fd00:98::1"}
 NOWHERE: Final = {"ipv4": "10.98.0.2", "ipv6": "fd00:98::2"}
+OWN_PORTS: Final = range(16_384, 30_000)
 _PORT: Final = 53
+_IP_BIND_ADDRESS_NO_PORT: Final = 24
+_AS_CLIENT: Final = (
+    (socket.SOL_SOCKET, socket.SO_MARK, layout.MARK_FROM_PROXY_AS),
+    (socket.SOL_IP, _IP_BIND_ADDRESS_NO_PORT, 1),
+    (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1),
+)
 _KINDS: Final = {socket.IPPROTO_TCP: socket.SOCK_STREAM, socket.IPPROTO_UDP: socket.SOCK_DGRAM}
 
 
@@ -66,6 +73,26 @@ def a_service_without_a_backend_refuses(rig: Rig) -> None:
         assert said in ([ConnectionRefusedError] * 2, [PermissionError] * 2)
 
 
+def envoy_reaches_a_backend_as_its_client_from_a_port_of_its_own(rig: Rig) -> None:
+    """The backend sees the pod's address and a port that pods do not have, and its answers reach Envoy."""
+    with attached(rig):
+        for family in FAMILIES:
+            with inside("outside"):
+                backend = socket.create_server((address("outside", family), 0), family=AF[family])
+            with backend, client(family, socket.SOCK_STREAM) as envoy:
+                backend.settimeout(PATIENCE_S)
+                for level, option, value in (TRANSPARENT[family], *_AS_CLIENT):
+                    envoy.setsockopt(level, option, value)
+                envoy.bind((address("pod", family), 0))
+                envoy.connect(backend.getsockname()[:2])
+                accepted, peer = backend.accept()
+                with accepted:
+                    accepted.sendall(b"answer")
+
+                    assert (address("pod", family), True) == (peer[0], peer[1] in OWN_PORTS)
+                    assert b"answer" == envoy.recv(16)
+
+
 @contextmanager
 def attached(rig: Rig) -> Iterator[Path]:
     """This process is in a cgroup that all socket programs are attached to."""
@@ -96,11 +123,11 @@ def serving(rig: Rig, family: Family, protocol: int) -> Iterator[socket.socket]:
 
 def tell(rig: Rig, frontend: str, protocol: int, backends: list[Backend]) -> None:
     """The slots first, then the service; its number tells families and protocols apart."""
-    address, maps = ip_address(frontend), mesh(rig).pins.maps
-    number = 100 * address.version + protocol
+    at, maps = ip_address(frontend), mesh(rig).pins.maps
+    number = 100 * at.version + protocol
     with opened(layout.BACKENDS, maps) as slots, opened(layout.SERVICES, maps) as services:
         slots.put_all((BackendKey(number, 1, slot), backend) for slot, backend in enumerate(backends))
-        services.put(ServiceKey(address, _PORT, protocol), Service(0, number, 1, len(backends)))
+        services.put(ServiceKey(at, _PORT, protocol), Service(0, number, 1, len(backends)))
 
 
 def client(family: Family, kind: socket.SocketKind) -> socket.socket:

@@ -33,5 +33,6 @@ CASES: Final[dict[str, Callable[[Rig], None]]] = {
         calls.a_connection_goes_to_the_backend_by_the_name_that_was_asked_for,
         calls.a_datagram_goes_to_the_backend_and_the_answer_has_the_name_that_was_asked_for,
         calls.a_service_without_a_backend_refuses,
+        calls.envoy_reaches_a_backend_as_its_client_from_a_port_of_its_own,
     )
 }

@@ -43,7 +43,10 @@ LOOPBACK_LINK: Final = 1
 PORT: Final = 80
 _LENGTH: Final = {"ipv4": 24, "ipv6": 64}
 _IPV6_TRANSPARENT: Final = 75
-_TRANSPARENT: Final = {"ipv4": (socket.SOL_IP, socket.IP_TRANSPARENT), "ipv6": (socket.IPPROTO_IPV6, _IPV6_TRANSPARENT)}
+TRANSPARENT: Final = {
+    "ipv4": (socket.SOL_IP, socket.IP_TRANSPARENT, 1),
+    "ipv6": (socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1),
+}
 _BACKLOG: Final = 128
 
 Name = tuple[str, int]
@@ -190,7 +193,7 @@ def listener(family: Family) -> socket.socket:
     """As Envoy's capture listener: what it accepts may have any name, and the mark of its own packets."""
     found = socket.socket(AF[family])
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    found.setsockopt(*_TRANSPARENT[family], 1)
+    found.setsockopt(*TRANSPARENT[family])
     found.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, layout.MARK_FROM_PROXY)
     found.settimeout(PATIENCE_S)
     found.bind((LOOPBACK[family], layout.CAPTURE_PORT))
