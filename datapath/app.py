@@ -74,7 +74,7 @@ async def _run(config: Config, wanted: Wanted) -> None:
         stack.callback(attachments.close)
         maps = Maps(pins.maps)
         stack.callback(maps.close)
-        attachments.attach_node()
+        attachments.attach_listen()
         node = Node(config, discovery(config), Envoy(wanted, config.instances), attachments, maps)
         client = Client(node.discovery, lambda: dial(config.server, client_tls(config)), node.accept)
         node.connected = lambda: client.connected

@@ -1,6 +1,7 @@
 """The programs in the kernel: loaded all or none, attached where they are to be, and put back where somebody took them.
 
 What is pinned from before is adopted: its link gets the new program in one step.
+Programs look into maps: whoever calls `reconcile` has filled them.
 """
 
 from __future__ import annotations
@@ -99,22 +100,28 @@ class Attachments:
         """What is attached stays."""
         self._stack.close()
 
-    def attach_node(self) -> None:
-        """What the node has once: the choice of sockets, Envoy's listeners, the sockets of processes."""
+    @property
+    def follows(self) -> bool:
+        """Whether programs of another layout are attached, which find all that they need."""
+        return self._pins.follows
+
+    def attach_listen(self) -> None:
+        """What publishes Envoy's listeners, and has nothing else to look at: before any Envoy begins to listen."""
         self._envoy_cgroup.mkdir(exist_ok=True)
-        self._attach(("steer", "netns"))
         self._attach(("listen", str(self._envoy_cgroup)))
-        for name in sorted(self.programs.keys() & CGROUP_HOOKS.keys()):
-            self._attach((name, str(self._cgroup)))
 
     def reconcile(self, roles: Mapping[int, Role]) -> None:
-        """Attach to new links, and to those that have another role now."""
+        """Attach what the node has once, and to new links and those that have another role now."""
         self._roles = dict(roles)
-        for place in sorted(_places(roles) - self.attached.keys() - self.missing.keys()):
-            self._attach(place)
+        for place in (*self._of_node(), *sorted(_places(roles))):
+            if place not in self.attached and place not in self.missing:
+                self._attach(place)
 
     def prune(self) -> None:
-        """Detach from all other links, also from those that a daemon before us knew."""
+        """Detach from all other links, also from those that a daemon before us knew.
+
+        What another layout has goes once all is attached here.
+        """
         wanted = _places(self._roles)
         for place in [place for place in self.attached if place[0] in PROGRAMS_OF_LINKS and place not in wanted]:
             self.attached.pop(place)
@@ -127,7 +134,7 @@ class Attachments:
             if name in PROGRAMS_OF_LINKS and (name, target) not in wanted:
                 detach(pin)
                 log.info("detached", program=name, link=target)
-        for removed in self._pins.remove_others():
+        for removed in () if self.missing else self._pins.remove_others():
             log.info("removed of another layout", link=removed)
 
     def _prune_filters(self, wanted: set[Place]) -> None:
@@ -188,6 +195,11 @@ class Attachments:
             others = clsact.before(int(target), _HOOK_OF[program.name])
             self.behind |= {(program.name, target): ", ".join(others)} if others else {}
         return attached
+
+    def _of_node(self) -> list[Place]:
+        """The choice of sockets, and the sockets of processes."""
+        hooks = sorted(self.programs.keys() & CGROUP_HOOKS.keys())
+        return [("steer", "netns"), *((name, str(self._cgroup)) for name in hooks)]
 
     @property
     def envoy_cgroup_id(self) -> int:

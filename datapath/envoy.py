@@ -63,6 +63,8 @@ class Envoy:
         self.on_change: Callable[[], None] = lambda: None
         self.named: Callable[[], frozenset[str]] = frozenset
         self._wanted, self._memory, self._chance = wanted, memory, chance
+        self.adopted = asyncio.Event()
+        """What ran before is known, and whether it serves."""
         self._restart = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self._numbers = 0
@@ -72,6 +74,11 @@ class Envoy:
     def restart(self) -> None:
         """Replace it by a new one of the same."""
         self._restart.set()
+
+    def restart_once(self) -> None:
+        """As `restart`, unless one is to take over already."""
+        if self.state.successor is None:
+            self._restart.set()
 
     @property
     def admin(self) -> Path | None:
@@ -89,6 +96,7 @@ class Envoy:
     async def run(self) -> NoReturn:
         async with asyncio.TaskGroup() as self._tasks:
             await self._adopt()
+            self.adopted.set()
             while True:
                 if self.state.current is None:
                     await self._start()

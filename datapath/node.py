@@ -1,6 +1,8 @@
 """What is accepted, where things are, and what Envoy has: brought into the kernel whenever one of them changes.
 
 Nothing is taken out of the kernel before a server, or the file of what was accepted, has said what is to be there.
+Maps are filled before a program is attached that looks into them: so one of another layout goes on until all that it
+does is done by the next.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from datapath.announcing import Announcing, answers, mac_entries, macs
 from datapath.attachments import Attachments
 from datapath.config import Config
 from datapath.discovery import Accepted, Discovery
-from datapath.envoy import Envoy
+from datapath.envoy import CAPTURE, Envoy
 from datapath.intercept import Intercept, Services, steered
 from datapath.kernel import routing
 from datapath.kernel.layout import (
@@ -51,6 +53,7 @@ from datapath.kernel.layout import (
     Translation,
     Workload,
 )
+from datapath.kernel.listeners import published
 from datapath.kernel.maps import Map, opened
 from datapath.kernel.routing import Installed
 from datapath.kernel.sysctls import Sysctls, reserve_ports
@@ -75,6 +78,8 @@ POLL_S: Final = 0.25
 SEEK_S: Final = 1.0
 """A pod without a link of its own is looked for so often: nobody tells of addresses in its namespace."""
 _SO_NETNS_COOKIE: Final = 71
+_FILLING: Final = frozenset({"settings", "node addresses", "workloads", "services", "backends"})
+"""What is tried before programs are attached."""
 
 log = structlog.get_logger("node")
 
@@ -93,6 +98,11 @@ class Maps:
         self.settings: Map[Any, Settings] = self._open(SETTINGS, folder)
         self.connections: Map[Flow, Connection] = self._open(CONNECTIONS, folder)
         self.translations: Map[Flow, Translation] = self._open(TRANSLATIONS, folder)
+        self._folder = folder
+
+    def listeners(self) -> bool:
+        """Whether Envoy listens, as programs find it."""
+        return bool(published(self._folder))
 
     def _open(self, spec: Any, folder: Path) -> Any:
         return self._stack.enter_context(opened(spec, folder))
@@ -202,6 +212,7 @@ class Node:
 
     async def _updated(self) -> float | None:
         """How long to wait for a change before the next try; None for ever."""
+        await self.envoy.adopted.wait()
         self.changed.clear()
         outcome = self.outcome
         taken = self.discovery.accepted()  # what comes meanwhile is not in the file either
@@ -217,8 +228,9 @@ class Node:
         if active is not None:
             outcome.active = active
         async with self._at_work:
-            await self._apply(outcome.topology, prune=WORKLOADS_TYPE in taken.heard)
-            await self._apply_services(taken)
+            await self._fill(taken)
+            if await self._may_attach(taken):
+                await self._attach(prune=WORKLOADS_TYPE in taken.heard)
             await self._announce(taken)
         outcome.runs += 1
         if outcome.faults or self.maps.services.failed or self.maps.workloads.failed or self.maps.addresses.failed:
@@ -237,22 +249,39 @@ class Node:
             await self._tried("state", lambda: accepted.write(self.config.accepted, self.config.node, taken))
             self._unwritten |= "state" in self.outcome.faults
 
-    async def _apply(self, topology: Topology, *, prune: bool) -> None:
-        """Entries of pods come before the programs that look for them, and go after."""
+    async def _fill(self, taken: Accepted) -> None:
+        topology = self.outcome.topology
         await self._tried("settings", lambda: self._set(topology))
         await self._tried("routes", self._route)
         await self._tried("node addresses", lambda: self.maps.addresses.reconcile(node_entries(topology)))
-        if prune:
+        if WORKLOADS_TYPE in taken.heard:
             await self._tried("workloads", lambda: self.maps.workloads.reconcile(workload_entries(topology)))
+        if SERVICE in taken.heard:
+            await self._fill_services(taken)
+
+    async def _may_attach(self, taken: Accepted) -> bool:
+        """Not in the place of programs that find all that they need, before ours do."""
+        outcome = self.outcome
+        if not self.attachments.follows:
+            return True
+        if not {SERVICE, WORKLOADS_TYPE} <= taken.heard or not _FILLING.isdisjoint(outcome.faults):
+            return False
+        if any(name.startswith(CAPTURE) for name in outcome.active) and not await asyncio.to_thread(
+            self.maps.listeners
+        ):
+            self.envoy.restart_once()  # what it listens at is known to the other layout alone
+            return False
+        return True
+
+    async def _attach(self, *, prune: bool) -> None:
+        topology = self.outcome.topology
         wanted = roles(topology)
         await self._tried("sysctls", self._change)
         await self._tried("attachments", lambda: self.attachments.reconcile(wanted))
         if prune:
             await self._tried("prune", self.attachments.prune)
 
-    async def _apply_services(self, taken: Accepted) -> None:
-        if SERVICE not in taken.heard:
-            return
+    async def _fill_services(self, taken: Accepted) -> None:
         outcome, maps = self.outcome, self.maps.services
         addresses = tuple(outcome.topology.addresses)
         outcome.services = self._intercept.services(_services(taken), outcome.active, addresses)

@@ -417,6 +417,8 @@ FRAGMENTS: Final = MapSpec("fragments", Codec("fragment", Fragment), Codec("port
 ANSWERS: Final = MapSpec("answers", Codec("answer_key", AnswerKey), Codec("answer", Answer))
 OWN_MACS: Final = MapSpec("own_macs", Codec("mac", MacKey), Codec("node_address", NodeAddress))
 SETTINGS: Final = MapSpec("settings", _INDEX, Codec("settings", Settings))
+FILLED: Final = frozenset(each.name for each in (SERVICES, BACKENDS, WORKLOADS, NODE_ADDRESSES, SETTINGS))
+"""What the daemon alone writes, and writes whole before it attaches programs."""
 ABSENCE: Final = MapSpec("absence", _INDEX, Codec("absence", Absence))
 AFFINITY: Final = MapSpec("affinity", Codec("client", Client), Codec("held", Held))
 CONNECTIONS: Final = MapSpec("connections", Codec("flow", Flow), Codec("connection", Connection))

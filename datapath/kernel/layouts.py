@@ -1,7 +1,9 @@
 """From one layout of the maps to another, up or down: what is the same in both is shared, and links move one by one.
 
-A map that both layouts have alike is pinned in both folders: both see its entries, and nothing is copied.
-A map that differs is new and empty: who starts fills it before he attaches.
+What programs write (flows, counters, Envoy's listeners) is one map for both layouts where they have it alike: it is
+pinned in both folders, and nothing is copied.
+What the daemon writes is each layout's own, and new: who starts fills it before he attaches, and what he writes for his
+programs is nothing that the others look at.
 So each hook has one program throughout, the old one or the new one, and either finds what it needs.
 `folder` is one layout's own, beside those of others.
 """
@@ -13,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from datapath.kernel.layout import FILLED
 from datapath.kernel.libbpf import MapInfo, call, map_info
 
 PARTS = ("links", "programs", "maps")
@@ -33,8 +36,8 @@ def others(folder: Path) -> list[Path]:
 
 
 def share(folder: Path, name: str, shape: Shape) -> bool:
-    """Whether another layout has such a map; then it is this one's, too."""
-    if "." in name:  # an object's own constants, which are pinned nowhere
+    """Whether another layout has such a map, which programs write; then it is this one's, too."""
+    if name in FILLED or "." in name:  # an object's own constants, which are pinned nowhere
         return False
     own = folder / "maps" / name
     for other in others(folder):
@@ -49,6 +52,11 @@ def share(folder: Path, name: str, shape: Shape) -> bool:
         finally:
             os.close(fd)
     return False
+
+
+def attached(folder: Path) -> bool:
+    """Whether another layout has a link."""
+    return any(any((other / "links").glob("*")) for other in others(folder))
 
 
 def take(folder: Path, link: str) -> bool:

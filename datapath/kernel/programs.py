@@ -96,6 +96,11 @@ class Pins:
         with suppress(OSError):  # another layout is still there
             (self.bpffs / "tidegate").rmdir()
 
+    @property
+    def follows(self) -> bool:
+        """Whether programs of another layout are attached."""
+        return layouts.attached(self.folder)
+
     def remove_others(self) -> list[str]:
         """Once all is attached here: links that another layout has besides are detached, and all its pins go."""
         removed = []

@@ -378,16 +378,15 @@ def test_a_strict_check_of_paths_is_loosened(node: Lab) -> None:
 
 @pytest.mark.parametrize("layout_of_next", [layout.LAYOUT + 1, 0], ids=["up", "down"])
 def test_another_layout_takes_over_without_a_gap(node: Lab, layout_of_next: int) -> None:
-    """B4: maps that are alike are shared, Envoy's listeners among them; links move, and each hook has one program."""
+    """B4: Envoy's listeners are found by both, what the daemon writes is each one's own; a hook has one program."""
     old, new = node.pins, Pins(node.pins.bpffs, layout_of_next)
     links = names(old.links)
     new.create()
     with node.capture(FAMILIES[0]) as listener, ExitStack() as stack:
         open_since_before = stack.enter_context(node.connect(POD, (MESH, HTTP)))
         before = stack.enter_context(listener.accept()[0])
-        loaded = [stack.enter_context(load(BUILD / f"{name}.bpf.o", new, {"svc": 777})) for name in OBJECTS]
-        with opened(layout.SERVICES, new.maps) as services:
-            services.put_all(node.services.items())  # the one that differs, as the daemon fills it
+        loaded = [stack.enter_context(load(BUILD / f"{name}.bpf.o", new)) for name in OBJECTS]
+        empty = copied(old, new)
         node.pins = new
         node.stand.programs = {name: program for each in loaded for name, program in each.programs.items()}
         attached = node.attach()
@@ -402,9 +401,21 @@ def test_another_layout_takes_over_without_a_gap(node: Lab, layout_of_next: int)
         detach_all(new)
 
     assert [True] * len(links) == [each.adopted for each in attached]
+    assert layout.FILLED == empty
     assert ([], links) == (removed, sorted(each.link.name for each in attached if each.link))
     assert (b"new", b"old") == (said_new, said_old)
     assert not old.folder.exists()
+
+
+def copied(old: Pins, new: Pins) -> set[str]:
+    """Fill the new maps as the daemon does; which they are, all empty before."""
+    filled = set()
+    for spec in (each for each in vars(layout).values() if isinstance(each, MapSpec) and each.name in layout.FILLED):
+        with opened(spec, old.maps) as theirs, opened(spec, new.maps) as ours:
+            if not any(any(bytes(spec.value.pack(entry))) for _, entry in ours.items()):
+                filled.add(spec.name)
+            ours.put_all(theirs.items())
+    return filled
 
 
 def test_what_another_layout_has_besides_is_detached(node: Lab) -> None:

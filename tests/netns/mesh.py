@@ -30,10 +30,11 @@ Manifest = dict[str, Any]
 
 
 class Process:
-    """A child with its output in a file; it can be killed and started again."""
+    """A child with its output in a file; it can be killed and started again, also from other `code`."""
 
     def __init__(self, log: Path, *command: str | Path) -> None:
         self.log, self._command = log, [str(part) for part in command]
+        self.code = PROJECT
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -42,8 +43,8 @@ class Process:
             return
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=PROJECT,
-                env=os.environ | {"PYTHONPATH": str(PROJECT)},
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.code,
+                env=os.environ | {"PYTHONPATH": str(self.code)},
             )  # fmt: skip
 
     @property

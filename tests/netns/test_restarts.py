@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from datapath.kernel.layout import NODE_ADDRESSES, AddressKey, NodeAddress
+from datapath.kernel.maps import opened
 from datapath.kernel.programs import detach
+from tests.netns.another import CHANGES, LAYOUT, another
 from tests.netns.load import load
 from tests.netns.mesh import address_of, until
-from tests.netns.stand import FAMILIES
+from tests.netns.stand import FAMILIES, PROJECT
 from tests.netns.table import World, settle, told
 
 MANY = 30_000
@@ -20,8 +24,12 @@ KILLS = 20
 
 @pytest.fixture(autouse=True)
 def whole(world: World) -> Iterator[None]:
-    """All of it runs before a test, and again after it."""
+    """All of it runs before a test, and again after it, by this version's code."""
     yield
+    daemon = world.mesh.daemons["node1"]
+    if daemon.code != PROJECT:
+        daemon.kill()
+        daemon.code = PROJECT
     world.mesh.control_plane.start()
     for node in world.mesh.stand.nodes:
         world.mesh.daemons[node.name].start()
@@ -68,6 +76,55 @@ def test_envoy_is_replaced_without_a_lost_request(world: World) -> None:
         failed = going.failed
 
     assert {} == failed
+
+
+@pytest.mark.parametrize("change", sorted(CHANGES))
+def test_a_daemon_of_another_layout_takes_over_without_a_lost_request(
+    world: World, tmp_path: Path, change: str
+) -> None:
+    """B4: its maps are filled before its programs are attached, up and down: 0 of the requests fail."""
+    daemon, code = world.mesh.daemons["node1"], another(change, tmp_path)
+    before = layouts(world)
+    with load(world) as going:
+        for version, layout in ((code, {str(LAYOUT)}), (PROJECT, before)):
+            daemon.kill()
+            daemon.code = version
+            daemon.start()
+            until(lambda there=layout: there == layouts(world), "the end of the other layout")  # type: ignore[misc]
+            going.go_on(2000)
+        failed = going.failed
+
+    assert {} == failed
+
+
+def test_a_daemon_of_another_layout_that_knows_nothing_leaves_what_there_is(world: World, tmp_path: Path) -> None:
+    """B4: before a server, or the file, has said what its maps are to have, the other layout's programs go on."""
+    daemon, before = world.mesh.daemons["node1"], layouts(world)
+    daemon.kill()
+    world.mesh.control_plane.kill()
+    (world.mesh.stand.run.directory / "node1/state/accepted.json").unlink()
+    daemon.code = another("services", tmp_path)
+    daemon.start()
+    world.mesh.until_tells(world.node)
+    until(lambda: len(addresses(world)), "the first map of the new layout")
+    answers = [world.client.get(address_of("near", family)).via for family in FAMILIES]
+    both = layouts(world)
+    world.mesh.control_plane.start()
+    until(lambda: {str(LAYOUT)} == layouts(world), "the end of the other layout")
+
+    assert (["envoy"] * 2, before | {str(LAYOUT)}) == (answers, both)
+
+
+def addresses(world: World) -> dict[AddressKey, NodeAddress]:
+    """Of node1, as the other layout has them."""
+    maps = world.mesh.stand.run.directory / f"node1/bpf/tidegate/{LAYOUT}/maps"
+    with opened(NODE_ADDRESSES, maps) as found:
+        return dict(found.items())
+
+
+def layouts(world: World) -> set[str]:
+    """Those that have something pinned on node1."""
+    return {each.name for each in (world.mesh.stand.run.directory / "node1/bpf/tidegate").iterdir()}
 
 
 def test_without_envoy_a_service_that_may_do_without_it_is_served_by_the_kernel(world: World) -> None:
