@@ -1,5 +1,7 @@
 """The stream to the control plane: dialled, read, answered, dialled again. What it means is `discovery`'s.
 
+What is read goes on while an answer waits for the kernel.
+
 Certificates are read anew at each connection.
 Must not know: what is done with what is held.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
@@ -17,7 +19,7 @@ import grpc.aio
 import structlog
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
-from datapath.discovery import Discovery
+from datapath.discovery import Answer, Discovery, Key
 from xds_server.proxy.bootstrap import ClientTls
 from xds_server.proxy.process import delay_s
 
@@ -77,7 +79,7 @@ class Stream:
 
 
 class Client:
-    """`changed` is called after each response that said something new, before it is acknowledged."""
+    """`changed` is called after each response that said something new; it is answered when that is `settled`."""
 
     def __init__(
         self,
@@ -132,20 +134,29 @@ class Client:
         while True:
             yield await self._requests.get()
 
+    def settled(self, responses: int, types: Collection[str], failed: Mapping[Key, str]) -> None:
+        """As `Discovery.settle`, said to the server."""
+        for answer in self._discovery.settle(responses, types, failed):
+            self._answer(answer)
+
     def _take(self, response: Any) -> None:
         stream = self.stream
-        heard = len(self._discovery.heard)
         answer = self._discovery.receive(response)
         if stream.fault:
             log.info("stream answered", failures=stream.failures)
         stream.fault = ""
         stream.responses += 1
-        now = asyncio.get_running_loop().time()
-        if answer.request.HasField("error_detail"):
-            stream.refused_at, stream.refused = now, answer.refused
-            log.warning("resources refused", type=response.type_url, detail=answer.request.error_detail.message[:4096])
-        else:
-            stream.accepted_at = now
-        if response.resources or response.removed_resources or heard != len(self._discovery.heard):
+        if response.resources or response.removed_resources or answer.waits:
             self._changed()
-        self._requests.put_nowait(answer.request)
+        if not answer.waits:
+            self._answer(answer)
+
+    def _answer(self, answer: Answer) -> None:
+        stream, request = self.stream, answer.request
+        now = asyncio.get_running_loop().time()
+        if request.HasField("error_detail"):
+            stream.refused_at, stream.refused = now, answer.refused
+            log.warning("resources refused", type=request.type_url, detail=request.error_detail.message[:4096])
+        elif request.response_nonce:
+            stream.accepted_at = now
+        self._requests.put_nowait(request)

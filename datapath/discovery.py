@@ -1,14 +1,16 @@
 """One delta-ADS stream for our own types: what the node is to do, by what the server said and was acknowledged.
 
 What cannot be used is refused by name, and all else of the response is applied.
+A response is answered when the kernel has what it says, or has refused it (`settle`).
+What the kernel refuses is held, and tried again; whatever becomes of it later, it is asked for anew, and answered.
 Nothing that is held is forgotten because a stream ends, or begins and says nothing.
 Must not know tasks, clocks or sockets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from envoy.config.core.v3.base_pb2 import Node
@@ -37,11 +39,16 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a response makes: the request that answers it, and what was changed by it."""
+    """What a response makes: the request that answers it, and what was changed by it.
+
+    `refused` are names and reasons; `waits` is for the kernel.
+    """
 
     request: Any
     changed: frozenset[Key]
     refused: Mapping[str, str]
+    taken: frozenset[Key] = frozenset()
+    waits: bool = False
 
 
 def types(node: str) -> dict[str, tuple[str, ...]]:
@@ -57,6 +64,8 @@ class Accepted:
     heard: frozenset[str] = frozenset()
     told_announcements: bool = False
     """Whether the stream of that moment had said what this node announces, or that it is nothing."""
+    responses: int = field(default=0, compare=False)
+    """How many there had been."""
 
     def resources(self, type_url: str) -> list[Resource]:
         """In the order of their names, so that nothing depends on the order in which they came."""
@@ -76,6 +85,10 @@ class Discovery:
         self._told_announcements = False
         self.refused: dict[Key, str] = {}
         """What the server serves and we cannot use, with the reason; a version before it is kept."""
+        self.failed: Mapping[Key, str] = {}
+        """What is held and the kernel refuses."""
+        self._responses = 0
+        self._unanswered: list[tuple[int, Answer]] = []
 
     def hello(self) -> list[Any]:
         """The first requests of a stream: what is wanted, and which versions of it are here.
@@ -83,6 +96,7 @@ class Discovery:
         A server that is new knows by `announces` which addresses are this node's, and lets it keep them.
         """
         self._told_announcements = False
+        self._unanswered.clear()
         requests = []
         for number, (type_url, names) in enumerate(types(self.node).items()):
             request = DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=names or ("*",))
@@ -90,7 +104,11 @@ class Discovery:
                 request.node.CopyFrom(Node(id=self.node))
                 request.node.metadata.update({"announces": self._announced()})
             request.initial_resource_versions.update(
-                {name: found.version for (url, name), found in self.held.items() if url == type_url}
+                {
+                    name: found.version
+                    for (url, name), found in self.held.items()
+                    if url == type_url and (url, name) not in self.failed
+                }
             )
             requests.append(request)
         return requests
@@ -111,7 +129,7 @@ class Discovery:
         if type_url not in wanted:
             _refuse(answer, {type_url: "it was not asked for"})
             return Answer(answer, frozenset(), {})
-        changed, refused = set(), {}
+        changed, taken, refused = set(), set(), {}
         for found in response.resources:
             key = (type_url, found.name)
             try:
@@ -123,21 +141,40 @@ class Discovery:
             self.refused.pop(key, None)
             before = self.held.get(key)
             self.held[key] = accepted
+            taken.add(key)
             if before is None or before.resource != accepted.resource:
                 changed.add(key)
         for name in response.removed_resources:
             self.refused.pop((type_url, name), None)
             if self.held.pop((type_url, name), None) is not None:
                 changed.add((type_url, name))
+        waits = bool(changed) or type_url not in self.heard
         self.heard.add(type_url)
         self._told_announcements = self._told_announcements or type_url == ANNOUNCEMENTS
-        if refused:
-            _refuse(answer, refused)
-        return Answer(answer, frozenset(changed), refused)
+        found = Answer(answer, frozenset(changed), refused, frozenset(taken), waits)
+        if not waits:
+            return _judged(found, self.failed)
+        self._responses += 1
+        self._unanswered.append((self._responses, found))
+        return found
+
+    def settle(self, responses: int, types: Collection[str], failed: Mapping[Key, str]) -> list[Answer]:
+        """What is to be said now that the kernel has, of these types, all of so many responses but what it refused."""
+        mine = {key: why for key, why in failed.items() if key[0] in types and key in self.held}
+        others = {key: why for key, why in self.failed.items() if key[0] not in types}
+        moved = {key for key in mine.keys() ^ self.failed.keys() if key[0] in types and key in self.held}
+        self.failed = mine | others
+        moved -= {key for _, found in self._unanswered for key in found.taken}
+        due, later = [], []
+        for number, found in self._unanswered:
+            (due if number <= responses and found.request.type_url in types else later).append((number, found))
+        self._unanswered = later
+        again = [_again(type_url, moved) for type_url in sorted({type_url for type_url, _ in moved})]
+        return [*(_judged(found, self.failed) for _, found in due), *again]
 
     def accepted(self) -> Accepted:
         """As it is now."""
-        return Accepted(dict(self.held), frozenset(self.heard), self._told_announcements)
+        return Accepted(dict(self.held), frozenset(self.heard), self._told_announcements, self._responses)
 
 
 def _accepted(type_url: str, names: tuple[str, ...], found: Any) -> Held:
@@ -147,6 +184,20 @@ def _accepted(type_url: str, names: tuple[str, ...], found: Any) -> Held:
         raise InvalidResource("its content is of another type")
     body = found.resource.value
     return Held(found.version, body, decoded(type_url, found.name, body))
+
+
+def _judged(found: Answer, failed: Mapping[Key, str]) -> Answer:
+    """With what the kernel refuses of it."""
+    refused = {**found.refused, **{key[1]: failed[key] for key in found.taken if key in failed}}
+    if refused:
+        _refuse(found.request, refused)
+    return replace(found, refused=refused, waits=False)
+
+
+def _again(type_url: str, keys: Collection[Key]) -> Answer:
+    """No answer, but what makes a server say it again, so that it can be answered."""
+    names = sorted(name for url, name in keys if url == type_url)
+    return Answer(DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=names), frozenset(), {})
 
 
 def _refuse(answer: Any, reasons: Mapping[str, str]) -> None:

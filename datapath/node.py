@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
@@ -25,7 +25,7 @@ from datapath.ageing import Ageing
 from datapath.announcing import Announcing, answers, mac_entries, macs
 from datapath.attachments import Attachments
 from datapath.config import Config
-from datapath.discovery import Accepted, Discovery
+from datapath.discovery import Accepted, Discovery, Key
 from datapath.envoy import CAPTURE, Envoy
 from datapath.intercept import Intercept, Services, steered
 from datapath.kernel import routing
@@ -78,8 +78,17 @@ POLL_S: Final = 0.25
 SEEK_S: Final = 1.0
 """A pod without a link of its own is looked for so often: nobody tells of addresses in its namespace."""
 _SO_NETNS_COOKIE: Final = 71
+_STEPS: Final = {
+    SERVICE: frozenset({"services"}),
+    WORKLOADS_TYPE: frozenset({"workloads"}),
+    ANNOUNCEMENTS: frozenset({"announcements"}),
+}
+"""By what each type comes into the kernel."""
 _FILLING: Final = frozenset({"settings", "node addresses", "workloads", "services", "backends"})
 """What is tried before programs are attached."""
+
+Settled = Callable[[int, Collection[str], Mapping[Key, str]], None]
+"""Of so many responses, the types that are in the kernel, and what it refused of them."""
 
 log = structlog.get_logger("node")
 
@@ -138,6 +147,7 @@ class Node:
         self.ageing = Ageing(maps.connections, maps.translations)
         self.connected: Callable[[], bool] = lambda: False
         """Whether there is a server that would say so if something had changed."""
+        self.settled: Settled = lambda *_: None
         self.errors = self.repairs = 0
         self._loop = asyncio.get_running_loop()
         envoy.on_change, envoy.named = self.changed.set, self.named
@@ -232,6 +242,7 @@ class Node:
             if await self._may_attach(taken):
                 await self._attach(prune=WORKLOADS_TYPE in taken.heard)
             await self._announce(taken)
+            self.settled(taken.responses, self._written(), self._refused())
         outcome.runs += 1
         if outcome.faults or self.maps.services.failed or self.maps.workloads.failed or self.maps.addresses.failed:
             self._failures += 1
@@ -241,6 +252,17 @@ class Node:
         if outcome.services.awaited and active is not None:
             return POLL_S
         return SEEK_S if outcome.topology.lost else None
+
+    def _written(self) -> frozenset[str]:
+        """The types of which the kernel has now what it takes; what could not be tried is tried again."""
+        return frozenset(kind for kind, steps in _STEPS.items() if steps.isdisjoint(self.outcome.faults))
+
+    def _refused(self) -> dict[Key, str]:
+        maps = self.maps
+        failed = {(SERVICE, group.rpartition("/")[0]): why for group, why in sorted(maps.services.failed.items())}
+        if maps.workloads.failed:
+            failed[WORKLOADS_TYPE, self.config.node] = maps.workloads.failed
+        return failed
 
     async def _persist(self, taken: Accepted) -> None:
         """Before the kernel: a daemon after us must not know less than the kernel has."""

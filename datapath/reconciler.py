@@ -134,12 +134,14 @@ class ServiceMaps:
 
     def _update(self, name: str, group: Group) -> None:
         number = self._id(name, group)
+        field = f"backends (map {self._backends.name})"
         try:
             generation = self._written(number, group.backends, group.frontends)
+            field = f"frontends (map {self._services.name})"
             self._switch(group, generation)
         except OSError as fault:
             self._done.pop(name, None)
-            self.failed[name] = _said(fault)
+            self.failed[name] = f"{field}: {_said(fault)}"
             return
         self._done[name] = group
         self.failed.pop(name, None)
@@ -245,7 +247,7 @@ class Entries(Generic[K, V]):
         try:
             self._table.put_all(changed.items())
         except OSError as fault:
-            self.failed = _said(fault)
+            self.failed = f"addresses (map {self._table.name}): {_said(fault)}"
             self.entries = dict(self._table.items())
             return
         self.entries.update(changed)

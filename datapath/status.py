@@ -141,9 +141,9 @@ def _of_kernel(node: Node) -> Iterator[tuple[str, str]]:
         yield f"{what}: {why}", "it is tried again"
     for name, why in sorted(dict(node.maps.services.failed).items()):
         yield f"service {name} is not as it should be: {why}", "it stays as it was, or out"
-    for table, failed in (("workloads", node.maps.workloads.failed), ("node_addresses", node.maps.addresses.failed)):
+    for what, failed in (("pods", node.maps.workloads.failed), ("node", node.maps.addresses.failed)):
         if failed:
-            yield f"map {table}: {failed}", "what does not fit is not intercepted"
+            yield f"{what}: {failed}", "what does not fit is not intercepted"
     yield from worded(node.outcome.topology.lost, node.outcome.topology.links)
     yield from node.outcome.topology.problems
 

@@ -99,6 +99,33 @@ async def test_what_is_accepted_is_in_the_kernel_and_survives_the_daemon(daemon:
     assert None not in {each for found in seen for each in found or ()}
 
 
+async def test_what_is_acknowledged_is_in_the_kernel(daemon: Node) -> None:
+    """At the moment at which a server hears that a service was accepted, connections to it are balanced."""
+    await daemon.ads.say(response(("web", web("10.1.0.1"))))
+    answer = (await daemon.ads.until(4))[-1]
+    held = daemon.services()
+
+    assert (False, {WEB: [backend("10.1.0.1")]}) == (answer.HasField("error_detail"), held)
+
+
+async def test_a_full_map_is_a_refusal(daemon: Node) -> None:
+    """Of pods that do not fit: by name, field and way out; what fits later is asked for again, and acknowledged."""
+    daemon.pod("a0", "10.1.0.0/16", "fd00:1::/64")
+    many = [
+        pb.Workload(
+            namespace="default", name=f"p{i}", addresses=[packed(f"10.1.{i >> 8}.{i & 255}"), packed(f"fd00:1::{i:x}")]
+        )
+        for i in range(1, 2200)
+    ]
+    await daemon.ads.say(response(("n1", pb.Workloads(workloads=many)), type_url=WORKLOADS))
+    refusal = (await daemon.ads.until(4))[-1].error_detail.message
+    daemon.ip("route del fd00:1::/64 dev a0")
+    again = (await daemon.ads.until(5))[-1]
+
+    assert "n1: addresses (map workloads): the map is full: serve fewer, or run a version with larger maps" == refusal
+    assert (WORKLOADS, ["n1"]) == (again.type_url, list(again.resource_names_subscribe))
+
+
 async def test_a_daemon_that_nobody_serves_does_what_it_did(daemon: Node) -> None:
     """From the file of what was accepted; and what it had is not taken from the kernel because a server has less."""
     await daemon.ads.say(response(("web", web("10.1.0.1"))))

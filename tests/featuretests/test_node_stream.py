@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from datapath.client import Client, dial
-from datapath.discovery import Discovery
-from datapath.resources import SERVICE
+from datapath.discovery import Discovery, types
+from datapath.resources import SERVICE, WORKLOADS
 from tests.featuretests.ads import Ads, serving
 from tests.unit.datapath.wire import response, service
 from xds_server.proxy.bootstrap import ClientTls
@@ -19,12 +19,18 @@ BAD = service(("127.0.0.1", 80, ""))
 
 
 class Changes:
+    """In the place of the kernel, which has everything at once, unless it is `slow`."""
+
     def __init__(self) -> None:
         self.event, self.number = asyncio.Event(), 0
+        self.client: Client | None = None
+        self.slow: tuple[str, ...] = ()
 
     def __call__(self) -> None:
         self.number += 1
         self.event.set()
+        assert self.client is not None
+        self.client.settled(self.number, types("n1").keys() - {*self.slow}, {})
 
 
 @asynccontextmanager
@@ -39,7 +45,8 @@ async def connected(client: Client) -> AsyncIterator[None]:
 
 def client_of(socket: Path, discovery: Discovery) -> tuple[Client, Changes]:
     changes = Changes()
-    return Client(discovery, lambda: dial(f"unix:{socket}", None), changes, chance=lambda: 0.0), changes
+    changes.client = Client(discovery, lambda: dial(f"unix:{socket}", None), changes, chance=lambda: 0.0)
+    return changes.client, changes
 
 
 async def test_it_acknowledges_what_it_can_use_and_refuses_the_rest_by_name(tmp_path: Path) -> None:
@@ -59,6 +66,22 @@ async def test_it_acknowledges_what_it_can_use_and_refuses_the_rest_by_name(tmp_
     assert ("2", False) == (acceptance.response_nonce, acceptance.HasField("error_detail"))
     assert {(SERVICE, "a")} == set(discovery.held)
     assert ({"b"}, 2) == (set(client.stream.refused), changes.number)
+
+
+async def test_a_slow_kernel_does_not_stall_the_stream(tmp_path: Path) -> None:
+    """While services are written, what is said of pods is read, and answered; then the services are."""
+    ads, discovery = Ads(), Discovery("n1")
+    client, changes = client_of(tmp_path / "xds", discovery)
+    changes.slow = (SERVICE,)
+    async with serving(tmp_path / "xds", ads), connected(client):
+        await ads.until(3)
+        await ads.say(response(("a", GOOD), nonce="1"))
+        await ads.say(response(type_url=WORKLOADS, nonce="2"))
+        first = (await ads.until(4))[-1].response_nonce
+        client.settled(2, {SERVICE}, {})
+        second = (await ads.until(5))[-1].response_nonce
+
+    assert ("2", "1") == (first, second)
 
 
 async def test_a_new_stream_says_what_is_held(tmp_path: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from datapath import accepted
-from datapath.discovery import Accepted, Discovery
+from datapath.discovery import Accepted, Discovery, Key
 from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
 from tests.unit.datapath.wire import packed, response, service
 from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as pb
 
+ALL = {SERVICE, WORKLOADS, ANNOUNCEMENTS}
+FULL = {(SERVICE, "c"): "backends: full"}
 GOOD = service(("10.0.0.1", 80, ""), backends=[("10.1.0.1", 8080, 1)])
 OTHER = service(("10.0.0.2", 80, ""), backends=[("10.1.0.2", 8080, 1)])
 BAD = service(("127.0.0.1", 80, ""))
@@ -40,6 +44,62 @@ def test_an_accepted_response_is_acknowledged_by_its_nonce() -> None:
 
     assert ("42", False) == (answer.request.response_nonce, answer.request.HasField("error_detail"))
     assert {(SERVICE, "a")} == answer.changed
+
+
+def settled(discovery: Discovery, failed: Mapping[Key, str] | None = None, types: Collection[str] = ALL) -> list[Any]:
+    """What is said once the kernel has all that there is."""
+    return [each.request for each in discovery.settle(discovery.accepted().responses, types, failed or {})]
+
+
+def test_a_response_is_answered_when_the_kernel_has_it() -> None:
+    """Not before, and once; one that says nothing new, at once."""
+    discovery = Discovery("n1")
+    waits = discovery.receive(response(("a", GOOD), nonce="1")).waits
+    other = settled(discovery, types={WORKLOADS})
+    before = [each.request for each in discovery.settle(0, ALL, {})]
+    answered = settled(discovery)
+
+    assert (True, [], [], ["1"]) == (waits, other, before, [each.response_nonce for each in answered])
+    assert [] == settled(discovery)
+    assert not discovery.receive(response(("a", GOOD), nonce="2")).waits
+
+
+def test_what_the_kernel_refuses_is_refused_by_name() -> None:
+    """Beside what could not be used; and at once, when it is said again."""
+    discovery = Discovery("n1")
+    discovery.receive(response(("a", GOOD), ("b", BAD), ("c", OTHER)))
+    [answer] = settled(discovery, FULL)
+    again = discovery.receive(response(("c", OTHER), nonce="2"))
+
+    assert (
+        "b: frontends[0].address 127.0.0.1 is no address of a service, a pod or a node; c: backends: full"
+        == answer.error_detail.message
+    )
+    assert (False, "c: backends: full") == (again.waits, again.request.error_detail.message)
+
+
+def test_what_fits_later_is_asked_for_again() -> None:
+    """And what fails later: a server that sends it hears what has become of it."""
+    discovery = Discovery("n1")
+    discovery.receive(response(("a", GOOD), ("c", OTHER)))
+    settled(discovery, FULL)
+    [fits] = settled(discovery)
+    answer = discovery.receive(response(("c", OTHER), nonce="2")).request
+    [fails] = settled(discovery, FULL)
+
+    assert [["c"], ["c"]] == [list(each.resource_names_subscribe) for each in (fits, fails)]
+    assert ("2", False, "") == (answer.response_nonce, answer.HasField("error_detail"), fits.response_nonce)
+
+
+def test_a_new_stream_does_not_say_that_the_kernel_has_what_it_refused() -> None:
+    """So the server sends it, and hears that; what was not answered on the old stream never is."""
+    discovery = Discovery("n1")
+    discovery.receive(response(("a", GOOD), ("c", OTHER)))
+    settled(discovery, FULL)
+    discovery.receive(response(removed=["a"]))
+    said = dict(discovery.hello()[0].initial_resource_versions)
+
+    assert ({}, []) == (said, settled(discovery, FULL))
 
 
 def test_what_cannot_be_used_is_refused_by_name_and_the_rest_is_applied() -> None:

@@ -23,6 +23,7 @@ from datapath.reconciler import Entries, ServiceMaps
 from tests.unit.datapath.tables import Table
 
 FULL = "the map is full: serve fewer, or run a version with larger maps"
+BACKENDS_FULL, FRONTENDS_FULL = f"backends (map backends): {FULL}", f"frontends (map svc): {FULL}"
 
 
 def key(number: int) -> ServiceKey:
@@ -170,7 +171,7 @@ def test_a_service_that_does_not_fit_stays_as_it_was() -> None:
 
     kernel.apply(maps, {"a": group([1], [1, 2, 3]), "b": group([2], [4])})
 
-    assert {"a": FULL} == maps.failed
+    assert {"a": BACKENDS_FULL} == maps.failed
     assert {key(1): (0, (backend(1), backend(2))), key(2): (0, (backend(4),))} == kernel.served()
     assert 3 == len(kernel.backends.content)
 
@@ -182,7 +183,7 @@ def test_a_new_service_is_there_with_all_frontends_or_none() -> None:
 
     kernel.apply(maps, {"a": group([1], [1]), "b": group([2, 3], [2])})
 
-    assert {"b": FULL} == maps.failed
+    assert {"b": FRONTENDS_FULL} == maps.failed
     assert {key(1): (0, (backend(1),))} == kernel.served()
     assert 1 == len(kernel.backends.content)
 
@@ -277,5 +278,6 @@ def test_entries_that_stand_for_themselves(capacity: int) -> None:
 
     entries.reconcile(desired)
 
-    assert (FULL if capacity == 1 else "", (3, min(capacity, 3))) == (entries.failed, entries.size())
+    said = f"addresses (map workloads): {FULL}" if capacity == 1 else ""
+    assert (said, (3, min(capacity, 3))) == (entries.failed, entries.size())
     assert table.content.items() <= desired.items()
