@@ -185,7 +185,15 @@ def wanted_envoy(config: Config) -> Wanted:
     binary, options = envoy_binary(config), bootstrap_options(config, directory / "admin.sock")
     workers = config.envoy.concurrency or min(MOST_WORKERS, len(os.sched_getaffinity(0)))
     arguments = ("--log-level", "warning", "--concurrency", str(workers))
-    return Wanted(binary, bootstrap(options), arguments, directory, config.envoy_cgroup, config.envoy.drain_seconds)
+    return Wanted(
+        binary,
+        bootstrap(options),
+        arguments,
+        directory,
+        config.envoy_cgroup,
+        config.envoy.drain_seconds,
+        silence_s=config.envoy.silence_seconds,
+    )
 
 
 def write_sources(config: Config) -> None:

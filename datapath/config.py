@@ -46,6 +46,8 @@ class EnvoyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, renam
     concurrency: int | None = None
     drain_seconds: float = 20.0
     """How long connections of an old Envoy may take to end after the new one serves."""
+    silence_seconds: float = 30.0
+    """For how long an Envoy may not answer before it is ended, and another one started."""
     metrics: str = ""
     zone: str = ""
 
@@ -239,6 +241,8 @@ def _envoy_faults(envoy: EnvoyConfig) -> list[tuple[str, str]]:
         faults.append(("envoy.concurrency", f"{envoy.concurrency}: give a number from 1 to {MOST_WORKERS}"))
     if not 0 <= envoy.drain_seconds <= 3600:
         faults.append(("envoy.drainSeconds", f"{envoy.drain_seconds:g}: give a number from 0 to 3600"))
+    if not 10 <= envoy.silence_seconds <= 3600:
+        faults.append(("envoy.silenceSeconds", f"{envoy.silence_seconds:g}: give a number from 10 to 3600"))
     if envoy.metrics and not host_port(envoy.metrics):
         faults.append(("envoy.metrics", f"{envoy.metrics!r}: give ADDRESS:PORT"))
     return faults

@@ -1,5 +1,7 @@
 """The life of the node's Envoy: adopted or started, watched, started again, and replaced without a lost request.
 
+One whose admin interface, and with it its main thread, does not answer for a time is ended like one that crashed.
+
 A new one is started beside the old one, at the same ports; the old one drains when the new one has every listener that
 is awaited of it. For as long as the new one has none, also because nobody serves it, the old one serves.
 Cancelling `run` leaves them running: interception does not end with the daemon.
@@ -21,6 +23,7 @@ from datapath.instances import (
     Instance,
     Wanted,
     ended,
+    kill,
     last_words,
     listeners,
     remember,
@@ -36,6 +39,9 @@ CAPTURE: Final = "capture/"
 """What the names of the listeners begin with that are bound to a port."""
 
 _LOOK_S: Final = 0.1
+_PROBE_S: Final = 1.0
+_TRIES: Final = 3
+"""So often at least it is asked in vain: we may be who was stopped."""
 
 log = structlog.get_logger("envoy")
 
@@ -46,11 +52,15 @@ class State:
 
     current: Instance | None = None
     ready: bool = False
+    answers: bool = False
+    """Whether it answered when it was asked last."""
     successor: Instance | None = None
     lacks: frozenset[str] = frozenset()
     """Listeners that the successor is to have before it takes over."""
     draining: list[Instance] = field(default_factory=list)
     starts: int = 0
+    hung: int = 0
+    """How many were ended because they did not answer."""
     failures: int = 0
     fault: str = ""
 
@@ -137,11 +147,15 @@ class Envoy:
         assert state.current is not None
         what = await _first(
             ended=ended(state.current),
+            hung=self._hung(state.current),
             restart=self._restart.wait(),
             **({} if state.ready else {"ready": admin.ready(self._wanted.admin(state.current.number))}),
         )
-        if what == "ended":
-            await self._crashed(state.current)
+        if what == "hung":
+            await self._kill(state.current)
+            await self._crashed(state.current, f"it did not answer for {self._wanted.silence_s:g} s")
+        elif what == "ended":
+            await self._crashed(state.current, last_words(self._wanted.directory, state.current.pid))
         elif what == "ready":
             self._serves()
         else:
@@ -155,8 +169,18 @@ class Envoy:
         assert state.current is not None
         assert state.successor is not None
         what = await _first(
-            current=ended(state.current), successor=ended(state.successor), complete=self._complete(state.successor)
+            current=ended(state.current),
+            successor=ended(state.successor),
+            hung=self._hung(state.current),
+            silent=self._hung(state.successor),
+            complete=self._complete(state.successor),
         )
+        if what == "hung":
+            await self._kill(state.current)
+            return
+        if what == "silent":
+            await self._kill(state.successor)
+            return
         if what == "successor":
             state.fault = (
                 f"a new Envoy ended before it served: {last_words(self._wanted.directory, state.successor.pid)}"
@@ -170,7 +194,7 @@ class Envoy:
         old, state.current = state.current, state.successor
         state.successor, state.lacks = None, frozenset()
         if what == "current":
-            state.ready = False
+            state.ready = state.answers = False
             log.warning("envoy ended while it was replaced", pid=old.pid)
         else:
             self._drain(old)
@@ -193,6 +217,27 @@ class Envoy:
                 return
             await asyncio.sleep(_LOOK_S)
 
+    async def _hung(self, instance: Instance) -> None:
+        """Return when it has not answered for as long as it may be silent; that it is not ready is an answer."""
+        clock, state = asyncio.get_running_loop().time, self.state
+        heard, tries = clock(), 0
+        while tries < _TRIES or clock() - heard < self._wanted.silence_s:
+            answers = await admin.is_alive(self._wanted.admin(instance.number))
+            if answers:
+                heard, tries = clock(), 0
+            else:
+                tries += 1
+            if instance is state.current:
+                state.answers = answers
+            await asyncio.sleep(_PROBE_S)
+
+    async def _kill(self, instance: Instance) -> None:
+        """One that does not answer cannot be asked to leave; that it has ended is seen by who waits for that."""
+        self.state.hung += 1
+        log.warning("envoy hangs", pid=instance.pid, silent_s=self._wanted.silence_s)
+        kill(instance)
+        await ended(instance)
+
     async def _started(self) -> Instance:
         """Try until one has been started; whether it stays is another matter."""
         state = self.state
@@ -210,11 +255,11 @@ class Envoy:
             log.info("envoy started", pid=instance.pid, number=instance.number)
             return instance
 
-    async def _crashed(self, instance: Instance) -> None:
+    async def _crashed(self, instance: Instance, why: str) -> None:
         state = self.state
-        state.current, state.ready = None, False
-        state.fault = f"Envoy ended: {last_words(self._wanted.directory, instance.pid)}"
-        log.warning("envoy ended", pid=instance.pid, last_words=state.fault)
+        state.current, state.ready, state.answers = None, False, False
+        state.fault = f"Envoy ended: {why}"
+        log.warning("envoy ended", pid=instance.pid, why=why)
         self._remember()
         self.on_change()
         await self._pause(asyncio.get_running_loop().time() - self._began)
@@ -225,7 +270,7 @@ class Envoy:
         await asyncio.sleep(delay_s(state.failures, self._chance()))
 
     def _serves(self) -> None:
-        self.state.ready, self.state.fault = True, ""
+        self.state.ready, self.state.answers, self.state.fault = True, True, ""
         log.info("envoy serves", pid=self.state.current and self.state.current.pid)
         self.on_change()
 

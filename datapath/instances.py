@@ -59,6 +59,8 @@ class Wanted:
     drain_s: float
     """How long connections of an old one may take to end."""
     stop_s: float = 5.0
+    silence_s: float = 30.0
+    """For how long it may not answer."""
 
     @property
     def leaving_s(self) -> int:
@@ -176,10 +178,14 @@ async def stop(instance: Instance, wanted: Wanted) -> None:
         async with asyncio.timeout(wanted.stop_s):
             await ended(instance)
     except TimeoutError:
-        _signal(instance, signal.SIGKILL)
+        kill(instance)
         await ended(instance)
     for path in (wanted.admin(instance.number), wanted.directory / f"{instance.number}.json"):
         path.unlink(missing_ok=True)
+
+
+def kill(instance: Instance) -> None:
+    _signal(instance, signal.SIGKILL)
 
 
 async def retire(instance: Instance, wanted: Wanted) -> None:

@@ -81,6 +81,7 @@ def _state(node: Node, client: Client, capacities: Mapping[str, int]) -> Iterato
         ),
         "envoy_starts": ("Starts of Envoy by this daemon.", node.envoy.state.starts),
         "lone_translations": ("Halves of connections that were taken away since the other was gone.", node.ageing.lone),
+        "envoy_hung": ("Envoys that this daemon has ended because they did not answer.", node.envoy.state.hung),
     }
     for name, (text, value) in counted.items():
         yield CounterMetricFamily(f"tidegate_datapath_{name}", text, value=value)

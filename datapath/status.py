@@ -127,6 +127,8 @@ def _of_envoy(node: Node) -> Iterator[tuple[str, str]]:
     if not state.ready:
         why = state.fault or "it has no configuration yet"
         yield f"Envoy does not serve: {why}", "new connections meet the fail mode of their service; see envoy.log"
+    elif not state.answers:
+        yield "Envoy does not answer", "it is ended after envoy.silenceSeconds, and another one started"
     if state.successor and state.lacks:
         yield f"a new Envoy waits for {', '.join(sorted(state.lacks))}", "the old one serves until then"
 

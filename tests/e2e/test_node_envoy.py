@@ -133,6 +133,52 @@ async def test_a_killed_one_is_started_again(wanted: Wanted) -> None:
         assert before != pid(second)
 
 
+async def test_one_that_hangs_is_ended_and_another_one_serves(wanted: Wanted) -> None:
+    """It does not answer for longer than it may; and that is told."""
+    async with kept(replace(wanted, silence_s=1)) as envoy:
+        await until(lambda: envoy.state.ready)
+        os.kill(hung := pid(envoy), signal.SIGSTOP)
+        await until(lambda: envoy.state.fault)
+        fault = envoy.state.fault
+        await until(lambda: envoy.state.ready)
+
+        assert (1, 2, True) == (envoy.state.hung, envoy.state.starts, hung != pid(envoy))
+    assert "Envoy ended: it did not answer for 1 s" == fault
+
+
+async def test_one_that_hangs_while_it_is_replaced_is_ended(wanted: Wanted, installation: Installation) -> None:
+    """Its successor has no configuration yet, which is no silence, and serves when it has."""
+    async with kept(replace(wanted, silence_s=1)) as envoy:
+        await until(lambda: envoy.state.ready)
+        await installation.control_plane.end(signal.SIGKILL)
+        envoy.restart()
+        await until(lambda: envoy.state.successor)
+        assert envoy.state.successor is not None
+        successor = envoy.state.successor.pid
+        os.kill(pid(envoy), signal.SIGSTOP)
+        await until(lambda: pid(envoy) == successor and envoy.state.answers)
+        waits = envoy.state.ready
+        await installation.start_control_plane()
+        await until(lambda: envoy.state.ready)
+
+        assert (False, 1, successor) == (waits, envoy.state.hung, pid(envoy))
+
+
+async def test_a_successor_that_hangs_is_followed_by_another(wanted: Wanted, installation: Installation) -> None:
+    """The old one serves all the time."""
+    async with kept(replace(wanted, silence_s=1)) as envoy:
+        await until(lambda: envoy.state.ready)
+        old = pid(envoy)
+        await installation.control_plane.end(signal.SIGKILL)
+        envoy.restart()
+        await until(lambda: envoy.state.successor)
+        assert envoy.state.successor is not None
+        os.kill(hung := envoy.state.successor.pid, signal.SIGSTOP)
+        await until(lambda: envoy.state.successor and envoy.state.successor.pid != hung)
+
+        assert (old, True, 1) == (pid(envoy), envoy.state.ready, envoy.state.hung)
+
+
 async def test_a_daemon_that_wants_another_replaces_what_it_finds(wanted: Wanted) -> None:
     """A new version of the daemon brings its own arguments to an Envoy that runs."""
     async with kept(wanted) as first:

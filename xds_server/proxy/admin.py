@@ -39,6 +39,16 @@ async def is_ready(socket: Path) -> bool:
     return status == HTTPStatus.OK
 
 
+async def is_alive(socket: Path, *, within_s: float = 2.0) -> bool:
+    """Whether Envoy answers at all."""
+    try:
+        async with asyncio.timeout(within_s):
+            await ask(socket, "/ready")
+    except (OSError, TimeoutError):
+        return False
+    return True
+
+
 async def ready(socket: Path, *, every_s: float = 0.05) -> None:
     """Return when Envoy serves; the caller bounds the wait."""
     while not await is_ready(socket):

@@ -53,6 +53,7 @@ def test_all_nodes_can_have_one_file() -> None:
         (SMALLEST + "colour: red\n", "unknown field `colour`"),
         (SMALLEST + "envoy: {concurrency: many}\n", "f: envoy.concurrency: Expected `int | null`, got `str`"),
         (SMALLEST + "envoy: {concurrency: 9}\n", "f: envoy.concurrency: 9: give a number from 1 to 8"),
+        (SMALLEST + "envoy: {silenceSeconds: 5}\n", "f: envoy.silenceSeconds: 5: give a number from 10 to 3600"),
         (SMALLEST + "envoy: {drainSeconds: -1}\n", "f: envoy.drainSeconds: -1: give a number from 0 to 3600"),
         (SMALLEST + "envoy: {metrics: here}\n", "f: envoy.metrics: 'here': give ADDRESS:PORT"),
         (SMALLEST + "metrics: '9100'\n", "f: metrics: '9100': give HOST:PORT"),
