@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
@@ -122,17 +123,25 @@ class Client:
         for request in self._discovery.hello():
             self._requests.put_nowait(request)
         async with self._dial() as self._channel:
-            call = self._channel.stream_stream(
+            call: Any = self._channel.stream_stream(
                 METHOD,
                 request_serializer=DeltaDiscoveryRequest.SerializeToString,
                 response_deserializer=DeltaDiscoveryResponse.FromString,
-            )(self._outgoing())
-            async for response in call:
-                self._take(response)
+            )()
+            # A task of ours: gRPC would be closing a generator of requests while it still waits for the next one.
+            writing = asyncio.ensure_future(self._write(call))
+            try:
+                while (response := await call.read()) is not grpc.aio.EOF:
+                    self._take(response)
+            finally:
+                writing.cancel()
+                await asyncio.wait({writing})
 
-    async def _outgoing(self) -> AsyncIterator[Any]:
-        while True:
-            yield await self._requests.get()
+    async def _write(self, call: Any) -> None:
+        """Until the stream ends, of which the reader says why."""
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while True:
+                await call.write(await self._requests.get())
 
     def settled(self, responses: int, types: Collection[str], failed: Mapping[Key, str]) -> None:
         """As `Discovery.settle`, said to the server."""

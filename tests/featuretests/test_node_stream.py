@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from datapath.client import Client, dial
 from datapath.discovery import Discovery, types
@@ -103,6 +105,23 @@ async def test_a_new_stream_says_what_is_held(tmp_path: Path) -> None:
 
     assert {"a": "7"} == dict(hello.initial_resource_versions)
     assert {(SERVICE, "a"), (SERVICE, "c")} == set(discovery.held)
+
+
+async def test_the_end_of_a_stream_leaves_no_complaint(tmp_path: Path) -> None:
+    """However often a server goes away while requests are awaited, asyncio has nothing to say of it."""
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    client, _ = client_of(tmp_path / "xds", Discovery("n1"))
+    async with connected(client):
+        for _ in range(20):
+            ads = Ads()
+            async with serving(tmp_path / "xds", ads):
+                await ads.until(3)
+                await ads.say(response(("a", GOOD)))
+                await ads.until(4)
+            gc.collect()
+
+    assert [] == complaints
 
 
 async def test_a_server_that_is_away_is_told_and_dialled_again(tmp_path: Path) -> None:
