@@ -78,6 +78,7 @@ async def _run(config: Config, wanted: Wanted) -> None:
         node = Node(config, discovery(config), Envoy(wanted, config.instances), attachments, maps)
         client = Client(node.discovery, lambda: dial(config.server, client_tls(config)), node.accept)
         node.connected, node.settled = (lambda: client.connected), client.settled
+        node.tell = client.tell
         daemon = Daemon(node, client, Flows(stack.enter_context(Events(pins.maps))), pins.maps)
         await stack.enter_async_context(control.serving(config.control, daemon.asks()))
         await stack.enter_async_context(daemon.metrics())

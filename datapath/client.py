@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
@@ -147,6 +147,11 @@ class Client:
         """As `Discovery.settle`, said to the server."""
         for answer in self._discovery.settle(responses, types, failed):
             self._answer(answer)
+
+    def tell(self, unserved: Iterable[str]) -> None:
+        """Say which addresses the node should serve and does not, now and on each stream to come."""
+        self._discovery.unserved = tuple(unserved)
+        self._requests.put_nowait(self._discovery.describe())
 
     def _take(self, response: Any) -> None:
         stream = self.stream

@@ -85,6 +85,8 @@ class Discovery:
         self._told_announcements = False
         self.refused: dict[Key, str] = {}
         """What the server serves and we cannot use, with the reason; a version before it is kept."""
+        self.unserved: tuple[str, ...] = ()
+        """Addresses that this node should serve and does not: it would announce them in vain."""
         self.failed: Mapping[Key, str] = {}
         """What is held and the kernel refuses."""
         self._responses = 0
@@ -93,7 +95,8 @@ class Discovery:
     def hello(self) -> list[Any]:
         """The first requests of a stream: what is wanted, and which versions of it are here.
 
-        A server that is new knows by `announces` which addresses are this node's, and lets it keep them.
+        A server that is new knows by `announces` which addresses are this node's, and lets it keep them,
+        unless it does not serve them.
         """
         self._told_announcements = False
         self._unanswered.clear()
@@ -101,7 +104,7 @@ class Discovery:
         for number, (type_url, names) in enumerate(types(self.node).items()):
             request = DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=names or ("*",))
             if number == 0:
-                request.node.CopyFrom(Node(id=self.node))
+                request.node.CopyFrom(self._described())
                 request.node.metadata.update({"announces": self._announced()})
             request.initial_resource_versions.update(
                 {
@@ -112,6 +115,15 @@ class Discovery:
             )
             requests.append(request)
         return requests
+
+    def describe(self) -> Any:
+        """A request that says what the node does not serve now, and asks for nothing."""
+        return DeltaDiscoveryRequest(type_url=ANNOUNCEMENTS, node=self._described())
+
+    def _described(self) -> Node:
+        described = Node(id=self.node)
+        described.metadata.update({"unserved": list(self.unserved)})
+        return described
 
     def _announced(self) -> list[str]:
         return [
@@ -148,6 +160,8 @@ class Discovery:
             self.refused.pop((type_url, name), None)
             if self.held.pop((type_url, name), None) is not None:
                 changed.add((type_url, name))
+        if refused:
+            _refuse(answer, refused)
         waits = bool(changed) or type_url not in self.heard
         self.heard.add(type_url)
         self._told_announcements = self._told_announcements or type_url == ANNOUNCEMENTS
@@ -165,7 +179,8 @@ class Discovery:
         moved = {key for key in mine.keys() ^ self.failed.keys() if key[0] in types and key in self.held}
         self.failed = mine | others
         moved -= {key for _, found in self._unanswered for key in found.taken}
-        due, later = [], []
+        due: list[tuple[int, Answer]] = []
+        later: list[tuple[int, Answer]] = []
         for number, found in self._unanswered:
             (due if number <= responses and found.request.type_url in types else later).append((number, found))
         self._unanswered = later

@@ -96,6 +96,10 @@ class Envoy:
         current = self.state.current
         return self._wanted.admin(current.number) if current is not None else None
 
+    @property
+    def serves(self) -> bool:
+        return self.state.ready and self.state.answers
+
     async def active(self) -> frozenset[str] | None:
         """The listeners that serve; None while there is no Envoy that is ready."""
         socket = self.admin

@@ -61,6 +61,7 @@ from datapath.reconciler import Entries, ServiceMaps
 from datapath.resources import ANNOUNCEMENTS, SERVICE, Announcement, Announcements, Service, Workloads
 from datapath.resources import WORKLOADS as WORKLOADS_TYPE
 from datapath.resources import Workload as Pod
+from datapath.serving import Exposed, Judgement, exposed, unserved
 from datapath.topology import Topology, inlets, node_entries, outward, primary, roles, workload_entries
 from xds_server.proxy.process import delay_s
 
@@ -128,6 +129,8 @@ class Outcome:
     services: Services = field(default_factory=lambda: Services({}, {}, frozenset()))
     active: frozenset[str] = frozenset()
     """Listeners of Envoy, by which the flags are set."""
+    exposed: frozenset[Exposed] = frozenset()
+    """What Envoy is to serve to clients outside."""
     runs: int = 0
     faults: dict[str, str] = field(default_factory=dict)
     """By what they are about."""
@@ -148,6 +151,9 @@ class Node:
         self.connected: Callable[[], bool] = lambda: False
         """Whether there is a server that would say so if something had changed."""
         self.settled: Settled = lambda *_: None
+        self.tell: Callable[[Iterable[str]], None] = lambda _: None
+        """Say that these addresses are not served."""
+        self.judgement = Judgement()
         self.errors = self.repairs = 0
         self._loop = asyncio.get_running_loop()
         envoy.on_change, envoy.named = self.changed.set, self.named
@@ -210,6 +216,15 @@ class Node:
                 await self._tried("sysctls", self._change)
                 await self._tried("settings", lambda: self._set(self.outcome.topology))
                 await self._announce(self.discovery.accepted())
+            self._judge()
+
+    def _judge(self) -> None:
+        """Whether this node serves what it may announce."""
+        seen = unserved(self.outcome.exposed, self.outcome.active if self.envoy.serves else None)
+        if self.judgement.look(seen, self._loop.time()):
+            texts = sorted(map(str, self.judgement.unserved))
+            log.info("addresses not served", addresses=texts)
+            self.tell(texts)
 
     def _compare(self) -> None:
         """Entries that somebody else has written or deleted are put right."""
@@ -306,7 +321,9 @@ class Node:
     async def _fill_services(self, taken: Accepted) -> None:
         outcome, maps = self.outcome, self.maps.services
         addresses = tuple(outcome.topology.addresses)
-        outcome.services = self._intercept.services(_services(taken), outcome.active, addresses)
+        services = _services(taken)
+        outcome.exposed = exposed(services)
+        outcome.services = self._intercept.services(services, outcome.active, addresses)
         groups = outcome.services.groups
         await self._tried("services", lambda: maps.reconcile(groups))
         await asyncio.sleep(GRACE_S)

@@ -27,6 +27,7 @@ def report(node: Node, client: Client, now: float, capacities: dict[str, int]) -
             "active": sorted(node.outcome.active),
             "awaited": sorted(node.outcome.services.awaited),
         },
+        "unserved": sorted(map(str, node.judgement.unserved)),
         "addresses": [str(address) for address in node.outcome.topology.addresses],
         "pods": {str(pod): _link(node, ifindex) for pod, ifindex in node.outcome.topology.pods.items()},
         "findings": findings(node, client),
@@ -111,7 +112,13 @@ def _link(node: Node, ifindex: int) -> str:
 
 def findings(node: Node, client: Client) -> list[Report]:
     """What is wrong, and what to do, the worst first."""
-    found = [*_of_envoy(node), *_of_kernel(node), *_of_stream(node, client), *_of_resources(node)]
+    found = [
+        *_of_envoy(node),
+        *_of_announcing(node),
+        *_of_kernel(node),
+        *_of_stream(node, client),
+        *_of_resources(node),
+    ]
     return [{"what": what, "do": advice} for what, advice in found]
 
 
@@ -131,6 +138,12 @@ def _of_envoy(node: Node) -> Iterator[tuple[str, str]]:
         yield "Envoy does not answer", "it is ended after envoy.silenceSeconds, and another one started"
     if state.successor and state.lacks:
         yield f"a new Envoy waits for {', '.join(sorted(state.lacks))}", "the old one serves until then"
+
+
+def _of_announcing(node: Node) -> Iterator[tuple[str, str]]:
+    if node.judgement.unserved:
+        addresses = ", ".join(sorted(map(str, node.judgement.unserved)))
+        yield f"Envoy does not serve {addresses}", "where they are announced, another node that serves them takes over"
 
 
 def _of_kernel(node: Node) -> Iterator[tuple[str, str]]:

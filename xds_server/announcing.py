@@ -1,4 +1,5 @@
-"""Gives each address that is to be announced to one node, and to another one when that node's daemon is gone for good.
+"""Gives each address that is to be announced to one node, and to another one when that node's daemon is gone for good,
+or says that its Envoy does not serve the address.
 
 One control plane decides at a time: where there are replicas, the one that leads, among the daemons that are connected
 to it. Until it has decided, and by the others, daemons are told nothing, so that they keep what they have.
@@ -36,6 +37,7 @@ class _Daemon:
 
     streams: set[Client] = field(default_factory=set)
     left: float = 0.0
+    unserved: frozenset[str] = frozenset()
 
 
 class Announcing:
@@ -67,6 +69,13 @@ class Announcing:
             if address not in held:
                 self._claimed.setdefault(address, client.node)
         self._changed.set()
+
+    def unserved(self, client: Client, addresses: Collection[str]) -> None:
+        """Its daemon says that these are not served at its node: all such, each time."""
+        daemon = self._daemons.get(client.node)
+        if daemon is not None:
+            daemon.unserved = frozenset(addresses)
+            self._changed.set()
 
     def gone(self, client: Client) -> None:
         daemon = self._daemons.get(client.node)
@@ -124,4 +133,8 @@ class Announcing:
             found.setdefault(wanted.address, set()).update(
                 name for name, own in labels.items() if may_hold(wanted, own)
             )
-        return found
+        return {address: self._serving(address, nodes) for address, nodes in found.items()}
+
+    def _serving(self, address: str, nodes: set[str]) -> set[str]:
+        """Those that serve it; where none does, nothing would be gained by a move."""
+        return {name for name in nodes if address not in self._daemons[name].unserved} or nodes

@@ -91,6 +91,7 @@ class ControlPlane:
         self.announcing = _announcing(self.controller, self.streams, config)
         if self.announcing is not None:
             self.streams.on_daemon, self.streams.on_daemon_gone = self.announcing.connected, self.announcing.gone
+            self.streams.on_unserved = self.announcing.unserved
         self.services: Services = {}
         self.address = ""  # of the ADS server, once it listens
         self.manifests = Manifests(config.manifests, self._take)

@@ -37,9 +37,14 @@ def killed(world: World) -> tuple[Node, Node]:
     world.mesh.daemons[node.name].kill()
     for pid in world.mesh.envoys(node):
         os.kill(pid, signal.SIGKILL)
-    for family in FAMILIES:
-        until(lambda f=family: known(world, f) == mac(other), f"a move of {family} to {other.name}")  # type: ignore[misc]
+    moved(world, other)
     return node, other
+
+
+def moved(world: World, node: Node) -> None:
+    """Wait until the outside knows the addresses under the node's MAC."""
+    for family in FAMILIES:
+        until(lambda f=family: known(world, f) == mac(node), f"a move of {family} to {node.name}")  # type: ignore[misc]
 
 
 def taken_over(world: World, family: Family) -> str:

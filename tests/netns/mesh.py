@@ -5,6 +5,7 @@ Pods are declared as they are made; the stand also does what the controllers of 
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -14,9 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from uuid import NAMESPACE_DNS, uuid5
 
 import yaml
 
@@ -81,7 +82,7 @@ class Member:
         return {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": metadata | {"uid": f"00000000-0000-0000-0000-{int(ip_address(self.pod.ipv4)):012d}"},
+            "metadata": metadata | {"uid": str(uuid5(NAMESPACE_DNS, self.pod.name))},
             "spec": {"nodeName": self.pod.node, "serviceAccountName": self.pod.name, "containers": [{"name": "app"}]},
             "status": {
                 "phase": "Running",
@@ -145,6 +146,14 @@ class Mesh:
         if done.returncode != 0:
             raise StandError(f"tidegate node {arguments}: {done.stderr}")
         return done.stdout
+
+    def status(self, node: Node) -> Any:
+        """What `tidegate node status` says, also of what is wrong."""
+        entered = self.stand.run.enter(
+            node.namespace, node.cgroup.parent / "daemon",
+            sys.executable, "-m", "xds_server.cli", "node", "status", "-o", "json", "--config", self.config(node),
+        )  # fmt: skip
+        return json.loads(subprocess.run(entered, capture_output=True, text=True, check=False, cwd=PROJECT).stdout)
 
     def config(self, node: Node) -> Path:
         return self.stand.run.directory / node.name / "node.yaml"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
-from tests.netns.announced import holder, killed
-from tests.netns.mesh import address_of
+from tests.netns.announced import holder, killed, moved
+from tests.netns.mesh import address_of, until
 from tests.netns.stand import FAMILIES, Family
 from tests.netns.table import World
 
@@ -29,4 +32,23 @@ def test_another_node_takes_over_from_one_that_died(world: World) -> None:
     world.mesh.daemons[node.name].start()
     world.mesh.until_tells(node)
 
+    assert [other, other] == [holder(world, family) for family in FAMILIES]
+
+
+def test_another_node_takes_over_from_one_whose_envoy_hangs(world: World) -> None:
+    """Its daemon runs, and nobody would be served there; when Envoy goes on, nothing moves back."""
+    node = holder(world, "ipv4")
+    [other] = [each for each in world.mesh.stand.nodes if each is not node]
+    envoys = world.mesh.envoys(node)
+    for pid in envoys:
+        os.kill(pid, signal.SIGSTOP)
+    moved(world, other)
+    during = [world.outside.get(address_of("announced", family)).status for family in FAMILIES]
+    told = world.mesh.status(node)["unserved"]
+    for pid in envoys:
+        os.kill(pid, signal.SIGCONT)
+    until(lambda: not world.mesh.status(node)["unserved"], "an Envoy that serves for long enough")
+
+    assert [200, 200] == during
+    assert {address_of("announced", family) for family in FAMILIES} <= set(told)
     assert [other, other] == [holder(world, family) for family in FAMILIES]

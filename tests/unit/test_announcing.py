@@ -133,6 +133,36 @@ def test_a_daemon_that_returns_in_time_keeps_its_addresses() -> None:
     assert ([PACKED], []) == (world.told("a"), world.told("b"))
 
 
+def test_an_address_leaves_a_node_that_does_not_serve_it() -> None:
+    """At once: its daemon has waited; and it does not come back when the node serves it again."""
+    world = World()
+    world.announcing.connected(A, (ADDRESS,))
+    world.announcing.connected(B, ())
+    world.passes(LEASE_S)
+    world.announcing.unserved(A, (ADDRESS, "192.0.2.9"))
+    world.decided()
+    moved = world.told("a"), world.told("b")
+    world.announcing.unserved(A, ())
+    world.passes(LEASE_S)
+
+    assert [([], [PACKED])] * 2 == [moved, (world.told("a"), world.told("b"))]
+
+
+def test_an_address_that_no_node_serves_stays_where_it_is() -> None:
+    """Until there is one that does."""
+    world = World()
+    world.announcing.connected(A, (ADDRESS,))
+    world.announcing.connected(B, ())
+    for client in (B, A):
+        world.announcing.unserved(client, (ADDRESS,))
+    world.passes(2 * LEASE_S)
+    before = world.told("a"), world.told("b")
+    world.announcing.unserved(B, ())
+    world.decided()
+
+    assert [([PACKED], []), ([], [PACKED])] == [before, (world.told("a"), world.told("b"))]
+
+
 def test_who_comes_back_after_its_address_moved_is_told_so() -> None:
     """It is not moved again."""
     world = World()

@@ -47,6 +47,7 @@ DATAPATH: dict[str, frozenset[str]] = {
     "intercept": frozenset({"kernel.layout", "resources"}),
     "ports": frozenset({"resources"}),
     "topology": frozenset({"kernel.layout", "ports", "resources"}),
+    "serving": frozenset({"resources"}),
     "reconciler": frozenset({"intercept", "kernel.layout"}),
     "workloads": frozenset({"kernel.peers", "ports", "resources", "topology"}),
     "config": frozenset(),
@@ -90,7 +91,9 @@ PURE |= {f"certificates.{module}" for module in ("authority", "keeping", "token_
 PURE |= {f"xds.{module}" for module in ("handshakes", "identity", "secrets", "stream", "subscription", "wire")}
 PURE |= {f"relay.{module}" for module in ("address", "inbox", "message", "words")}
 PURE |= {"kube.election", "kube.held", "kube.kinds", "kube.observed", "kube.pending"}
-DATAPATH_PURE = frozenset({"discovery", "intercept", "kernel.layout", "ports", "reconciler", "resources", "topology"})
+DATAPATH_PURE = frozenset(
+    {"discovery", "intercept", "kernel.layout", "ports", "reconciler", "resources", "serving", "topology"}
+)
 IMPURE = frozenset(
     {"asyncio", "random", "secrets", "selectors", "socket", "subprocess", "threading", "time", "structlog"}
 )

@@ -54,7 +54,7 @@ OnRejected = Callable[[Client, str, str, str, str], None]
 """Of a type, a name, its version and why; no name where a removal was refused."""
 OnGone = Callable[[Client], None]
 OnDaemon = Callable[[Client, Collection[str]], None]
-"""Of a node's daemon, with the addresses that it says it announces."""
+"""Of a node's daemon, with the addresses that it says it announces, or that it says it does not serve."""
 
 _MOST_CLAIMS = 4096
 
@@ -108,6 +108,7 @@ class Streams:
     on_gone: OnGone = _ignore
     on_daemon: OnDaemon = _ignore
     on_daemon_gone: OnGone = _ignore
+    on_unserved: OnDaemon = _ignore
     stats: StreamStats = field(default_factory=StreamStats)
     clock: Callable[[], float] = time.monotonic
     _connections: dict[int, Connection] = field(init=False, repr=False, default_factory=dict)
@@ -208,7 +209,9 @@ class Streams:
             if connection.of_proxy:
                 self.on_connected(client, resumed=stream.resumed)
             else:
-                self.on_daemon(client, _claims(request.node))
+                self.on_daemon(client, _addresses(request.node, "announces"))
+        if not connection.of_proxy and request.HasField("node"):
+            self.on_unserved(client, _addresses(request.node, "unserved"))
         self.stats.count(events)
         for event in events:
             self._tell(connection, client, event)
@@ -348,9 +351,9 @@ def _variant(stream: AdsStream) -> str:
     return "delta" if stream.delta else "sotw"
 
 
-def _claims(node: Any) -> tuple[str, ...]:
-    """The addresses that a daemon says it announces; what is no list of texts is none."""
-    found = node.metadata.fields["announces"].list_value.values if "announces" in node.metadata.fields else ()
+def _addresses(node: Any, field: str) -> tuple[str, ...]:
+    """Those that a daemon names; what is no list of texts is none."""
+    found = node.metadata.fields[field].list_value.values if field in node.metadata.fields else ()
     return tuple(each.string_value for each in found[:_MOST_CLAIMS] if each.string_value)
 
 

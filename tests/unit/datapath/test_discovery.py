@@ -46,6 +46,17 @@ def test_an_accepted_response_is_acknowledged_by_its_nonce() -> None:
     assert {(SERVICE, "a")} == answer.changed
 
 
+def test_a_server_is_told_what_the_node_does_not_serve() -> None:
+    """Now, by a request that asks for nothing, and again at the beginning of each stream."""
+    discovery = Discovery("n1")
+    discovery.unserved = ("192.0.2.1",)
+    now, first = discovery.describe(), discovery.hello()[0]
+
+    assert (ANNOUNCEMENTS, "", []) == (now.type_url, now.response_nonce, list(now.resource_names_subscribe))
+    assert [["192.0.2.1"]] * 2 == [list(each.node.metadata["unserved"]) for each in (now, first)]
+    assert "n1" == now.node.id
+
+
 def settled(discovery: Discovery, failed: Mapping[Key, str] | None = None, types: Collection[str] = ALL) -> list[Any]:
     """What is said once the kernel has all that there is."""
     return [each.request for each in discovery.settle(discovery.accepted().responses, types, failed or {})]
