@@ -176,7 +176,7 @@ class Ageing:
         keys = ((keys - found.used) | lone) & translations.keys()
         self.remembered.delete_all(keys)
         self.states, self.translations = found.states, len(translations) - len(keys)
-        self.aged.update(state(each.progress) for each in gone)
+        self.aged = self.aged + Counter(state(each.progress) for each in gone)
         self.lone += len(lone)
         self._lone_before = found.lone - lone
         return gone

@@ -39,7 +39,8 @@ from datapath.kernel.maps import opened
 from datapath.kernel.programs import Pins
 from datapath.lock import owned
 from datapath.metrics import registry
-from datapath.node import Maps, Node
+from datapath.node import Node
+from datapath.tables import Maps
 from xds_server.proxy.bootstrap import bootstrap, certificate_sources
 from xds_server.proxy.process import private_file
 
@@ -119,7 +120,7 @@ class Daemon:
         yield self.report()
 
     async def _listen(self, _: Answer) -> AsyncGenerator[Answer, None]:
-        links = self.node.outcome.topology.links
+        links = self.node.view.topology.links
         async with aclosing(self._flows.listen()) as events:
             async for event in events:
                 yield record(event, lambda ifindex: links.get(ifindex, str(ifindex)))

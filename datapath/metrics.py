@@ -48,12 +48,11 @@ def _verdicts(verdicts: Verdicts) -> Iterator[Metric]:
 
 
 def _state(node: Node, client: Client, capacities: Mapping[str, int]) -> Iterator[Metric]:
-    maps = node.maps
-    sizes = maps.services.sizes() | {"workloads": maps.workloads.size(), "node_addresses": maps.addresses.size()}
+    view = node.view
     entries = GaugeMetricFamily("tidegate_datapath_map_entries", "Entries of a map.", labels=["map"])
     desired = GaugeMetricFamily("tidegate_datapath_map_desired", "Entries that it is to have.", labels=["map"])
     capacity = GaugeMetricFamily("tidegate_datapath_map_capacity", "Entries that it can have.", labels=["map"])
-    for name, size in sizes.items():
+    for name, size in view.sizes.items():
         entries.add_metric([name], size.actual)
         desired.add_metric([name], size.desired)
         capacity.add_metric([name], capacities.get(name, 0))
@@ -64,9 +63,9 @@ def _state(node: Node, client: Client, capacities: Mapping[str, int]) -> Iterato
     yield from (entries, desired, capacity)
     yield from _connections(node)
     single: dict[str, tuple[str, float]] = {
-        "attached": ("Programs that are attached.", len(node.attachments.attached)),
-        "missing": ("Programs that are to be attached and are not.", len(node.attachments.missing)),
-        "failed_services": ("Services that could not be written as they are to be.", len(maps.services.failed)),
+        "attached": ("Programs that are attached.", len(view.attached)),
+        "missing": ("Programs that are to be attached and are not.", len(view.missing)),
+        "failed_services": ("Services that could not be written as they are to be.", view.failed_services),
         "refused_resources": ("Resources of the control plane that cannot be used.", len(node.discovery.refused)),
         "stream_connected": ("1 while there is a stream to the control plane.", client.connected),
         "envoy_ready": ("1 while the node's Envoy serves.", node.envoy.state.ready),
@@ -77,7 +76,7 @@ def _state(node: Node, client: Client, capacities: Mapping[str, int]) -> Iterato
         "reconcile_errors": ("Times that the kernel could not be brought up to date whole.", node.errors),
         "repairs": (
             "Programs that somebody else had detached, and maps that somebody else had changed.",
-            node.attachments.repairs + node.repairs,
+            view.reattached + node.repairs,
         ),
         "envoy_starts": ("Starts of Envoy by this daemon.", node.envoy.state.starts),
         "lone_translations": ("Halves of connections that were taken away since the other was gone.", node.ageing.lone),

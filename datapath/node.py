@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Collection, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import structlog
 from pyroute2.netlink.exceptions import NetlinkError
@@ -29,40 +28,16 @@ from datapath.discovery import Accepted, Discovery, Key
 from datapath.envoy import CAPTURE, Envoy
 from datapath.intercept import Intercept, Services, steered
 from datapath.kernel import routing
-from datapath.kernel.layout import (
-    ANSWERS,
-    BACKENDS,
-    CONNECTIONS,
-    NODE_ADDRESSES,
-    NODE_PORT_FIRST,
-    NODE_PORTS,
-    ONLY,
-    OWN_MACS,
-    SERVICES,
-    SETTINGS,
-    TRANSLATIONS,
-    WORKLOADS,
-    AddressKey,
-    Answer,
-    AnswerKey,
-    Connection,
-    Flow,
-    MacKey,
-    NodeAddress,
-    Settings,
-    Translation,
-    Workload,
-)
-from datapath.kernel.listeners import published
-from datapath.kernel.maps import Map, opened
+from datapath.kernel.layout import NODE_PORT_FIRST, NODE_PORTS, ONLY, Settings
 from datapath.kernel.routing import Installed
 from datapath.kernel.sysctls import Sysctls, reserve_ports
-from datapath.reconciler import Entries, ServiceMaps
 from datapath.resources import ANNOUNCEMENTS, SERVICE, Announcement, Announcements, Service, Workloads
 from datapath.resources import WORKLOADS as WORKLOADS_TYPE
 from datapath.resources import Workload as Pod
 from datapath.serving import Exposed, Judgement, exposed, unserved
+from datapath.tables import Maps
 from datapath.topology import Topology, inlets, node_entries, outward, primary, roles, workload_entries
+from datapath.view import View
 from xds_server.proxy.process import delay_s
 
 HOLD_OFF_S: Final = 0.02
@@ -94,41 +69,13 @@ Settled = Callable[[int, Collection[str], Mapping[Key, str]], None]
 log = structlog.get_logger("node")
 
 
-class Maps:
-    """The pinned maps of which the daemon is the only writer, and what the programs remember of connections."""
-
-    def __init__(self, folder: Path) -> None:
-        self._stack = ExitStack()
-        services, backends = self._open(SERVICES, folder), self._open(BACKENDS, folder)
-        self.services = ServiceMaps(services, backends)
-        self.workloads: Entries[AddressKey, Workload] = Entries(self._open(WORKLOADS, folder))
-        self.addresses: Entries[AddressKey, NodeAddress] = Entries(self._open(NODE_ADDRESSES, folder))
-        self.answers: Map[AnswerKey, Answer] = self._open(ANSWERS, folder)
-        self.macs: Entries[MacKey, NodeAddress] = Entries(self._open(OWN_MACS, folder))
-        self.settings: Map[Any, Settings] = self._open(SETTINGS, folder)
-        self.connections: Map[Flow, Connection] = self._open(CONNECTIONS, folder)
-        self.translations: Map[Flow, Translation] = self._open(TRANSLATIONS, folder)
-        self._folder = folder
-
-    def listeners(self) -> bool:
-        """Whether Envoy listens, as programs find it."""
-        return bool(published(self._folder))
-
-    def _open(self, spec: Any, folder: Path) -> Any:
-        return self._stack.enter_context(opened(spec, folder))
-
-    def close(self) -> None:
-        self._stack.close()
-
-
 @dataclass(slots=True, eq=False)
 class Outcome:
-    """Of the last time that the kernel was brought up to date."""
+    """Of the last time that the kernel was brought up to date, or as far as it is; others see it as a `View`."""
 
     topology: Topology = field(default_factory=Topology)
     services: Services = field(default_factory=lambda: Services({}, {}, frozenset()))
     active: frozenset[str] = frozenset()
-    """Listeners of Envoy, by which the flags are set."""
     exposed: frozenset[Exposed] = frozenset()
     """What Envoy is to serve to clients outside."""
     runs: int = 0
@@ -166,6 +113,7 @@ class Node:
         """The rules and routes, as they were made last."""
         pinned = {key: entry.flags for key, entry in maps.services.entries.items()}
         self.outcome.active = steered(_services(discovery.accepted()), pinned)
+        self._show()
 
     def accept(self) -> None:
         """Something was accepted."""
@@ -216,6 +164,7 @@ class Node:
                 await self._tried("sysctls", self._change)
                 await self._tried("settings", lambda: self._set(self.outcome.topology))
                 await self._announce(self.discovery.accepted())
+                await asyncio.to_thread(self._show)
             self._judge()
 
     def _judge(self) -> None:
@@ -257,6 +206,7 @@ class Node:
             if await self._may_attach(taken):
                 await self._attach(prune=WORKLOADS_TYPE in taken.heard)
             await self._announce(taken)
+            await asyncio.to_thread(self._show)
             self.settled(taken.responses, self._written(), self._refused())
         outcome.runs += 1
         if outcome.faults or self.maps.services.failed or self.maps.workloads.failed or self.maps.addresses.failed:
@@ -267,6 +217,13 @@ class Node:
         if outcome.services.awaited and active is not None:
             return POLL_S
         return SEEK_S if outcome.topology.lost else None
+
+    def _show(self) -> None:
+        """Of a moment at which nobody is at work."""
+        outcome = self.outcome
+        self.view = View.of(
+            outcome.topology, outcome.services, outcome.active, outcome.faults, self.attachments, self.maps
+        )
 
     def _written(self) -> frozenset[str]:
         """The types of which the kernel has now what it takes; what could not be tried is tried again."""

@@ -101,7 +101,7 @@ class ServiceMaps:
             del self._users[generation]
 
     def sizes(self) -> dict[str, Size]:
-        slots = sum(map(len, list(self._slots.values())))
+        slots = sum(map(len, self._slots.values()))
         return {
             self._services.name: self._desired[0]._replace(actual=len(self.entries)),
             self._backends.name: self._desired[1]._replace(actual=slots),

@@ -24,12 +24,12 @@ def report(node: Node, client: Client, now: float, capacities: dict[str, int]) -
         "connections": _connections(node, capacities),
         "attached": _attached(node),
         "listeners": {
-            "active": sorted(node.outcome.active),
-            "awaited": sorted(node.outcome.services.awaited),
+            "active": sorted(node.view.active),
+            "awaited": sorted(node.view.services.awaited),
         },
         "unserved": sorted(map(str, node.judgement.unserved)),
-        "addresses": [str(address) for address in node.outcome.topology.addresses],
-        "pods": {str(pod): _link(node, ifindex) for pod, ifindex in node.outcome.topology.pods.items()},
+        "addresses": [str(address) for address in node.view.topology.addresses],
+        "pods": {str(pod): _link(node, ifindex) for pod, ifindex in node.view.topology.pods.items()},
         "findings": findings(node, client),
     }
 
@@ -70,11 +70,9 @@ def _envoy(node: Node) -> Report:
 
 
 def _maps(node: Node, capacities: dict[str, int]) -> Report:
-    maps = node.maps
-    sizes = maps.services.sizes() | {"workloads": maps.workloads.size(), "node_addresses": maps.addresses.size()}
     return {
         name: {"desired": size.desired, "actual": size.actual, "capacity": capacities.get(name, 0)}
-        for name, size in sizes.items()
+        for name, size in node.view.sizes.items()
     }
 
 
@@ -90,14 +88,14 @@ def _connections(node: Node, capacities: dict[str, int]) -> Report:
 
 
 def _attached(node: Node) -> list[Report]:
-    found = node.attachments
+    found = node.view
     rows = [
-        {"program": place[0], "target": _target(node, place[1]), "adopted": attached.adopted, "fault": ""}
-        for place, attached in tuple(found.attached.items())
+        {"program": place[0], "target": _target(node, place[1]), "adopted": adopted, "fault": ""}
+        for place, adopted in found.attached.items()
     ]
     rows += [
         {"program": place[0], "target": _target(node, place[1]), "adopted": False, "fault": why}
-        for place, why in tuple(found.missing.items())
+        for place, why in found.missing.items()
     ]
     return sorted(rows, key=lambda row: (str(row["target"]), str(row["program"])))
 
@@ -107,7 +105,7 @@ def _target(node: Node, target: str) -> str:
 
 
 def _link(node: Node, ifindex: int) -> str:
-    return node.outcome.topology.links.get(ifindex, f"link {ifindex}")
+    return node.view.topology.links.get(ifindex, f"link {ifindex}")
 
 
 def findings(node: Node, client: Client) -> list[Report]:
@@ -147,20 +145,21 @@ def _of_announcing(node: Node) -> Iterator[tuple[str, str]]:
 
 
 def _of_kernel(node: Node) -> Iterator[tuple[str, str]]:
-    for (name, target), why in sorted(dict(node.attachments.missing).items()):
+    view = node.view
+    for (name, target), why in sorted(view.missing.items()):
         yield f"{name} is not attached to {_target(node, target)}: {why}", "it is tried again each second"
-    for (name, target), others in sorted(dict(node.attachments.behind).items()):
+    for (name, target), others in sorted(view.behind.items()):
         where = f"{name} at {_target(node, target)} comes after filters of others: {others}"
         yield where, "what they end the walk for is not seen: give them higher numbers as their priorities"
-    for what, why in sorted(dict(node.outcome.faults).items()):
+    for what, why in sorted(view.faults.items()):
         yield f"{what}: {why}", "it is tried again"
-    for name, why in sorted(dict(node.maps.services.failed).items()):
-        yield f"service {name} is not as it should be: {why}", "it stays as it was, or out"
-    for what, failed in (("pods", node.maps.workloads.failed), ("node", node.maps.addresses.failed)):
-        if failed:
-            yield f"{what}: {failed}", "what does not fit is not intercepted"
-    yield from worded(node.outcome.topology.lost, node.outcome.topology.links)
-    yield from node.outcome.topology.problems
+    for name, why in sorted(view.failed.items()):
+        yield (
+            f"{name}: {why}",
+            "a service stays as it was, or out; pods and addresses that do not fit are not looked at",
+        )
+    yield from worded(view.topology.lost, view.topology.links)
+    yield from view.topology.problems
 
 
 def _of_stream(node: Node, client: Client) -> Iterator[tuple[str, str]]:
@@ -175,9 +174,9 @@ def _of_stream(node: Node, client: Client) -> Iterator[tuple[str, str]]:
 def _of_resources(node: Node) -> Iterator[tuple[str, str]]:
     for (type_url, name), why in sorted(node.discovery.refused.items()):
         yield f"{short(type_url)} {name[:256]} is refused: {why}", "the version before it goes on, if there was one"
-    for name, problem in sorted(node.outcome.services.problems.items()):
+    for name, problem in sorted(node.view.services.problems.items()):
         yield f"service {name}: {problem}", "the first by name has it"
-    for listener in sorted(node.outcome.services.awaited):
+    for listener in sorted(node.view.services.awaited):
         yield f"Envoy has no listener {listener}", "until then its service is balanced in the kernel, or refused"
 
 

@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 
 from datapath.ageing import translated_by
+from datapath.control import asked
 from datapath.instances import start_of
 from datapath.kernel.layout import (
     CONNECTIONS,
@@ -124,6 +125,22 @@ async def test_a_full_map_is_a_refusal(daemon: Node) -> None:
 
     assert "n1: addresses (map workloads): the map is full: serve fewer, or run a version with larger maps" == refusal
     assert (WORKLOADS, ["n1"]) == (again.type_url, list(again.resource_names_subscribe))
+
+
+async def test_status_shows_no_half_of_a_change(daemon: Node) -> None:
+    """Asked while thousands of services come and go, it tells of a moment in which all were there, or none."""
+    number, control = 4000, daemon.state / "control.sock"
+    names = {
+        f"s{i}": service((f"10.97.{i >> 8}.{i & 255}", 80, ""), backends=[("10.1.0.1", 8080, 1)]) for i in range(number)
+    }
+    seen = set()
+    for turn in range(4):
+        await daemon.ads.say(response(*names.items()) if turn % 2 == 0 else response(removed=names))
+        while len(daemon.ads.streams[-1]) < 4 + turn:
+            [found] = await asyncio.to_thread(lambda: list(asked(control, {"ask": "status"})))
+            seen.add((found["maps"]["svc"]["desired"], found["maps"]["svc"]["actual"]))
+
+    assert {(0, 0), (number, number)} == seen
 
 
 async def test_a_daemon_that_nobody_serves_does_what_it_did(daemon: Node) -> None:

@@ -59,6 +59,8 @@ DATAPATH: dict[str, frozenset[str]] = {
     "instances": frozenset({"kernel.sysctls", "launcher"}),
     "envoy": frozenset({"instances"}),
     "attachments": frozenset({"kernel", "topology"}),
+    "tables": frozenset({"kernel", "reconciler"}),
+    "view": frozenset({"attachments", "intercept", "reconciler", "tables", "topology"}),
     "ageing": frozenset({"kernel.layout"}),
     "entries": frozenset({"ageing", "kernel"}),
     "flows": frozenset({"ageing", "kernel"}),

@@ -1,0 +1,57 @@
+"""What status and metrics are told of the kernel: one moment, in which nothing was being changed.
+
+The kernel is written by threads. Who asks is shown what was made when the last of them had done its part, and never
+what one of them has in its hands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from datapath.attachments import Attachments, Place
+from datapath.intercept import Services
+from datapath.reconciler import Size
+from datapath.tables import Maps
+from datapath.topology import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """`faults` are by what they are about, `failed` by the name of what does not fit into a map."""
+
+    topology: Topology
+    services: Services
+    active: frozenset[str]
+    """Listeners of Envoy, by which the flags are set."""
+    sizes: Mapping[str, Size]
+    attached: Mapping[Place, bool]
+    """Whether a link was there before."""
+    missing: Mapping[Place, str]
+    behind: Mapping[Place, str]
+    """The filters of others that are asked before ours."""
+    faults: Mapping[str, str]
+    failed: Mapping[str, str]
+    failed_services: int
+    reattached: int
+
+    @classmethod
+    def of(cls, topology: Topology, services: Services, active: frozenset[str], faults: Mapping[str, str],
+           attachments: Attachments, maps: Maps) -> Self:  # fmt: skip
+        """Copies of what is changed in place; nobody changes it meanwhile."""
+        unfit = {"pods": maps.workloads.failed, "node": maps.addresses.failed}
+        return cls(
+            topology,
+            services,
+            active,
+            maps.sizes(),
+            {place: each.adopted for place, each in attachments.attached.items()},
+            dict(attachments.missing),
+            dict(attachments.behind),
+            dict(faults),
+            {**{f"service {name}": why for name, why in maps.services.failed.items()},
+             **{what: why for what, why in unfit.items() if why}},
+            len(maps.services.failed),
+            attachments.repairs,
+        )  # fmt: skip
