@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define LAYOUT 2
+#define LAYOUT 3
 
 /* Of packets and sockets, within MARK_MASK. Bits of kube-proxy (0x4000, 0x8000) and of CNIs stay free. */
 #define MARK_MASK 0x0f00
@@ -139,7 +139,7 @@ struct settings {
 /* listeners: SOCKMAP, written by `listen` alone: IPv4 first, then IPv6. */
 #define LISTENERS_PER_FAMILY 16
 
-/* absence: ARRAY[1]. When a connection first found no listener of Envoy; zero while it has one. */
+/* absence: ARRAY[2], IPv4 and IPv6. When a connection first found no listener of Envoy; zero while it has one. */
 struct absence {
 	__u64 since_ns;
 };

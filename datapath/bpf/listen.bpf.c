@@ -30,6 +30,7 @@ SEC("sockops")
 int listen(struct bpf_sock_ops *ops)
 {
 	struct absence *absent;
+	__u32 family;
 	int first;
 
 	if (ops->op != BPF_SOCK_OPS_TCP_LISTEN_CB)
@@ -37,7 +38,8 @@ int listen(struct bpf_sock_ops *ops)
 	first = slots_of(ops);
 	if (first < 0)
 		return 1;
-	absent = bpf_map_lookup_elem(&absence, &only);
+	family = first == LISTENERS_PER_FAMILY;
+	absent = bpf_map_lookup_elem(&absence, &family);
 #pragma unroll
 	for (__u32 i = 0; i < LISTENERS_PER_FAMILY; i++) {
 		__u32 slot = first + i;

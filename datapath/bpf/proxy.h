@@ -33,18 +33,20 @@ static __always_inline int is_listening(int ipv6)
 	return 0;
 }
 
-static __always_inline void present(void)
+static __always_inline void present(int ipv6)
 {
-	struct absence *absent = bpf_map_lookup_elem(&absence, &only);
+	__u32 family = !!ipv6;
+	struct absence *absent = bpf_map_lookup_elem(&absence, &family);
 
 	if (absent && absent->since_ns)
 		absent->since_ns = 0;
 }
 
 /* Whether Envoy has been away for longer than a restart takes. */
-static __always_inline int is_given_up(void)
+static __always_inline int is_given_up(int ipv6)
 {
-	struct absence *absent = bpf_map_lookup_elem(&absence, &only);
+	__u32 family = !!ipv6;
+	struct absence *absent = bpf_map_lookup_elem(&absence, &family);
 	__u64 now_ns = bpf_ktime_get_ns();
 
 	if (!absent)
@@ -65,11 +67,11 @@ enum availability {
 static __always_inline enum availability availability(const struct service *service, int ipv6)
 {
 	if (is_listening(ipv6) && !is_stopped()) {
-		present();
+		present(ipv6);
 		return PROXY_SERVES;
 	}
 	if (service->flags & SERVICE_FAIL_OPEN)
 		return PROXY_BALANCED;
-	return is_given_up() ? PROXY_GIVEN_UP : PROXY_AWAITED;
+	return is_given_up(ipv6) ? PROXY_GIVEN_UP : PROXY_AWAITED;
 }
 #endif

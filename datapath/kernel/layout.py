@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 """Of all the structures here: maps are pinned below a folder of that name."""
 
 MARK_MASK: Final = 0x0F00
@@ -420,6 +420,7 @@ SETTINGS: Final = MapSpec("settings", _INDEX, Codec("settings", Settings))
 FILLED: Final = frozenset(each.name for each in (SERVICES, BACKENDS, WORKLOADS, NODE_ADDRESSES, SETTINGS))
 """What the daemon alone writes, and writes whole before it attaches programs."""
 ABSENCE: Final = MapSpec("absence", _INDEX, Codec("absence", Absence))
+"""IPv4 first, then IPv6."""
 AFFINITY: Final = MapSpec("affinity", Codec("client", Client), Codec("held", Held))
 CONNECTIONS: Final = MapSpec("connections", Codec("flow", Flow), Codec("connection", Connection))
 TRANSLATIONS: Final = MapSpec("translations", Codec("flow", Flow), Codec("translation", Translation))

@@ -28,6 +28,7 @@ from datapath.kernel.layout import (
     AddressKey,
     Event,
     Flow,
+    Index,
     Proxied,
     Reason,
     Service,
@@ -75,8 +76,8 @@ def listening(family: int = socket.AF_INET) -> socket.socket:
 def test_without_envoy_an_opening_is_dropped_and_the_time_is_noted(stand: Stand) -> None:
     """Fail closed: the first who asks begins the wait; the second does not begin it anew."""
     absence = stand.map(ABSENCE)
-    first, noted = stand.run("from_workload", OPENING), absence.get(ONLY)
-    second, still = stand.run("from_workload", OPENING), absence.get(ONLY)
+    first, noted = stand.run("from_workload", OPENING), absence.get(Index(0))
+    second, still = stand.run("from_workload", OPENING), absence.get(Index(0))
 
     assert [(TC_ACT_SHOT, (Reason.DROP_AWAIT,))] * 2 == [(each.action, each.reasons) for each in (first, second)]
     assert noted == still
@@ -85,7 +86,7 @@ def test_without_envoy_an_opening_is_dropped_and_the_time_is_noted(stand: Stand)
 
 def test_after_the_wait_an_opening_is_refused(stand: Stand) -> None:
     """It gets a mark by which it is answered with a reset."""
-    stand.map(ABSENCE).put(ONLY, Absence(time.monotonic_ns() - PATIENCE_NS))
+    stand.map(ABSENCE).put(Index(0), Absence(time.monotonic_ns() - PATIENCE_NS))
     outcome = stand.run("from_workload", OPENING)
 
     assert (TC_ACT_UNSPEC, MARK_REFUSE, (Reason.REFUSED_ABSENT,)) == outcome[:3]
@@ -103,7 +104,21 @@ def test_without_envoy_a_service_that_fails_open_is_balanced(stand: Stand) -> No
     outcome = stand.run("from_workload", frame(ipv4(POD, OPEN, TCP, tcp(40000, HTTP))))
 
     assert (TC_ACT_UNSPEC, MARK_REFUSE, (Reason.REFUSED_NO_BACKEND,)) == outcome[:3]
-    assert Absence() == stand.map(ABSENCE).get(ONLY)
+    assert Absence() == stand.map(ABSENCE).get(Index(0))
+
+
+def test_a_family_is_given_up_although_the_other_is_served(stand: Stand) -> None:
+    """What comes to a listener of IPv6 says nothing about IPv4, nor does what waits for one of IPv4 about IPv6."""
+    absence = stand.map(ABSENCE)
+    absence.put(Index(0), Absence(time.monotonic_ns() - PATIENCE_NS))
+    with listening(socket.AF_INET6) as six:
+        stand.listen(six.fileno(), LISTENERS_PER_FAMILY)
+        served, refused = stand.run("from_workload", OPENING6), stand.run("from_workload", OPENING)
+    awaited = stand.run("from_workload", OPENING6)
+
+    assert [(Reason.STEERED,), (Reason.REFUSED_ABSENT,), (Reason.DROP_AWAIT,)] == [
+        each.reasons for each in (served, refused, awaited)
+    ]
 
 
 def test_a_listener_of_the_other_family_does_not_serve(stand: Stand) -> None:
@@ -139,12 +154,12 @@ def test_a_closed_listener_is_gone_at_once(stand: Stand) -> None:
 def test_who_is_there_again_was_never_away(stand: Stand) -> None:
     """The next absence is waited for from its own begin."""
     absence = stand.map(ABSENCE)
-    absence.put(ONLY, Absence(1))
+    absence.put(Index(0), Absence(1))
     with listening() as four:
         stand.listen(four.fileno(), 0)
         stand.run("from_workload", OPENING)
 
-    assert Absence() == absence.get(ONLY)
+    assert Absence() == absence.get(Index(0))
 
 
 def test_an_envoy_that_is_stopped_is_as_none(stand: Stand) -> None:

@@ -22,6 +22,7 @@ from datapath.kernel.layout import (
     SETTINGS,
     Absence,
     Direction,
+    Index,
     Reason,
     ServiceFlag,
     Settings,
@@ -308,15 +309,15 @@ def test_without_envoy_a_connection_waits_and_then_is_refused(
 ) -> None:
     """Fail closed: for as long as a restart takes nothing is said, later it is refused at once."""
     absence = node.stand.map(ABSENCE)
-    absence.put(ONLY, Absence())
+    absence.put(Index(family), Absence())
     before = node.count(Reason.DROP_AWAIT, where)
     with node.endpoint(who, FAMILIES[family]) as waiting:
         waiting.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
         waiting.setblocking(False)
         assert errno.EINPROGRESS == waiting.connect_ex((MESH[family], HTTP))
         dropped = node.grown(Reason.DROP_AWAIT, where, before)
-        noticed = absence.get(ONLY)
-        absence.put(ONLY, Absence(time.monotonic_ns() - PATIENCE_NS))
+        noticed = absence.get(Index(family))
+        absence.put(Index(family), Absence(time.monotonic_ns() - PATIENCE_NS))
         outcome = refused(node, who, (MESH[family], HTTP), mark)
 
     assert dropped >= 1
@@ -329,7 +330,7 @@ def test_without_envoy_a_connection_waits_and_then_is_refused(
 def test_a_connection_that_waits_is_served_by_the_next_envoy(node: Lab, family: Family) -> None:
     """L5: the client's own retransmission finds the new listener, and its absence is forgotten."""
     absence = node.stand.map(ABSENCE)
-    absence.put(ONLY, Absence())
+    absence.put(Index(family), Absence())
     to = (MESH[family], HTTP)
     with node.endpoint(POD, FAMILIES[family]) as client:
         client.setblocking(False)
@@ -341,7 +342,7 @@ def test_a_connection_that_waits_is_served_by_the_next_envoy(node: Lab, family: 
                 converse(client, server)
 
     assert to == local
-    assert Absence() == absence.get(ONLY)
+    assert Absence() == absence.get(Index(family))
 
 
 @both
@@ -354,7 +355,7 @@ def test_an_envoy_that_is_stopped_on_purpose_gets_nothing_new(
     with node.connect(POD, to) as client:
         server, _, _ = accepted(envoy[family])
         settings.put(ONLY, Settings(stopped=1))
-        absence.put(ONLY, Absence(time.monotonic_ns() - PATIENCE_NS))
+        absence.put(Index(family), Absence(time.monotonic_ns() - PATIENCE_NS))
         try:
             outcome = refused(node, POD, to)
             with server:
@@ -408,7 +409,7 @@ def test_envoy_does_not_reach_itself(node: Lab, envoy: tuple[socket.socket, ...]
 def test_a_process_that_listens_where_a_service_is_does_not_get_its_connections(node: Lab, family: Family) -> None:
     """Without Envoy they are refused, not given to who happens to listen at the port."""
     node.serve(MESH[family], 8888, ServiceFlag.PROXY)
-    node.stand.map(ABSENCE).put(ONLY, Absence(time.monotonic_ns() - PATIENCE_NS))
+    node.stand.map(ABSENCE).put(Index(family), Absence(time.monotonic_ns() - PATIENCE_NS))
     with node.listener(NODE, ("0.0.0.0", "::")[family], 8888):
         outcome = refused(node, POD, (MESH[family], 8888))
 
