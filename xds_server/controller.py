@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,9 +15,10 @@ from xds_server.graph import Changes, Source
 from xds_server.metrics import Metrics
 from xds_server.model.delivery import Acceptance, Delay, DeliveryRef, Node, NodeRef, Rejection
 from xds_server.model.refs import ObjectRef
-from xds_server.model.resource import LISTENER, ROUTE_CONFIGURATION, Resource, ResourceKey
+from xds_server.model.resource import INTERCEPTED, LISTENER, ROUTE_CONFIGURATION, Resource, ResourceKey
 from xds_server.pipeline import Pipeline
 from xds_server.relay.words import Refusal, Words
+from xds_server.translation.names import parse_intercepted
 from xds_server.xds.streams import Client
 
 log = structlog.get_logger(__name__)
@@ -133,11 +134,11 @@ class Controller:
         self.on_moved(envoy.ref)
 
     def subscribed(self, client: Client, type_url: str, *, wildcard: bool) -> None:
-        """An Envoy that asks for all listeners is to serve all of them."""
+        """An Envoy that asks for all listeners is to serve all of them, a daemon that asks for all services these."""
         envoy = self._of(client)
-        if envoy is None or type_url != LISTENER:
+        if envoy is None or type_url not in {LISTENER, INTERCEPTED}:
             return
-        node = Node(envoy.ref, listeners=wildcard)
+        node = Node(envoy.ref, wildcard and type_url == LISTENER, wildcard and type_url == INTERCEPTED)
         if self.pipeline.feedback.nodes.get(envoy.ref) != node:
             self.pipeline.feedback.nodes.put(envoy.ref, node)
             self._changed.set()
@@ -153,8 +154,8 @@ class Controller:
                 if ref.resource.type_url == type_url and ref.resource.name in versions:
                     rejected.source.delete(ref)
                     self._changed.set()
-        if type_url == LISTENER:
-            for name, version in versions.items():
+        if type_url in {LISTENER, INTERCEPTED}:
+            for name, version in _shown(type_url, versions):
                 self._note(DeliveryRef(*envoy.ref, ResourceKey(type_url, name)), version)
         elif type_url == ROUTE_CONFIGURATION:
             for name, version in versions.items():
@@ -330,6 +331,7 @@ class Controller:
                 for ref in feedback.rejected.by_envoy.keys(envoy.ref)
             },
             frozenset(ref.resource.name for ref in feedback.delayed.by_envoy.keys(envoy.ref)),
+            node is not None and node.services,
         )
 
     def _of(self, client: Client) -> _Envoy | None:
@@ -403,3 +405,10 @@ class Controller:
         if text is not None:
             self._metrics.faults.inc()
             log.error("transformation failed", collection=key[0], key=str(key[1]), error=text[:512])
+
+
+def _shown(type_url: str, versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What a status is made of: of Services, of which there are many, none says who has them."""
+    for name, version in versions.items():
+        if type_url != INTERCEPTED or parse_intercepted(name) is not None:
+            yield name, version

@@ -19,7 +19,7 @@ from xds_server.translation.settings import TranslationSettings
 
 
 def owner(key: ResourceKey) -> ObjectRef | None:
-    """The frontend that a listener, route configuration or virtual host belongs to."""
+    """The frontend that a listener, route configuration, virtual host or service of the daemon's belongs to."""
     match key.type_url:
         case resource.LISTENER if key.name not in names.CAPTURE:
             return names.parse_listener(key.name).frontend
@@ -27,6 +27,8 @@ def owner(key: ResourceKey) -> ObjectRef | None:
             return names.parse_route_configuration(key.name)[0].frontend
         case resource.VIRTUAL_HOST:
             return names.parse_virtual_host(key.name).table.frontend
+        case resource.INTERCEPTED:
+            return names.parse_intercepted(key.name)
     return None
 
 
@@ -67,7 +69,6 @@ class Pipeline(NamedTuple):
                 ingested.frontends,
                 resources,
                 over_budget,
-                ingested.kernel_services,
                 owner,
             ),
         )

@@ -26,6 +26,20 @@ spec:
   parentRefs: [{group: "", kind: Service, name: web, namespace: default}]
   rules: [{backendRefs: [{name: web, namespace: default, port: 80}]}]
 """
+BYTES = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web}
+spec: {gatewayClassName: tidegate, listeners: [{name: lines, port: 53, protocol: TCP}]}
+---
+apiVersion: gateway.networking.k8s.io/v1alpha2
+kind: TCPRoute
+metadata: {name: lines}
+spec:
+  parentRefs: [{name: web}]
+  rules: [{backendRefs: [{name: web, port: 80}]}]
+"""
+PROGRAMMED = ("True", "Programmed")
 POD = """
 apiVersion: v1
 kind: Pod
@@ -57,19 +71,33 @@ async def test_a_daemon_is_told_where_its_envoy_listens(mesh: Mesh, tmp_path: Pa
 
 
 async def test_a_daemon_does_not_stand_in_for_its_envoy(mesh: Mesh, tmp_path: Path) -> None:
-    """What a daemon refuses, or its coming and going, leaves a Gateway programmed."""
+    """What it acknowledges, and its coming and going, programs no Gateway of Envoy's; what it refuses is told there."""
     await mesh.apply(GATEWAY, ROUTE, SERVICE)
-    await mesh.until(lambda: mesh.condition("Gateway", "web", "Programmed") == ("True", "Programmed"))
+    await mesh.until(lambda: mesh.condition("Gateway", "web", "Programmed") == PROGRAMMED)
     async with connected(f"unix:{tmp_path / 'xds.sock'}", lambda _: (), types=(INTERCEPTED,)) as daemon:
-        daemon.refuses = lambda _: "no room"
-        await daemon.until(lambda: LED in daemon.refused)
-        await mesh.replace(2, ROUTE.replace("port: 80", "port: 80, weight: 2"))
-        await mesh.until(lambda: mesh.condition("Gateway", "web", "Programmed") == ("True", "Programmed"))
-
-        assert {"n1"} == {node.node for node in mesh.plane.pipeline.feedback.nodes}
+        await daemon.until(lambda: LED in daemon.held)
+        assert {"n1", "daemon of n1"} == {node.node for node in mesh.plane.pipeline.feedback.nodes}
         assert 1 == len(mesh.plane.told.replica().streams)
-        assert {} == dict(mesh.plane.pipeline.feedback.rejections.items())
-    assert ("True", "Programmed") == mesh.condition("Gateway", "web", "Programmed")
+        daemon.refuses = lambda key: "no room" if key.name.startswith("gateway/") else ""
+        await mesh.replace(1, GATEWAY.replace("port: 80", "port: 81"))
+        await mesh.until(lambda: mesh.condition("Gateway", "web", "Programmed") == ("False", "Invalid"))
+        daemon.refuses = lambda _: ""
+        await mesh.replace(1, GATEWAY)
+        await mesh.replace(2, ROUTE.replace("port: 80", "port: 80, weight: 2"))
+    await mesh.until(lambda: mesh.condition("Gateway", "web", "Programmed") == PROGRAMMED)
+
+
+async def test_a_gateway_of_bytes_is_programmed_when_daemons_have_it(mesh: Mesh, tmp_path: Path) -> None:
+    """Envoy has no part in it: without a daemon nothing serves it, and what a daemon refuses is told."""
+    await mesh.apply(BYTES, SERVICE)
+    before = mesh.condition("Gateway", "web", "Programmed")
+    async with connected(f"unix:{tmp_path / 'xds.sock'}", lambda _: (), types=(INTERCEPTED,)) as daemon:
+        await mesh.until(lambda: mesh.condition("Gateway", "web", "Programmed") == PROGRAMMED)
+        daemon.refuses = lambda _: "no room"
+        await mesh.replace(1, BYTES.replace("port: 53", "port: 54"))
+        await mesh.until(lambda: mesh.condition("Gateway", "web", "Programmed") == ("False", "Invalid"))
+
+    assert ("False", "Pending") == before
 
 
 async def test_pods_come_to_a_route_without_a_listener(mesh: Mesh, tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""What each Envoy said of what it was sent: inputs of the graph, like any object."""
+"""What each Envoy, and each node's daemon, said of what it was sent: inputs of the graph, like any object.
+
+A daemon is told apart from the Envoy of its node by its id; all else of it is as of an Envoy.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +35,11 @@ class DeliveryRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An Envoy that is connected, or was a moment ago; `listeners` says that it asks for all of them."""
+    """Who is connected, or was a moment ago: an Envoy that asks for all `listeners`, a daemon for all `services`."""
 
     ref: NodeRef
     listeners: bool = False
+    services: bool = False
 
 
 @dataclass(frozen=True, slots=True)

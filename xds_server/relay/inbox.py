@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from xds_server.model.delivery import NodeRef
-from xds_server.model.resource import LISTENER, ResourceKey
+from xds_server.model.resource import INTERCEPTED, LISTENER, ResourceKey
 from xds_server.relay.words import Said, Words, after, carried
 from xds_server.xds.streams import Client
 
@@ -83,7 +83,8 @@ class Inbox:
 
     def _say(self, client: Client, said: Said, now: Words) -> None:
         ears, new = self._ears, said.words
-        ears.subscribed(client, LISTENER, wildcard=new.listeners)
+        type_url, wildcard = (INTERCEPTED, True) if new.services else (LISTENER, new.listeners)
+        ears.subscribed(client, type_url, wildcard=wildcard)
         ears.retracted(client, said.unaccepted, said.unrefused)
         self._repeat(client, now, {**new.accepted, **new.refused})
         ears.late(client, said.caught_up, late=False)

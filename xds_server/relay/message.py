@@ -11,6 +11,7 @@ from xds_server.model.delivery import NodeRef
 from xds_server.model.resource import (
     CLUSTER,
     CLUSTER_LOAD_ASSIGNMENT,
+    INTERCEPTED,
     LISTENER,
     ROUTE_CONFIGURATION,
     SECRET,
@@ -21,8 +22,10 @@ from xds_server.proto.tidegate.relay.v1 import relay_pb2
 from xds_server.relay.words import BATCH, Refusal, Said, Words
 from xds_server.xds.detail import readable
 
-_REFUSABLE: Final = frozenset({CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION, SECRET, VIRTUAL_HOST})
-_ACCEPTABLE: Final = frozenset({LISTENER, ROUTE_CONFIGURATION})
+_REFUSABLE: Final = frozenset(
+    {CLUSTER, CLUSTER_LOAD_ASSIGNMENT, INTERCEPTED, LISTENER, ROUTE_CONFIGURATION, SECRET, VIRTUAL_HOST}
+)
+_ACCEPTABLE: Final = frozenset({INTERCEPTED, LISTENER, ROUTE_CONFIGURATION})
 _LONGEST_NODE: Final = 256
 _LONGEST_NAME: Final = 4096
 _LONGEST_VERSION: Final = 256
@@ -60,7 +63,7 @@ def _envoy(said: Said) -> Any:
     if said.gone:
         return envoy
     words = said.words
-    envoy.resumed, envoy.listeners = words.resumed, words.listeners
+    envoy.resumed, envoy.listeners, envoy.services = words.resumed, words.listeners, words.services
     envoy.accepted.extend(_resource(key, version) for key, version in words.accepted.items())
     envoy.no_longer_accepted.extend(_resource(key) for key in said.unaccepted)
     envoy.refused.extend(_resource(key, *refusal) for key, refusal in words.refused.items())
@@ -99,7 +102,7 @@ def _said(envoy: Any) -> Said:
     return Said(
         ref,
         began=envoy.began,
-        words=Words(envoy.resumed, envoy.listeners, accepted, refused, _names("late", envoy.late)),
+        words=Words(envoy.resumed, envoy.listeners, accepted, refused, _names("late", envoy.late), envoy.services),
         unaccepted=tuple(_resources("no_longer_accepted", envoy.no_longer_accepted, _ACCEPTABLE)),
         unrefused=tuple(_resources("no_longer_refused", envoy.no_longer_refused, _REFUSABLE)),
         caught_up=_names("no_longer_late", envoy.no_longer_late),

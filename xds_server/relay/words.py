@@ -36,6 +36,7 @@ class Words:
     accepted: Mapping[ResourceKey, str] = field(default_factory=dict)
     refused: Mapping[ResourceKey, Refusal] = field(default_factory=dict)
     late: frozenset[str] = frozenset()
+    services: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Said:
     gone: bool = False
     began: bool = False
     words: Words = field(default_factory=Words)
-    """As far as it is new; `resumed` and `listeners` are said each time."""
+    """As far as it is new; `resumed`, `listeners` and `services` are said each time."""
     unaccepted: tuple[ResourceKey, ...] = ()
     unrefused: tuple[ResourceKey, ...] = ()
     caught_up: frozenset[str] = frozenset()
@@ -64,7 +65,7 @@ def difference(envoy: NodeRef, told: Words | None, now: Words | None) -> Said | 
     refused = {key: refusal for key, refusal in now.refused.items() if told.refused.get(key) != refusal}
     return Said(
         envoy,
-        words=Words(now.resumed, now.listeners, accepted, refused, now.late - told.late),
+        words=Words(now.resumed, now.listeners, accepted, refused, now.late - told.late, now.services),
         unaccepted=tuple(sorted(told.accepted.keys() - now.accepted.keys())),
         unrefused=tuple(sorted(told.refused.keys() - now.refused.keys())),
         caught_up=told.late - now.late,
@@ -81,7 +82,8 @@ def after(told: Words | None, said: Said) -> Words | None:
     accepted = {key: version for key, version in told.accepted.items() if key not in said.unaccepted}
     refused = {key: refusal for key, refusal in told.refused.items() if key not in said.unrefused}
     late = (told.late - said.caught_up) | new.late
-    return Words(new.resumed, new.listeners, accepted | dict(new.accepted), refused | dict(new.refused), late)
+    accepted, refused = accepted | dict(new.accepted), refused | dict(new.refused)
+    return Words(new.resumed, new.listeners, accepted, refused, late, new.services)
 
 
 def carried(envoy: NodeRef, known: Words, told: Words) -> Said | None:
@@ -134,7 +136,8 @@ class Outbox:
             return False
         known = said.words
         accepted, refused = dict(known.accepted) | dict(told.accepted), dict(known.refused) | dict(told.refused)
-        self._told[said.envoy] = Words(told.resumed, told.listeners, accepted, refused, told.late | known.late)
+        late = told.late | known.late
+        self._told[said.envoy] = Words(told.resumed, told.listeners, accepted, refused, late, told.services)
         self.touch(said.envoy)
         return True
 

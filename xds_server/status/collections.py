@@ -1,4 +1,4 @@
-"""Declares the status of each object: its verdicts, its faults, and whether Envoy serves it."""
+"""Declares the status of each object: its verdicts, its faults, and whether Envoy, or the kernel, serves it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any, Final, NamedTuple
 
 from xds_server.graph import Collection, Derived, Fetch, Graph, Group, Index
 from xds_server.model.delivery import Acceptance, DeliveryRef, Node, NodeRef, Rejection
-from xds_server.model.interception import Intercepted, ServiceRef
 from xds_server.model.listener import Frontend
 from xds_server.model.refs import ObjectRef
-from xds_server.model.resource import LISTENER, ROUTE_CONFIGURATION, Resource, ResourceKey
+from xds_server.model.resource import INTERCEPTED, LISTENER, ROUTE_CONFIGURATION, Resource, ResourceKey
 from xds_server.model.verdict import Condition, Verdict, VerdictRef
 from xds_server.status.feedback import Feedback
 
@@ -19,7 +18,7 @@ PROGRAMMED: Final = "Programmed"
 _DEPTH: Final = 3  # endpoints -> cluster -> route configuration -> its owner
 
 Owner = Callable[[ResourceKey], ObjectRef | None]
-"""The frontend that a listener, route configuration or virtual host belongs to; None for what several share."""
+"""The frontend that a resource belongs to; None for what several share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +50,14 @@ def statuses(
     frontends: Collection[ObjectRef, Frontend],
     resources: Collection[ResourceKey, Resource],
     over_budget: Collection[ObjectRef, str],
-    kernel_services: Collection[ServiceRef, Intercepted],
     owner: Owner,
 ) -> Derived[ObjectRef, DesiredStatus]:
     """Declare the status of every object that has a verdict, is too large, or meets a fault."""
     referrers: Index[ResourceKey, ResourceKey, Resource] = resources.index(lambda resource: resource.references)
     listeners: Index[ObjectRef, ResourceKey, Resource] = resources.index(lambda resource: _owned(owner, resource))
-    of_kernel = kernel_services.index(lambda found: [found.ref.object] if found.external else [])
+    kernel: Index[ObjectRef, ResourceKey, Resource] = resources.index(lambda resource: _of_kernel(owner, resource))
     audience: Index[bool, NodeRef, Node] = feedback.nodes.index(lambda node: [True] if node.listeners else [])
+    daemons: Index[bool, NodeRef, Node] = feedback.nodes.index(lambda node: [True] if node.services else [])
 
     def blame(
         fetch: Fetch, key: DeliveryRef, rejection: Rejection
@@ -78,7 +77,13 @@ def statuses(
         found = [_served(fetch, feedback, envoys, resource) for resource in served]
         yield frontend, _programmed(found, list(fetch.by(blames, frontend)))
 
+    def in_kernel(fetch: Fetch, frontend: ObjectRef, served: Group[Resource]) -> Iterator[tuple[ObjectRef, Condition]]:
+        nodes = {node.ref for node in fetch.by(daemons, True)}
+        found = [_written(fetch, feedback, nodes, resource) for resource in served]
+        yield frontend, _programmed(found, list(fetch.by(blames, frontend)))
+
     programs = graph.derive("programs", listeners, programmed)
+    kernel_programs = graph.derive("programs/kernel", kernel, in_kernel)
     faults = graph.derive("fault_verdicts", graph.faults, _fault_verdict)
     too_large = graph.derive("budget_verdicts", over_budget, _budget_verdict)
     by_object: Index[ObjectRef, VerdictRef, Verdict] = graph.union("all_verdicts", verdicts, too_large, faults).index(
@@ -89,9 +94,8 @@ def statuses(
         found = tuple(group)
         if ref.kind == "Gateway":
             frontend = fetch.get(frontends, ref)
-            condition = _addressed(frontend) or fetch.get(programs, ref)
-            if condition is None:
-                condition = _IN_THE_KERNEL if len(fetch.by(of_kernel, ref)) else _NOTHING_SERVED
+            served = [found for found in (fetch.get(programs, ref), fetch.get(kernel_programs, ref)) if found]
+            condition = _addressed(frontend) or _worst(served) or _NOTHING_SERVED
             own = _exposed(condition, frontend)
             found = tuple(_with_programmed(each, condition if each.ref.section else own) for each in found)
         yield ref, DesiredStatus(ref, found, _addresses(fetch, frontends, ref, found))
@@ -99,8 +103,6 @@ def statuses(
     return graph.derive("statuses", by_object, status)
 
 
-# Of listeners for bytes and datagrams no Envoy knows.
-_IN_THE_KERNEL: Final = Condition(PROGRAMMED, "True", "Programmed")
 _NOTHING_SERVED: Final = Condition(PROGRAMMED, "False", "Invalid", "No listener of this Gateway can be served.")
 
 
@@ -117,6 +119,14 @@ def _addresses(
 
 def _owned(owner: Owner, resource: Resource) -> list[ObjectRef]:
     if resource.type_url != LISTENER:
+        return []
+    ref = owner(resource.key)
+    return [] if ref is None else [ref]
+
+
+def _of_kernel(owner: Owner, resource: Resource) -> list[ObjectRef]:
+    """Who listens for bytes and datagrams, of which no Envoy knows."""
+    if resource.type_url != INTERCEPTED or resource.references:
         return []
     ref = owner(resource.key)
     return [] if ref is None else [ref]
@@ -143,9 +153,9 @@ def _sufferers(
 
 
 class _Served(NamedTuple):
-    """A listener, the Envoys that serve it as it is wanted, and those that are to but do not."""
+    """A listener, the Envoys that serve it as it is wanted, and those that are to but do not; or a kernel's service."""
 
-    listener: ResourceKey
+    resource: ResourceKey
     on: frozenset[NodeRef]
     missing: frozenset[NodeRef]
 
@@ -163,20 +173,41 @@ def _served(fetch: Fetch, feedback: Feedback, envoys: set[NodeRef], listener: Re
     return _Served(listener.key, frozenset(on), frozenset(expected - on))
 
 
+def _written(fetch: Fetch, feedback: Feedback, daemons: set[NodeRef], service: Resource) -> _Served:
+    """Whose daemon has written a service into its kernel: of all that are there, and of others that once had it."""
+    said: list[Acceptance] = list(fetch.by(feedback.accepted.by_resource, service.key))
+    on = {acceptance.ref.envoy for acceptance in said if acceptance.version == service.version}
+    expected = daemons | {acceptance.ref.envoy for acceptance in said}
+    return _Served(service.key, frozenset(on), frozenset(expected - on))
+
+
 def _programmed(served: list[_Served], blames: list[Blame]) -> Condition:
     # "Programmed: the configuration was accepted by the data plane": never True while the newest is refused.
     if blames:
         first = blames[0]
         kind = first.resource.type_url.rpartition(".")[2]
-        text = f"Envoy {first.node} refused {kind} {first.resource.name}: {first.rejection.detail}"
+        who = f"The {first.node}" if first.resource.type_url == INTERCEPTED else f"Envoy {first.node}"
+        text = f"{who} refused {kind} {first.resource.name}: {first.rejection.detail}"
         return Condition(PROGRAMMED, "False", "Invalid", text)
-    for listener, on, missing in served:
-        if missing:
-            text = f"Envoy {min(missing).node} does not serve the newest listener {listener.name} and its routes yet."
+    for resource, on, missing in served:
+        if missing or not on:
+            text = _awaited_of(resource, min(missing).node if missing else "")
             return Condition(PROGRAMMED, "False", "Pending", text)
-        if not on:
-            return Condition(PROGRAMMED, "False", "Pending", f"No Envoy has accepted listener {listener.name} yet.")
     return Condition(PROGRAMMED, "True", "Programmed")
+
+
+def _awaited_of(resource: ResourceKey, node: str) -> str:
+    if resource.type_url == INTERCEPTED:
+        who = f"The {node} has not" if node else "No node's daemon has"
+        return f"{who} written service {resource.name} into the kernel yet."
+    if node:
+        return f"Envoy {node} does not serve the newest listener {resource.name} and its routes yet."
+    return f"No Envoy has accepted listener {resource.name} yet."
+
+
+def _worst(conditions: list[Condition]) -> Condition | None:
+    """Of a Gateway with listeners for Envoy and for the kernel."""
+    return next((found for found in conditions if found.status != "True"), conditions[0] if conditions else None)
 
 
 def _addressed(frontend: Frontend | None) -> Condition | None:

@@ -85,6 +85,12 @@ def intercepted(ref: ServiceRef) -> str:
     return f"{name or port(ref.port_ref)}/{ref.protocol}"
 
 
+def parse_intercepted(name: str) -> ObjectRef | None:
+    """The frontend that a service of the daemon's leads to; None for one that is a Service's."""
+    of_port, _, _ = name.rpartition("/")
+    return parse_port(of_port).frontend if of_port.count("/") == 3 else None
+
+
 def parse_port(name: str) -> PortRef:
     kind, namespace, object_name, number = _parts(name, 4, 4)
     return PortRef(_parsed_object(name, kind, namespace, object_name), _number(name, number))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from xds_server.model.resource import DATAPATH, Resource, ResourceKey
+from xds_server.model.resource import DATAPATH, INTERCEPTED, Resource, ResourceKey
 from xds_server.xds.events import (
     Accepted,
     Divided,
@@ -73,6 +73,8 @@ class Connection:
     peer: str
     client: Client | None = None
     """Set once its first request was understood; without it, nobody has been told of the stream."""
+    speaker: Client | None = None
+    """As what it says is told: a daemon is not the Envoy of its node."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     ended: bool = False
     envoy: str = ""
@@ -206,9 +208,9 @@ class Streams:
             connection.since, connection.envoy = self.clock(), _version(request.node)
             log.info("stream connected", node=client.node, peer=connection.peer, variant=_variant(stream))
             connection.of_proxy = request.type_url not in DATAPATH
-            if connection.of_proxy:
-                self.on_connected(client, resumed=stream.resumed)
-            else:
+            connection.speaker = client if connection.of_proxy else client._replace(node=daemon_of(client.node))
+            self.on_connected(connection.speaker, resumed=stream.resumed)
+            if not connection.of_proxy:
                 self.on_daemon(client, _addresses(request.node, "announces"))
         if not connection.of_proxy and request.HasField("node"):
             self.on_unserved(client, _addresses(request.node, "unserved"))
@@ -228,13 +230,12 @@ class Streams:
         if not self._connections:
             self._empty.set()
         self.stats.streams[_variant(stream)] -= 1
-        client = connection.client
-        if client is not None:
+        client, speaker = connection.client, connection.speaker
+        if client is not None and speaker is not None:
             self._leave(client.node, connection)
             log.info("stream disconnected", node=client.node, peer=connection.peer, variant=_variant(stream))
-            if connection.of_proxy:
-                self.on_gone(client)
-            else:
+            self.on_gone(speaker)
+            if not connection.of_proxy:
                 self.on_daemon_gone(client)
                 self._let_go(client.node)
 
@@ -251,7 +252,7 @@ class Streams:
 
     def uses(self, client: Client, key: ResourceKey) -> bool:
         """Whether a client is known to use the newest version of a resource."""
-        return any(c.stream.uses(key) for c in self._connections.values() if c.client == client)
+        return any(c.stream.uses(key) for c in self._connections.values() if c.speaker == client)
 
     def heartbeat(self) -> None:
         for connection in self._connections.values():
@@ -294,17 +295,19 @@ class Streams:
             del self._by_node[node]
 
     def _tell(self, connection: Connection, client: Client, event: Event) -> None:
-        """What a proxy says of its own types is told to who listens; what is told of a daemon's is in the log."""
+        """What a proxy says of its own types, and a daemon of services, is told to who listens."""
         self._note(connection, client, event)
-        if not connection.of_proxy or event.type_url in DATAPATH:
+        speaker = connection.speaker
+        told = event.type_url not in DATAPATH if connection.of_proxy else event.type_url == INTERCEPTED
+        if speaker is None or not told:
             return
         match event:
             case Subscribed():
-                self.on_subscribed(client, event.type_url, wildcard=event.wildcard)
+                self.on_subscribed(speaker, event.type_url, wildcard=event.wildcard)
             case Accepted():
-                self.on_accepted(client, event.type_url, event.versions)
+                self.on_accepted(speaker, event.type_url, event.versions)
             case Rejected():
-                self.on_rejected(client, event.type_url, event.name, event.version, event.detail)
+                self.on_rejected(speaker, event.type_url, event.name, event.version, event.detail)
             case _:
                 pass
 
@@ -345,6 +348,11 @@ class Streams:
                 log.debug("type not served", node=client.node, type=event.type_url[:256])
             case _:
                 pass
+
+
+def daemon_of(node: str) -> str:
+    """The id of a node's daemon, among those of Envoys, for people too."""
+    return f"daemon of {node}"
 
 
 def _variant(stream: AdsStream) -> str:

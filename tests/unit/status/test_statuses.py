@@ -8,10 +8,17 @@ import pytest
 
 from xds_server.graph import Collection, Graph, Source
 from xds_server.model.delivery import Acceptance, Delay, DeliveryRef, Node, NodeRef, Rejection
-from xds_server.model.interception import Frontage, Intercepted, ServiceRef
 from xds_server.model.listener import Frontend
 from xds_server.model.refs import SHARED_INGRESS, ObjectRef
-from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, Resource, ResourceKey, resource
+from xds_server.model.resource import (
+    CLUSTER,
+    INTERCEPTED,
+    LISTENER,
+    ROUTE_CONFIGURATION,
+    Resource,
+    ResourceKey,
+    resource,
+)
 from xds_server.model.verdict import Condition, Verdict, VerdictRef
 from xds_server.status.collections import DesiredStatus, statuses
 from xds_server.status.feedback import Feedback
@@ -19,6 +26,7 @@ from xds_server.status.feedback import Feedback
 GATEWAY = ObjectRef("Gateway", "default", "web")
 HTTP = ResourceKey(LISTENER, "web/80")
 ROUTES = ResourceKey(ROUTE_CONFIGURATION, "web/80")
+LINES = ResourceKey(INTERCEPTED, "gateway/default/web/53/UDP")
 BACKEND = ResourceKey(CLUSTER, "default/backend/80/http")
 ACCEPTED = Condition("Accepted", "True", "Accepted")
 
@@ -33,7 +41,6 @@ class World:
         self.frontends: Source[ObjectRef, Frontend] = self.graph.source("frontends")
         self.resources: Source[ResourceKey, Resource] = self.graph.source("resources")
         self.over_budget: Source[ObjectRef, str] = self.graph.source("over_budget")
-        self.kernel_services: Source[ServiceRef, Intercepted] = self.graph.source("kernel_services")
         self.statuses: Collection[ObjectRef, DesiredStatus] = statuses(
             self.graph,
             self.feedback,
@@ -41,7 +48,6 @@ class World:
             self.frontends,
             self.resources,
             self.over_budget,
-            self.kernel_services,
             owner,
         )
         for section in ("", "http"):
@@ -84,7 +90,7 @@ class World:
 
 
 def owner(key: ResourceKey) -> ObjectRef | None:
-    return GATEWAY if key.type_url in {LISTENER, ROUTE_CONFIGURATION} else None
+    return GATEWAY if key.type_url in {LISTENER, ROUTE_CONFIGURATION, INTERCEPTED} else None
 
 
 @pytest.fixture
@@ -201,17 +207,64 @@ def test_a_refusal_of_what_is_no_longer_wanted_is_forgotten(world: World, heal: 
     assert ("True", "Programmed") == world.programmed()
 
 
-def test_a_gateway_of_bytes_alone_waits_for_no_envoy(world: World) -> None:
-    """Its listeners are the kernel's; one that has none at all is not programmed."""
+def in_the_kernel(world: World, *, alone: bool = True) -> None:
+    """The Gateway has a listener for datagrams, `alone` or beside that for HTTP."""
+    for key in (HTTP, ROUTES, BACKEND) if alone else ():
+        world.resources.delete(key)
+    world.resources.put(LINES, resource(*LINES, b"datagrams"))
+    world.graph.commit()
+
+
+def written(world: World, node: str, version: str = "") -> None:
+    ref = DeliveryRef(f"daemon of {node}", 1, LINES)
+    world.feedback.acceptances.put(ref, Acceptance(ref, version or world.resources[LINES].version))
+    world.graph.commit()
+
+
+def test_a_gateway_of_bytes_alone_waits_for_daemons(world: World) -> None:
+    """Of no Envoy is anything heard; one that has no listener at all is not programmed."""
     for key in (HTTP, ROUTES, BACKEND):
         world.resources.delete(key)
     world.graph.commit()
+    none = world.programmed()
+    in_the_kernel(world)
     before = world.programmed()
-    ref = ServiceRef(GATEWAY, 53, "UDP")
-    world.kernel_services.put(ref, Intercepted(ref, (Frontage("127.80.0.1", 53),), external=True))
+    written(world, "n1")
+
+    assert [("False", "Invalid"), ("False", "Pending"), ("True", "Programmed")] == [none, before, world.programmed()]
+
+
+def test_every_daemon_is_to_have_written_a_gateways_service(world: World) -> None:
+    """One that is connected and has not says so; an older version does not count."""
+    in_the_kernel(world)
+    ref = NodeRef("daemon of n2", 1)
+    world.feedback.nodes.put(ref, Node(ref, services=True))
+    written(world, "n1")
+    seen = [message(world)]
+    written(world, "n2", "older")
+    seen.append(message(world))
+    written(world, "n2")
+
+    assert ["The daemon of n2 has not written service gateway/default/web/53/UDP into the kernel yet."] * 2 == seen
+    assert ("True", "Programmed") == world.programmed()
+
+
+def test_what_a_kernel_refuses_is_told_at_its_gateway(world: World) -> None:
+    """Whose daemon, which service, and in its words; also where other listeners of it are Envoy's."""
+    world.accept()
+    in_the_kernel(world, alone=False)
+    written(world, "n1")
+    before = world.programmed()
+    ref = DeliveryRef("daemon of n1", 1, LINES)
+    world.feedback.rejections.put(ref, Rejection(ref, world.resources[LINES].version, "backends: the map is full"))
     world.graph.commit()
 
-    assert (("False", "Invalid"), ("True", "Programmed")) == (before, world.programmed())
+    assert (("True", "Programmed"), ("False", "Invalid")) == (before, world.programmed())
+    assert "The daemon of n1 refused Service gateway/default/web/53/UDP: backends: the map is full" == message(world)
+
+
+def message(world: World) -> str:
+    return next(c.message for c in world.statuses[GATEWAY].verdicts[0].conditions if c.type == "Programmed")
 
 
 def test_an_unusable_address_is_not_programmed(world: World) -> None:

@@ -19,6 +19,7 @@ from xds_server.model.resource import (
 )
 from xds_server.xds.events import Unserved
 from xds_server.xds.resources import ResourceTable
+from xds_server.xds.streams import Client as Speaker
 from xds_server.xds.streams import Streams
 
 BOTH = pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
@@ -190,7 +191,7 @@ def test_an_envoy_is_woken_when_its_daemon_has_let_go() -> None:
 
 
 def test_a_daemon_is_no_proxy() -> None:
-    """Nobody is told of its stream: it does not follow on that of its node's Envoy, and no Gateway waits for it."""
+    """It speaks of services, under a name of its own; what Envoy says of them is told to nobody."""
     told = Told()
     streams = told.streams()
     put(streams.table, service("a/web/80/TCP", "l"), thing(CLUSTER, "c"))
@@ -201,7 +202,8 @@ def test_a_daemon_is_no_proxy() -> None:
     answer(streams, daemon, error="no such map")
     streams.disconnect(daemon)
 
-    assert [] == told.said
+    assert [Speaker("daemon of envoy", 1)] == [entry[0] for entry in told.of("rejected")]
+    assert [(1, 1)] == [(len(told.of("connected")), len(told.of("gone")))]
     assert {INTERCEPTED: 1} == rejected(streams)
 
     streams.receive(envoy, request())
@@ -209,7 +211,7 @@ def test_a_daemon_is_no_proxy() -> None:
     answer(streams, envoy)
 
     assert [["c"]] == [entry[1] for entry in told.of("accepted")]
-    assert 1 == len(told.of("subscribed"))
+    assert 2 == len(told.of("subscribed"))
 
 
 def rejected(streams: Streams) -> Mapping[str, int]:

@@ -24,21 +24,31 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtidegate/relay/v1/relay.proto\x12\x11tidegate.relay.v1\"7\n\x0bTellRequest\x12(\n\x06\x65nvoys\x18\x01 \x03(\x0b\x32\x18.tidegate.relay.v1.Envoy\"9\n\x0cTellResponse\x12)\n\x07\x63\x61rried\x18\x01 \x03(\x0b\x32\x18.tidegate.relay.v1.Envoy\"\xda\x02\n\x05\x45nvoy\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0c\n\x04gone\x18\x03 \x01(\x08\x12\r\n\x05\x62\x65gan\x18\x04 \x01(\x08\x12\x0f\n\x07resumed\x18\x05 \x01(\x08\x12\x11\n\tlisteners\x18\x06 \x01(\x08\x12-\n\x08\x61\x63\x63\x65pted\x18\x07 \x03(\x0b\x32\x1b.tidegate.relay.v1.Resource\x12\x37\n\x12no_longer_accepted\x18\x08 \x03(\x0b\x32\x1b.tidegate.relay.v1.Resource\x12,\n\x07refused\x18\t \x03(\x0b\x32\x1b.tidegate.relay.v1.Resource\x12\x36\n\x11no_longer_refused\x18\n \x03(\x0b\x32\x1b.tidegate.relay.v1.Resource\x12\x0c\n\x04late\x18\x0b \x03(\t\x12\x16\n\x0eno_longer_late\x18\x0c \x03(\t\"K\n\x08Resource\x12\x10\n\x08type_url\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t2T\n\x05Relay\x12K\n\x04Tell\x12\x1e.tidegate.relay.v1.TellRequest\x1a\x1f.tidegate.relay.v1.TellResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtidegate/relay/v1/relay.proto\x12\x11tidegate.relay.v1\";\n\rDecideRequest\x12*\n\x07\x64\x61\x65mons\x18\x01 \x03(\x0b\x32\x19.tidegate.relay.v1.Daemon\"\x92\x01\n\x0e\x44\x65\x63ideResponse\x12\x0f\n\x07\x64\x65\x63ided\x18\x01 \x01(\x08\x12?\n\x07holders\x18\x02 \x03(\x0b\x32..tidegate.relay.v1.DecideResponse.HoldersEntry\x1a.\n\x0cHoldersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\";\n\x06\x44\x61\x65mon\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tannounces\x18\x02 \x03(\t\x12\x10\n\x08unserved\x18\x03 \x03(\t\"7\n\x0bTellRequest\x12(\n\x06\x65nvoys\x18\x01 \x03(\x0b\x32\x18.tidegate.relay.v1.Envoy\"9\n\x0cTellResponse\x12)\n\x07\x63\x61rried\x18\x01 \x03(\x0b\x32\x18.tidegate.relay.v1.Envoy\"\xec\x02\n\x05\x45nvoy\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0c\n\x04gone\x18\x03 \x01(\x08\x12\r\n\x05\x62\x65gan\x18\x04 \x01(\x08\x12\x0f\n\x07resumed\x18\x05 \x01(\x08\x12\x11\n\tlisteners\x18\x06 \x01(\x08\x12-\n\x08\x61\x63\x63\x65pted\x18\x07 \x03(\x0b\x32\x1b.tidegate.relay.v1.Resource\x12\x37\n\x12no_longer_accepted\x18\x08 \x03(\x0b\x32\x1b.tidegate.relay.v1.Resource\x12,\n\x07refused\x18\t \x03(\x0b\x32\x1b.tidegate.relay.v1.Resource\x12\x36\n\x11no_longer_refused\x18\n \x03(\x0b\x32\x1b.tidegate.relay.v1.Resource\x12\x0c\n\x04late\x18\x0b \x03(\t\x12\x16\n\x0eno_longer_late\x18\x0c \x03(\t\x12\x10\n\x08services\x18\r \x01(\x08\"K\n\x08Resource\x12\x10\n\x08type_url\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t2\xa3\x01\n\x05Relay\x12K\n\x04Tell\x12\x1e.tidegate.relay.v1.TellRequest\x1a\x1f.tidegate.relay.v1.TellResponse(\x01\x30\x01\x12M\n\x06\x44\x65\x63ide\x12 .tidegate.relay.v1.DecideRequest\x1a!.tidegate.relay.v1.DecideResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidegate.relay.v1.relay_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TELLREQUEST']._serialized_start=52
-  _globals['_TELLREQUEST']._serialized_end=107
-  _globals['_TELLRESPONSE']._serialized_start=109
-  _globals['_TELLRESPONSE']._serialized_end=166
-  _globals['_ENVOY']._serialized_start=169
-  _globals['_ENVOY']._serialized_end=515
-  _globals['_RESOURCE']._serialized_start=517
-  _globals['_RESOURCE']._serialized_end=592
-  _globals['_RELAY']._serialized_start=594
-  _globals['_RELAY']._serialized_end=678
+  _globals['_DECIDERESPONSE_HOLDERSENTRY']._loaded_options = None
+  _globals['_DECIDERESPONSE_HOLDERSENTRY']._serialized_options = b'8\001'
+  _globals['_DECIDEREQUEST']._serialized_start=52
+  _globals['_DECIDEREQUEST']._serialized_end=111
+  _globals['_DECIDERESPONSE']._serialized_start=114
+  _globals['_DECIDERESPONSE']._serialized_end=260
+  _globals['_DECIDERESPONSE_HOLDERSENTRY']._serialized_start=214
+  _globals['_DECIDERESPONSE_HOLDERSENTRY']._serialized_end=260
+  _globals['_DAEMON']._serialized_start=262
+  _globals['_DAEMON']._serialized_end=321
+  _globals['_TELLREQUEST']._serialized_start=323
+  _globals['_TELLREQUEST']._serialized_end=378
+  _globals['_TELLRESPONSE']._serialized_start=380
+  _globals['_TELLRESPONSE']._serialized_end=437
+  _globals['_ENVOY']._serialized_start=440
+  _globals['_ENVOY']._serialized_end=804
+  _globals['_RESOURCE']._serialized_start=806
+  _globals['_RESOURCE']._serialized_end=881
+  _globals['_RELAY']._serialized_start=884
+  _globals['_RELAY']._serialized_end=1047
 # @@protoc_insertion_point(module_scope)
