@@ -1,15 +1,17 @@
 """Gives each address that is to be announced to one node, and to another one when that node's daemon is gone for good,
 or says that its Envoy does not serve the address.
 
-One control plane decides at a time: where there are replicas, the one that leads, among the daemons that are connected
-to it. Until it has decided, and by the others, daemons are told nothing, so that they keep what they have.
+One control plane decides at a time: where there are replicas, the one that leads, among all their daemons. The others
+ask it each second. What they hear holds for half of the lease from when they asked: then they let their daemons go,
+before the one that leads, which has not heard of these for as long, gives away what they had.
+Who has not decided, or not heard, tells daemons nothing, so that they keep what they have.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
 
@@ -18,6 +20,7 @@ import structlog
 from xds_server.controller import Controller
 from xds_server.ingestion.announcements import holders, may_hold, node_labels
 from xds_server.model.refs import ObjectRef
+from xds_server.relay.daemons import Daemon, Decision
 from xds_server.xds.streams import Client
 
 _LOOK_S = 1.0
@@ -33,10 +36,11 @@ class Withhold(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Daemon:
-    """`streams` are those of it that live; `left` is when the last one ended."""
+    """`streams` are those of it that live here; `left` is when the last one ended, or another replica told of it."""
 
     streams: set[Client] = field(default_factory=set)
     left: float = 0.0
+    claims: tuple[str, ...] = ()
     unserved: frozenset[str] = frozenset()
 
 
@@ -57,17 +61,19 @@ class Announcing:
         self._daemons: dict[str, _Daemon] = {}
         self._claimed: dict[str, str] = {}
         self._since: float | None = None
+        self._decision: Decision | None = None
+        """Of the replica that leads, and until when it holds."""
+        self._until = 0.0
         self._changed = asyncio.Event()
         self.leads: Callable[[], bool] = lambda: True
         withhold(withheld=True)
 
     def connected(self, client: Client, claims: Collection[str]) -> None:
         """A daemon is there; `claims` are the addresses that it says it announces."""
-        self._daemons.setdefault(client.node, _Daemon()).streams.add(client)
-        held = self._controller.pipeline.sources.holders
-        for address in claims:
-            if address not in held:
-                self._claimed.setdefault(address, client.node)
+        daemon = self._daemons.setdefault(client.node, _Daemon())
+        daemon.streams.add(client)
+        daemon.claims = tuple(claims)
+        self._claim(client.node, claims)
         self._changed.set()
 
     def unserved(self, client: Client, addresses: Collection[str]) -> None:
@@ -83,6 +89,34 @@ class Announcing:
             daemon.streams.discard(client)
             daemon.left = self._clock()
             self._changed.set()
+
+    def here(self) -> list[Daemon]:
+        """Those that are connected to this control plane."""
+        held: dict[str, list[str]] = {}
+        decided = self._is_told()
+        for address, node in self._controller.pipeline.sources.holders.items():
+            held.setdefault(node, []).append(address)
+        return [
+            Daemon(name, tuple(held.get(name, ())) if decided else daemon.claims, tuple(sorted(daemon.unserved)))
+            for name, daemon in self._daemons.items()
+            if daemon.streams
+        ]
+
+    def reported(self, found: Iterable[Daemon]) -> Decision | None:
+        """Another replica has these; what was decided here, if anything was."""
+        for node, announces, unserved in found:
+            daemon = self._daemons.setdefault(node, _Daemon())
+            if not daemon.streams:  # it may have come here meanwhile
+                daemon.left, daemon.unserved = self._clock(), frozenset(unserved)
+                self._claim(node, announces)
+        self._changed.set()
+        return dict(self._controller.pipeline.sources.holders.items()) if self._is_settled() else None
+
+    def heard(self, decision: Decision | None, asked_at: float) -> None:
+        """The replica that leads has decided so, or nothing."""
+        if decision is not None:
+            self._decision, self._until = decision, asked_at + self._lease_s / 2
+        self._changed.set()
 
     def commit(self) -> None:
         """The objects may have changed."""
@@ -111,17 +145,35 @@ class Announcing:
             for name, daemon in self._daemons.items()
             if daemon.streams or now - daemon.left < self._lease_s
         }
-        settled = self._since is not None and now - self._since >= self._lease_s
+        settled = self._is_settled()
         held = dict(self._controller.pipeline.sources.holders)
-        found = holders({**self._claimed, **held}, self._candidates(), settled=settled) if leads else {}
         if leads:
+            found = holders({**self._claimed, **held}, self._candidates(), settled=settled)
             self._claimed.clear()
+            self._decision = None
+        else:
+            settled = self._is_told()
+            found = dict(self._decision or {}) if settled else {}
         for address in held.keys() | found.keys():
             if held.get(address) != found.get(address):
                 log.info("address moves", address=address, to=found.get(address, ""), before=held.get(address, ""))
                 self._controller.held(address, found.get(address))
         if not settled or held == found:  # what was decided now is published by a commit that is yet to come
             self._withhold(withheld=not settled)
+
+    def _claim(self, node: str, addresses: Iterable[str]) -> None:
+        held = self._controller.pipeline.sources.holders
+        for address in addresses:
+            if address not in held:
+                self._claimed.setdefault(address, node)
+
+    def _is_settled(self) -> bool:
+        """It has led for long enough to have heard of everybody."""
+        return self._since is not None and self._clock() - self._since >= self._lease_s
+
+    def _is_told(self) -> bool:
+        """What the replica that leads has decided holds here."""
+        return self._decision is not None and self._clock() < self._until
 
     def _candidates(self) -> Mapping[str, Collection[str]]:
         sources, announceable = self._controller.pipeline.sources, self._controller.pipeline.ingested.announceable

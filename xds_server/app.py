@@ -44,6 +44,7 @@ from xds_server.metrics import (
 from xds_server.model.refs import ObjectRef
 from xds_server.model.resource import ANNOUNCEMENTS
 from xds_server.relay.address import advertised, checked
+from xds_server.relay.deciding import Deciding
 from xds_server.relay.listening import Listening
 from xds_server.relay.telling import Files, Telling
 from xds_server.told import Told
@@ -254,6 +255,8 @@ class Statuses(NamedTuple):
     generated: GeneratedWriter
     telling: Telling | None = None
     """What the Envoys here say, to who writes; without an address or certificates of our own nobody is told."""
+    deciding: Deciding | None = None
+    """What is asked of who leads, where nodes announce addresses."""
 
     async def run(self, loaded: asyncio.Event) -> None:
         """Lead whenever possible, and write while leading, until cancelled.
@@ -269,6 +272,8 @@ class Statuses(NamedTuple):
                 tasks.create_task(self.generated.run())
                 if self.telling is not None:
                     tasks.create_task(self.telling.run())
+                if self.deciding is not None:
+                    tasks.create_task(self.deciding.run())
         finally:
             await self.elector.release()
 
@@ -331,17 +336,21 @@ def status_writing(plane: ControlPlane, link: Link, source: KubernetesSource, cl
         plane.announcing.leads = lambda: elector.leads
     plane.told.leads, plane.told.waiting_statuses = lambda: elector.leads, lambda: writer.pending
     plane.metrics.watch(status_counters(writer.stats, lambda: elector.leads, lambda: writer.pending))
-    return Statuses(elector, writer, generated, relaying(plane, elector, cluster.ip))
+    return Statuses(elector, writer, generated, *relaying(plane, elector, cluster.ip))
 
 
-def relaying(plane: ControlPlane, elector: Elector, ip: str) -> Telling | None:
-    """The part that lets whoever writes statuses know the Envoys of all replicas; None where they cannot be dialled."""
-    files = plane.config.xds_tls
-    if not ip or files is None:
-        return None
-    controller, pipeline = plane.controller, plane.pipeline
-    telling = Telling(controller, Files(files.certificate, files.key, files.client_ca))
+def relaying(plane: ControlPlane, elector: Elector, ip: str) -> tuple[Telling | None, Deciding | None]:
+    """The parts by which whoever leads knows the Envoys and daemons of all replicas; None where none can be dialled."""
+    tls = plane.config.xds_tls
+    if not ip or tls is None:
+        return None, None
+    controller, pipeline, files = plane.controller, plane.pipeline, Files(tls.certificate, tls.key, tls.client_ca)
+    telling = Telling(controller, files)
+    deciding = None
+    if plane.announcing is not None:
+        deciding = Deciding(plane.announcing, files, lambda: telling.address, plane.config.announcement_lease_s)
     listening = Listening(controller, plane.streams.number)
+    listening.decides = plane.announcing
     said = {words.source.name for words in pipeline.feedback.words}
 
     def committed(changes: Changes) -> None:
@@ -357,7 +366,7 @@ def relaying(plane: ControlPlane, elector: Elector, ip: str) -> Telling | None:
     controller.on_moved = lambda envoy: telling.touch([envoy])
     elector.address = lambda: advertised(ip, plane.address)
     elector.on_leader = lambda address: telling.follow(checked(address))
-    return telling
+    return telling, deciding
 
 
 def _announcing(controller: Controller, streams: Streams, config: Config) -> Announcing | None:

@@ -60,6 +60,7 @@ spec:
   rules: [{{backendRefs: [{{name: app, port: 80}}]}}]
 """
 TRUE = ("True", "Programmed")
+LEASE_S = 4.0
 
 
 class Member:
@@ -67,7 +68,7 @@ class Member:
 
     def __init__(self, kube: KubeApi, plane: ControlPlane, statuses: Statuses) -> None:
         self.kube, self.plane, self.statuses = kube, plane, statuses
-        runs = (plane.run(), plane.watch(), statuses.run(plane.loaded))
+        runs = (plane.run(), plane.watch(), plane.announce(), statuses.run(plane.loaded))
         self._tasks = [asyncio.ensure_future(each) for each in runs]
         self._stack = AsyncExitStack()
 
@@ -100,8 +101,8 @@ class Member:
 
 
 class Mesh:
-    def __init__(self, kube: KubeApi, directory: Path) -> None:
-        self.kube, self._directory = kube, directory
+    def __init__(self, kube: KubeApi, directory: Path, *, datapath: bool = False) -> None:
+        self.kube, self._directory, self._datapath = kube, directory, datapath
         self.members: list[Member] = []
         self._authority = new_authority(NOW)
         replica = uri(DEFAULT_TRUST_DOMAIN, Replica("tidegate-xds"))
@@ -116,7 +117,15 @@ class Mesh:
         name = f"replica-{len(self.members)}"
         state = private_directory(self._directory / name)
         cluster = Cluster(self.kube.kubeconfig(state / "kubeconfig"), pod=name, ip="127.0.0.1")
-        config = Config(cluster=cluster, state=state, admin="", xds_listen="127.0.0.1:0", xds_tls=self._files)
+        config = Config(
+            cluster=cluster,
+            state=state,
+            admin="",
+            xds_listen="127.0.0.1:0",
+            xds_tls=self._files,
+            datapath=self._datapath,
+            announcement_lease_s=LEASE_S,
+        )
         plane = ControlPlane(config)
         async with AsyncExitStack() as stack:
             statuses = await stack.enter_async_context(reading(plane, cluster))

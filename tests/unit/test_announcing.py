@@ -14,6 +14,7 @@ from xds_server.metrics import Metrics
 from xds_server.model.resource import ANNOUNCEMENTS, ResourceKey
 from xds_server.pipeline import Pipeline
 from xds_server.proto.tidegate.datapath.v1.datapath_pb2 import Announcements
+from xds_server.relay.daemons import Daemon
 from xds_server.translation.settings import TranslationSettings
 from xds_server.xds.streams import Client
 
@@ -136,6 +137,7 @@ def test_a_daemon_that_returns_in_time_keeps_its_addresses() -> None:
 def test_an_address_leaves_a_node_that_does_not_serve_it() -> None:
     """At once: its daemon has waited; and it does not come back when the node serves it again."""
     world = World()
+    world.decided()
     world.announcing.connected(A, (ADDRESS,))
     world.announcing.connected(B, ())
     world.passes(LEASE_S)
@@ -151,6 +153,7 @@ def test_an_address_leaves_a_node_that_does_not_serve_it() -> None:
 def test_an_address_that_no_node_serves_stays_where_it_is() -> None:
     """Until there is one that does."""
     world = World()
+    world.decided()
     world.announcing.connected(A, (ADDRESS,))
     world.announcing.connected(B, ())
     for client in (B, A):
@@ -190,6 +193,78 @@ def test_a_replica_that_does_not_lead_says_nothing() -> None:
 
     assert (True, []) == follower
     assert (True, [PACKED]) == leader
+
+
+def test_a_daemon_at_another_replica_takes_an_address_over() -> None:
+    """It is a candidate for a lease after that replica last told of it; what was decided is the answer."""
+    world = World()
+    world.decided()
+    world.announcing.connected(A, (ADDRESS,))
+    unsettled = world.announcing.reported([Daemon("b")])
+    world.passes(LEASE_S)
+    before = world.announcing.reported([Daemon("b")])
+    world.announcing.gone(A)
+    world.passes(LEASE_S - 1)
+    world.announcing.reported([Daemon("b")])
+    world.passes(1)
+    after = world.announcing.reported([])
+    world.announcing.connected(A, ())
+    world.passes(LEASE_S)
+
+    assert (None, {ADDRESS: "a"}, {ADDRESS: "b"}) == (unsettled, before, after)
+    assert [PACKED] == world.told("a")
+
+
+def test_what_a_daemon_at_another_replica_says_counts_as_if_it_said_it_here() -> None:
+    """What it has, it keeps; what its Envoy does not serve goes to another."""
+    world = World()
+    world.announcing.connected(A, ())
+    world.announcing.reported([Daemon("b", announces=(ADDRESS,))])
+    world.passes(LEASE_S - 1)
+    kept = world.announcing.reported([Daemon("b")]), world.told("b")
+    world.passes(LEASE_S - 1)
+    world.announcing.reported([Daemon("b")])
+    world.passes(1)
+    world.announcing.reported([Daemon("b", unserved=(ADDRESS,))])
+    world.decided()
+
+    assert ((None, [PACKED]), ([PACKED], [])) == (kept, (world.told("a"), world.told("b")))
+
+
+def test_a_replica_that_follows_tells_its_daemons_what_it_heard() -> None:
+    """For half of the lease from when it asked; then nothing, until it hears again."""
+    world = World()
+    world.announcing.leads = lambda: False
+    world.announcing.connected(A, (ADDRESS,))
+    said = [world.announcing.here()]
+    world.announcing.heard({ADDRESS: "a"}, world.now - 1)
+    for _ in range(2):
+        world.decided()
+    told = world.withheld, world.told("a")
+    world.announcing.heard(None, world.now)
+    said.append(world.announcing.here())
+    world.passes(LEASE_S / 2 - 1)
+    late = world.withheld
+
+    assert [[Daemon("a", (ADDRESS,))]] * 2 == said
+    assert ((False, [PACKED]), True) == (told, late)
+
+
+def test_a_replica_that_begins_to_lead_goes_on_with_what_it_heard() -> None:
+    """It gives nothing else away for a lease."""
+    world = World()
+    world.announcing.leads = lambda: False
+    world.announcing.connected(A, ())
+    world.announcing.heard({ADDRESS: "b"}, world.now)
+    world.decided()
+    world.announcing.leads = lambda: True
+    world.announcing.reported([Daemon("b")])
+    world.decided()
+    world.passes(LEASE_S - 1)
+    world.announcing.reported([Daemon("b")])
+    world.passes(1)
+
+    assert ([], [PACKED]) == (world.told("a"), world.told("b"))
 
 
 def test_daemons_are_told_once_it_is_decided_and_published() -> None:

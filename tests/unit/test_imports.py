@@ -91,7 +91,7 @@ PURE = frozenset({"graph", "model", "objects", "ingestion", "translation", "stat
 PURE |= {f"xds.{module}" for module in ("detail", "events", "gates", "names", "resource_type", "resources", "stats")}
 PURE |= {f"certificates.{module}" for module in ("authority", "keeping", "token_review")}
 PURE |= {f"xds.{module}" for module in ("handshakes", "identity", "secrets", "stream", "subscription", "wire")}
-PURE |= {f"relay.{module}" for module in ("address", "inbox", "message", "words")}
+PURE |= {f"relay.{module}" for module in ("address", "daemons", "inbox", "message", "words")}
 PURE |= {"kube.election", "kube.held", "kube.kinds", "kube.observed", "kube.pending"}
 DATAPATH_PURE = frozenset(
     {"discovery", "intercept", "kernel.layout", "ports", "reconciler", "resources", "serving", "topology"}

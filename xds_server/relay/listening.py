@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import grpc
 import grpc.aio
 import structlog
 
 from xds_server.model.resource import ResourceKey
-from xds_server.relay import message
+from xds_server.relay import daemons, message
+from xds_server.relay.daemons import Daemon, Decision
 from xds_server.relay.inbox import Ears, Inbox
 from xds_server.relay.words import Said
 from xds_server.xds.server import RELAY, Services
@@ -23,6 +24,12 @@ _ENVOYS: Final = 100_000
 log = structlog.get_logger("relay")
 
 
+class Decides(Protocol):
+    """Who decides which node announces an address, among the daemons here and those that are reported."""
+
+    def reported(self, found: Iterable[Daemon]) -> Decision | None: ...
+
+
 class Listening:
     """All streams from other replicas.
 
@@ -33,6 +40,8 @@ class Listening:
         self._ears, self._number = ears, number
         self._inboxes: set[Inbox] = set()
         self.told = 0
+        self.decides: Decides | None = None
+        """None where nothing is announced."""
 
     @property
     def envoys(self) -> int:
@@ -40,13 +49,24 @@ class Listening:
         return sum(map(len, self._inboxes))
 
     def handlers(self) -> Services:
-        return {RELAY: {"Tell": grpc.stream_stream_rpc_method_handler(self._tell)}}
+        found: dict[str, Any] = {"Tell": grpc.stream_stream_rpc_method_handler(self._tell)}
+        if self.decides is not None:
+            found["Decide"] = grpc.unary_unary_rpc_method_handler(self._decide)
+        return {RELAY: found}
 
     def published(self, keys: Iterable[ResourceKey]) -> None:
         """These resources are there now, or have changed."""
         found = list(keys) if self._inboxes else []
         for inbox in self._inboxes:
             inbox.published(found)
+
+    async def _decide(self, raw: bytes, context: Any) -> bytes:
+        assert self.decides is not None
+        try:
+            found = daemons.read_request(raw)
+        except message.MalformedError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        return daemons.response(self.decides.reported(found))
 
     async def _tell(self, _: Any, context: Any) -> None:
         if len(self._inboxes) >= _SESSIONS:

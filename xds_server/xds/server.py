@@ -169,7 +169,7 @@ class _Discovery:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write(connection, context))
-                end = await self._read(connection, context, parse)
+                end = await self._heard(connection, context, parse)
                 connection.end()
         except* OvertakenError:
             end = _End(grpc.StatusCode.ABORTED, OVERTAKEN)
@@ -178,6 +178,20 @@ class _Discovery:
         finally:
             self._streams.disconnect(connection)
         return end
+
+    async def _heard(self, connection: Connection, context: Any, parse: Callable[[bytes], Any]) -> _End | None:
+        """All that the client has to say, or until it is dismissed."""
+        reading = asyncio.ensure_future(self._read(connection, context, parse))
+        dismissed = asyncio.ensure_future(connection.dismissed.wait())
+        try:
+            await asyncio.wait({reading, dismissed}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                return _End(grpc.StatusCode.UNAVAILABLE, "another replica decides now: connect again")
+            return reading.result()
+        finally:
+            for task in (reading, dismissed):
+                task.cancel()
+            await asyncio.wait({reading, dismissed})
 
     async def _read(self, connection: Connection, context: Any, parse: Callable[[bytes], Any]) -> _End | None:
         """Take requests until the client has no more, or one that cannot be understood.

@@ -76,6 +76,8 @@ class Connection:
     speaker: Client | None = None
     """As what it says is told: a daemon is not the Envoy of its node."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    dismissed: asyncio.Event = field(default_factory=asyncio.Event)
+    """The server ends the stream; the client is to come again."""
     ended: bool = False
     envoy: str = ""
     """The version that it says it is of."""
@@ -174,9 +176,17 @@ class Streams:
         return revision
 
     def withhold(self, type_url: str, *, withheld: bool) -> None:
-        """Say nothing about a type, or say it again; who decides on it may not be here."""
-        if withheld:
+        """Say nothing about a type, or say it again; who decides on it may not be here.
+
+        Who was told before is to know that it is not told any more: its stream ends.
+        """
+        if withheld and type_url not in self.table.withheld:
             self.table.withheld.add(type_url)
+            for connection in self._connections.values():
+                if type_url in connection.stream.types():
+                    connection.dismissed.set()
+        elif withheld:
+            return
         elif type_url in self.table.withheld:
             self.table.withheld.remove(type_url)
             self._wake()
