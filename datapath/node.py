@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NoReturn
 
@@ -25,13 +25,14 @@ from datapath.announcing import Announcing, answers, mac_entries, macs
 from datapath.attachments import Attachments
 from datapath.config import Config
 from datapath.discovery import Accepted, Discovery, Key
+from datapath.enrolment import Enrolment
 from datapath.envoy import CAPTURE, Envoy
 from datapath.intercept import Intercept, Services, steered
 from datapath.kernel import routing
 from datapath.kernel.layout import NODE_PORT_FIRST, NODE_PORTS, ONLY, Settings
 from datapath.kernel.routing import Installed
 from datapath.kernel.sysctls import Sysctls, reserve_ports
-from datapath.resources import ANNOUNCEMENTS, SERVICE, Announcement, Announcements, Service, Workloads
+from datapath.resources import ANNOUNCEMENTS, SERVICE, Address, Announcement, Announcements, Service, Workloads
 from datapath.resources import WORKLOADS as WORKLOADS_TYPE
 from datapath.resources import Workload as Pod
 from datapath.serving import Exposed, Judgement, exposed, unserved
@@ -113,6 +114,8 @@ class Node:
         """The rules and routes, as they were made last."""
         pinned = {key: entry.flags for key, entry in maps.services.entries.items()}
         self.outcome.active = steered(_services(discovery.accepted()), pinned)
+        links = {key.address: found.ifindex for key, found in maps.workloads.entries.items()}
+        self._enrolment = Enrolment(_uids(discovery.accepted()), links)
         self._show()
 
     def accept(self) -> None:
@@ -191,13 +194,14 @@ class Node:
         outcome = self.outcome
         taken = self.discovery.accepted()  # what comes meanwhile is not in the file either
         await self._persist(taken)
-        pods = [pod.addresses for pod in _pods(taken)]
+        pods, uids = [pod.addresses for pod in _pods(taken)], _uids(taken)
         held = {key.address: entry.ifindex for key, entry in self.maps.workloads.entries.items()}
         try:
-            outcome.topology = await workloads.survey(pods, held, self.config.devices, self.config.own_addresses)
+            found = await workloads.survey(pods, held, self.config.devices, self.config.own_addresses)
         except workloads.UNANSWERED as error:  # as when a link goes while it is looked at
             log.warning("netlink not answered", error=str(error))
             return delay_s(1, 0.5)
+        outcome.topology = self._enrolled(found, uids)
         active = await self.envoy.active()
         if active is not None:
             outcome.active = active
@@ -214,9 +218,18 @@ class Node:
             self.errors += 1
             return delay_s(self._failures, 0.5)
         self._failures = 0
-        if outcome.services.awaited and active is not None:
+        if (outcome.services.awaited and active is not None) or self._enrolment.waiting:
             return POLL_S
         return SEEK_S if outcome.topology.lost else None
+
+    def _enrolled(self, topology: Topology, uids: Mapping[Address, str]) -> Topology:
+        """With those pods that are whose the control plane says; the port of another is nobody's."""
+        before = self._enrolment.waiting.keys()
+        pods = self._enrolment.take(topology.pods, uids, self._loop.time(), told=self.connected())
+        for address in self._enrolment.waiting.keys() - before:
+            log.warning("address at another link", address=str(address), until="its pod is named anew")
+        nobodys = topology.bridges.keys() & (set(topology.pods.values()) - set(pods.values()))
+        return replace(topology, pods=pods, strangers=topology.strangers | nobodys)
 
     def _show(self) -> None:
         """Of a moment at which nobody is at work."""
@@ -359,6 +372,11 @@ def _announcements(taken: Accepted) -> list[Announcement]:
 def _pods(taken: Accepted) -> list[Pod]:
     found = taken.resources(WORKLOADS_TYPE)
     return [pod for each in found if isinstance(each, Workloads) for pod in each.workloads]
+
+
+def _uids(taken: Accepted) -> dict[Address, str]:
+    """Of the pods of this node, by address."""
+    return {address: pod.uid for pod in _pods(taken) for address in pod.addresses}
 
 
 def netns_cookie() -> int:

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest_asyncio
 from datapath.ageing import translated_by
 from datapath.control import asked
 from datapath.instances import start_of
+from datapath.intercept import MOST_SLOTS
 from datapath.kernel.layout import (
     CONNECTIONS,
     TRANSLATIONS,
@@ -38,6 +40,7 @@ from tests.bpf.daemon import Node, node
 from tests.unit.datapath.wire import packed, response, service
 from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as pb
 
+UIDS = count(1)
 WEB = ServiceKey(ip_address("10.96.0.1"), 80, 6)
 
 
@@ -67,7 +70,10 @@ def web(*backends: str) -> Any:
 
 
 def pods(**addresses: str) -> Any:
-    found = [pb.Workload(namespace="default", name=name, addresses=[packed(a)]) for name, a in addresses.items()]
+    found = [
+        pb.Workload(namespace="default", name=name, uid=f"{name} {next(UIDS)}", addresses=[packed(a)])
+        for name, a in addresses.items()
+    ]
     return response(("n1", pb.Workloads(workloads=found)), type_url=WORKLOADS)
 
 
@@ -110,21 +116,18 @@ async def test_what_is_acknowledged_is_in_the_kernel(daemon: Node) -> None:
 
 
 async def test_a_full_map_is_a_refusal(daemon: Node) -> None:
-    """Of pods that do not fit: by name, field and way out; what fits later is asked for again, and acknowledged."""
-    daemon.pod("a0", "10.1.0.0/16", "fd00:1::/64")
-    many = [
-        pb.Workload(
-            namespace="default", name=f"p{i}", addresses=[packed(f"10.1.{i >> 8}.{i & 255}"), packed(f"fd00:1::{i:x}")]
-        )
-        for i in range(1, 2200)
-    ]
-    await daemon.ads.say(response(("n1", pb.Workloads(workloads=many)), type_url=WORKLOADS))
+    """Of what does not fit: by name, field and way out; what fits later is asked for again, to be acknowledged."""
+    backends, most = [("10.1.0.1", 8080, 1), ("10.1.0.2", 8080, MOST_SLOTS - 1)], (1 << 19) // MOST_SLOTS
+    names = [f"s{number}" for number in range(100, 100 + most + 10)]
+    services = [service((f"10.97.{i >> 8}.{i & 255}", 80, ""), backends=backends) for i in range(len(names))]
+    await daemon.ads.say(response(*zip(names, services, strict=True)))
     refusal = (await daemon.ads.until(4))[-1].error_detail.message
-    daemon.ip("route del fd00:1::/64 dev a0")
-    again = (await daemon.ads.until(5))[-1]
+    await daemon.ads.say(response(removed=names[:10]))
+    acceptance, again = (await daemon.ads.until(6))[-2:]
 
-    assert "n1: addresses (map workloads): the map is full: serve fewer, or run a version with larger maps" == refusal
-    assert (WORKLOADS, ["n1"]) == (again.type_url, list(again.resource_names_subscribe))
+    why = "backends (map backends): the map is full: serve fewer, or run a version with larger maps"
+    assert [f"{name}: {why}" for name in names[most:]] == refusal.split("; ")
+    assert (False, names[most:]) == (acceptance.HasField("error_detail"), list(again.resource_names_subscribe))
 
 
 async def test_status_shows_no_half_of_a_change(daemon: Node) -> None:
@@ -170,6 +173,23 @@ async def test_programs_follow_the_links_of_pods(shared: Node) -> None:
     await shared.until(lambda: {} == shared.pods())
 
     assert {"10.1.0.5": index} == there
+
+
+async def test_an_address_that_is_used_again_is_not_the_old_pods(shared: Node) -> None:
+    """B6: at another link it is known as nobody's until another pod is named that has it."""
+    shared.pod("r0", "10.1.3.5/32")
+    await shared.ads.say(pods(old="10.1.3.5"))
+    await shared.until(lambda: {"10.1.3.5": shared.index("r0")} == shared.pods())
+    shared.ip("link del r0")
+    shared.pod("r1", "10.1.3.5/32")
+    await shared.until(lambda: "address at another link" in shared.log.read_text())
+    await shared.until(lambda: {} == shared.pods())
+    programs = [link for link in shared.links() if link.endswith(f"@{shared.index('r1')}")]
+    await shared.ads.say(pods(new="10.1.3.5"))
+    await shared.until(lambda: {"10.1.3.5": shared.index("r1")} == shared.pods())
+    shared.ip("link del r1")
+
+    assert [] == programs
 
 
 async def test_a_pod_of_another_node_has_no_link_here(shared: Node) -> None:

@@ -48,6 +48,7 @@ DATAPATH: dict[str, frozenset[str]] = {
     "ports": frozenset({"resources"}),
     "topology": frozenset({"kernel.layout", "ports", "resources"}),
     "serving": frozenset({"resources"}),
+    "enrolment": frozenset({"resources"}),
     "reconciler": frozenset({"intercept", "kernel.layout"}),
     "workloads": frozenset({"kernel.peers", "ports", "resources", "topology"}),
     "config": frozenset(),
@@ -94,7 +95,7 @@ PURE |= {f"xds.{module}" for module in ("handshakes", "identity", "secrets", "st
 PURE |= {f"relay.{module}" for module in ("address", "daemons", "inbox", "message", "words")}
 PURE |= {"kube.election", "kube.held", "kube.kinds", "kube.observed", "kube.pending"}
 DATAPATH_PURE = frozenset(
-    {"discovery", "intercept", "kernel.layout", "ports", "reconciler", "resources", "serving", "topology"}
+    {"discovery", "enrolment", "intercept", "kernel.layout", "ports", "reconciler", "resources", "serving", "topology"}
 )
 IMPURE = frozenset(
     {"asyncio", "random", "secrets", "selectors", "socket", "subprocess", "threading", "time", "structlog"}
