@@ -79,7 +79,6 @@ class Workload:
     namespace: str
     name: str
     uid: str
-    service_account: str
     addresses: tuple[Address, ...]
 
 
@@ -194,7 +193,7 @@ def _workloads(name: str, message: Any) -> Workloads:
 
 def _workload(index: int, message: Any) -> Workload:
     field = f"workloads[{index}]"
-    words = (message.namespace, message.name, message.uid, message.service_account)
+    words = (message.namespace, message.name, message.uid)
     if not all(len(word) <= _LONGEST_NAME and word.isprintable() for word in words):
         raise InvalidResource(f"{field}: a name in it is too long, or not printable")
     addresses = tuple(_address(f"{field}.addresses[{i}]", raw) for i, raw in enumerate(message.addresses))

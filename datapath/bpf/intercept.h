@@ -132,8 +132,6 @@ struct settings {
 	struct address node6;
 	__u64 envoy_cgroup;
 	__u64 host_netns; /* cookie, zero the initial one's: what is in it are the node's own processes */
-	__u32 stopped;    /* Envoy is being stopped on purpose: as if it had no listener */
-	__u32 pad;
 };
 
 /* listeners: SOCKMAP, written by `listen` alone: IPv4 first, then IPv6. */

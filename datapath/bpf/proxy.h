@@ -10,13 +10,6 @@ static __always_inline __u32 first_listener(int ipv6)
 	return ipv6 ? LISTENERS_PER_FAMILY : 0;
 }
 
-static __always_inline int is_stopped(void)
-{
-	const struct settings *current = bpf_map_lookup_elem(&settings, &only);
-
-	return current && current->stopped;
-}
-
 /* A socket leaves the map when it is closed, whatever became of its process. */
 static __always_inline int is_listening(int ipv6)
 {
@@ -66,7 +59,7 @@ enum availability {
 /* For a new connection. What was established keeps what it has. */
 static __always_inline enum availability availability(const struct service *service, int ipv6)
 {
-	if (is_listening(ipv6) && !is_stopped()) {
+	if (is_listening(ipv6)) {
 		present(ipv6);
 		return PROXY_SERVES;
 	}

@@ -105,7 +105,7 @@ static __always_inline int goes_to_proxy(const struct settings *settings, const 
 		return 0;
 	if (!(service->flags & SERVICE_FAIL_OPEN))
 		return 1;
-	return !settings->stopped && is_listening(!is_mapped(&to->destination));
+	return is_listening(!is_mapped(&to->destination));
 }
 
 /* Before Linux 5.14 nobody else can ask for a cookie: zero is the namespace that the kernel began with. */

@@ -77,7 +77,7 @@ int steer(struct bpf_sk_lookup *ctx)
 		return ctx->local_port == CAPTURE_PORT ? refuse(REFUSED_CAPTURE_PORT, &flow) : SK_PASS;
 	if (!(service->flags & SERVICE_EXTERNAL) && !is_of_node(&flow.source))
 		return refuse(REFUSED_NOT_EXTERNAL, &flow);
-	if (is_stopped() || !select(ctx))
+	if (!select(ctx))
 		return refuse(REFUSED_NO_LISTENER, &flow);
 	count(SELECTED, DELIVERY, 0);
 	return SK_PASS;

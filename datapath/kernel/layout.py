@@ -193,7 +193,6 @@ class Settings(NamedTuple):
     node6: Address | None = None
     envoy_cgroup: int = 0
     host_netns: int = 0
-    stopped: int = 0
 
 
 class Absence(NamedTuple):
@@ -336,7 +335,7 @@ STRUCTS: Final[dict[str, str]] = {
     "answer_key": "address:address ifindex:u32",
     "answer": "mac:mac pad:2x",
     "mac": "octets:mac pad:2x",
-    "settings": "node4:address node6:address envoy_cgroup:u64 host_netns:u64 stopped:u32 pad:4x",
+    "settings": "node4:address node6:address envoy_cgroup:u64 host_netns:u64",
     "absence": "since_ns:u64",
     "tally": "packets:u64 bytes:u64",
     "pace": "window_ns:u64 events:u32 suppressed:u32",

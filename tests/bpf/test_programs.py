@@ -305,9 +305,9 @@ def test_a_map_is_written_and_walked(batches: bool) -> None:
 def test_a_kernel_without_batches_for_a_map_is_asked_once() -> None:
     """Arrays of this kernel have them, rings have not even entries: what is not supported is done one by one."""
     with created(layout.SETTINGS, MapType.ARRAY, 1) as settings:
-        settings.put_all([(Index(0), layout.Settings(stopped=1))])
+        settings.put_all([(Index(0), layout.Settings(envoy_cgroup=1))])
 
-        assert [(Index(0), layout.Settings(stopped=1))] == list(settings.items())
+        assert [(Index(0), layout.Settings(envoy_cgroup=1))] == list(settings.items())
 
 
 def test_nothing_is_left(node: Lab) -> None:

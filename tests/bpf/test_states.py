@@ -20,10 +20,8 @@ from datapath.kernel.layout import (
     MARK_FROM_PROXY_AS,
     MARK_REFUSE,
     MARK_TO_PROXY,
-    ONLY,
     PATIENCE_NS,
     PROXIED_AS,
-    SETTINGS,
     Absence,
     AddressKey,
     Event,
@@ -34,7 +32,6 @@ from datapath.kernel.layout import (
     Service,
     ServiceFlag,
     ServiceKey,
-    Settings,
     Workload,
 )
 from tests.bpf.frames import ACK, TCP, checksum, frame, ipv4, ipv6, tcp
@@ -160,16 +157,6 @@ def test_who_is_there_again_was_never_away(stand: Stand) -> None:
         stand.run("from_workload", OPENING)
 
     assert Absence() == absence.get(Index(0))
-
-
-def test_an_envoy_that_is_stopped_is_as_none(stand: Stand) -> None:
-    """The daemon says so before it lets it drain."""
-    stand.map(SETTINGS).put(ONLY, Settings(stopped=1))
-    with listening() as four:
-        stand.listen(four.fileno(), 0)
-        outcome = stand.run("from_workload", OPENING)
-
-    assert (Reason.DROP_AWAIT,) == outcome.reasons
 
 
 @pytest.mark.parametrize(

@@ -16,16 +16,13 @@ from datapath.kernel.layout import (
     LISTENERS_PER_FAMILY,
     MARK_FROM_PROXY,
     MARK_TO_PROXY,
-    ONLY,
     PATIENCE_NS,
     PROXIED_AS,
-    SETTINGS,
     Absence,
     Direction,
     Index,
     Reason,
     ServiceFlag,
-    Settings,
 )
 from tests.bpf.lab import ADDRESSES, BACKEND, FAMILIES, LOOPBACK, NODE, OUTSIDE, POD, Lab, run
 
@@ -343,27 +340,6 @@ def test_a_connection_that_waits_is_served_by_the_next_envoy(node: Lab, family: 
 
     assert to == local
     assert Absence() == absence.get(Index(family))
-
-
-@both
-def test_an_envoy_that_is_stopped_on_purpose_gets_nothing_new(
-    node: Lab, envoy: tuple[socket.socket, ...], family: Family
-) -> None:
-    """It still listens, and what it has goes on, but new connections meet the declared mode."""
-    settings, absence = node.stand.map(SETTINGS), node.stand.map(ABSENCE)
-    to = (MESH[family], HTTP)
-    with node.connect(POD, to) as client:
-        server, _, _ = accepted(envoy[family])
-        settings.put(ONLY, Settings(stopped=1))
-        absence.put(Index(family), Absence(time.monotonic_ns() - PATIENCE_NS))
-        try:
-            outcome = refused(node, POD, to)
-            with server:
-                converse(client, server)
-        finally:
-            settings.put(ONLY, Settings())
-
-    assert outcome
 
 
 @both

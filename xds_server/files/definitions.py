@@ -171,7 +171,7 @@ DEFINITIONS: Final[dict[str, dict[str, Any]]] = {
             "schedulingGroup": {},
             "securityContext": {},
             "serviceAccount": {},
-            "serviceAccountName": {"type": "string"},
+            "serviceAccountName": {},
             "setHostnameAsFQDN": {},
             "shareProcessNamespace": {},
             "subdomain": {},

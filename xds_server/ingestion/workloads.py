@@ -21,6 +21,6 @@ def declare_workloads(graph: Graph, sources: Sources) -> Collection[ObjectRef, W
         addresses = tuple(sorted(filter(None, (canonical_address(each.ip) for each in pod.status.pod_ips))))
         # A pod of the node's network has the node's addresses: nobody is known by them.
         if pod.spec.node_name and addresses and not pod.spec.host_network and pod.status.phase not in _OVER:
-            yield ref, Workload(ref, pod.metadata.uid, pod.spec.node_name, pod.spec.service_account_name, addresses)
+            yield ref, Workload(ref, pod.metadata.uid, pod.spec.node_name, addresses)
 
     return graph.derive("workloads", sources.pods, workload)

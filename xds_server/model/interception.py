@@ -95,5 +95,4 @@ class Workload:
     ref: ObjectRef
     uid: str
     node: str
-    service_account: str
     addresses: tuple[str, ...]

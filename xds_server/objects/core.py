@@ -127,7 +127,6 @@ class PodMeta(Model, frozen=True, kw_only=True):
 class PodSpec(Model, frozen=True, kw_only=True):
     node_name: str = ""
     host_network: bool = False
-    service_account_name: str = ""
 
 
 class PodIP(Model, frozen=True, kw_only=True):

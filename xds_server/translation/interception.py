@@ -61,7 +61,6 @@ def workloads(node: str, found: Iterable[Workload]) -> Resource:
                 namespace=each.ref.namespace,
                 name=each.ref.name,
                 uid=each.uid,
-                service_account=each.service_account,
                 addresses=map(_packed, each.addresses),
             )
             for each in sorted(found, key=lambda each: each.ref)

@@ -71,7 +71,7 @@ def test_a_flow_comes_back(source: Address, destination: Address, from_port: int
 def test_values_come_back() -> None:
     """Each as it was written."""
     service = Service(int(ServiceFlag.PROXY | ServiceFlag.EXTERNAL), 1, 2, 3, 4)
-    settings = Settings(IPv4Address("192.0.2.1"), None, 1 << 40, 1 << 50, 1)
+    settings = Settings(IPv4Address("192.0.2.1"), None, 1 << 40, 1 << 50)
 
     assert service == SERVICES.value.unpack(SERVICES.value.pack(service))
     assert settings == SETTINGS.value.unpack(SETTINGS.value.pack(settings))

@@ -42,7 +42,7 @@ CORE = {
     "IngressClass": "V1IngressClass",
 }
 # Of what describes programs, only this is looked into.
-PARTS: dict[str, set[str]] = {"V1PodSpec": {"hostNetwork", "nodeName", "serviceAccountName"}, "V1NodeSpec": set()}
+PARTS: dict[str, set[str]] = {"V1PodSpec": {"hostNetwork", "nodeName"}, "V1NodeSpec": set()}
 # Kind -> versions with fields of their own: v1beta1 of all kinds and v1alpha3 of TLSRoute have those of v1.
 CRDS = {
     "gatewayclasses": ("v1",),

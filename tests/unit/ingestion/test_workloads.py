@@ -76,9 +76,8 @@ def test_a_node_is_told_of_its_own_pods() -> None:
     pipeline.apply(pods.items())
     found = Workloads.FromString(pipeline.resources[key].body)
 
-    assert [("", "b", "uid-b", "10.0.0.2"), ("", "z", "uid-z", "10.0.0.1")] == [
-        (each.service_account.removeprefix("default"), each.name, each.uid, str(ip_address(each.addresses[0])))
-        for each in found.workloads
+    assert [("b", "uid-b", "10.0.0.2"), ("z", "uid-z", "10.0.0.1")] == [
+        (each.name, each.uid, str(ip_address(each.addresses[0]))) for each in found.workloads
     ]
 
     changes = pipeline.apply([(ObjectRef("Pod", "default", "c"), None)])

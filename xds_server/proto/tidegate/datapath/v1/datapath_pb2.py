@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tidegate/datapath/v1/datapath.proto\x12\x14tidegate.datapath.v1\"\xf1\x01\n\x07Service\x12\x31\n\tfrontends\x18\x01 \x03(\x0b\x32\x1e.tidegate.datapath.v1.Frontend\x12\x30\n\x08protocol\x18\x02 \x01(\x0e\x32\x1e.tidegate.datapath.v1.Protocol\x12\x10\n\x08\x65xternal\x18\x03 \x01(\x08\x12*\n\x05proxy\x18\x04 \x01(\x0b\x32\x1b.tidegate.datapath.v1.Proxy\x12/\n\x08\x62\x61\x63kends\x18\x05 \x03(\x0b\x32\x1d.tidegate.datapath.v1.Backend\x12\x12\n\naffinity_s\x18\x06 \x01(\r\";\n\x08\x46rontend\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0c\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x10\n\x08listener\x18\x03 \x01(\t\"b\n\x05Proxy\x12\x37\n\tfail_mode\x18\x01 \x01(\x0e\x32$.tidegate.datapath.v1.Proxy.FailMode\" \n\x08\x46\x61ilMode\x12\n\n\x06\x43LOSED\x10\x00\x12\x08\n\x04OPEN\x10\x01\"M\n\x07\x42\x61\x63kend\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0c\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x0e\n\x06weight\x18\x03 \x01(\r\x12\x13\n\x0bterminating\x18\x04 \x01(\x08\">\n\tWorkloads\x12\x31\n\tworkloads\x18\x01 \x03(\x0b\x32\x1e.tidegate.datapath.v1.Workload\"d\n\x08Workload\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x17\n\x0fservice_account\x18\x04 \x01(\t\x12\x11\n\taddresses\x18\x05 \x03(\x0c\"J\n\rAnnouncements\x12\x39\n\rannouncements\x18\x01 \x03(\x0b\x32\".tidegate.datapath.v1.Announcement\"3\n\x0c\x41nnouncement\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0c\x12\x12\n\ninterfaces\x18\x02 \x03(\t*6\n\x08Protocol\x12\x18\n\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x07\n\x03TCP\x10\x01\x12\x07\n\x03UDP\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tidegate/datapath/v1/datapath.proto\x12\x14tidegate.datapath.v1\"\xf1\x01\n\x07Service\x12\x31\n\tfrontends\x18\x01 \x03(\x0b\x32\x1e.tidegate.datapath.v1.Frontend\x12\x30\n\x08protocol\x18\x02 \x01(\x0e\x32\x1e.tidegate.datapath.v1.Protocol\x12\x10\n\x08\x65xternal\x18\x03 \x01(\x08\x12*\n\x05proxy\x18\x04 \x01(\x0b\x32\x1b.tidegate.datapath.v1.Proxy\x12/\n\x08\x62\x61\x63kends\x18\x05 \x03(\x0b\x32\x1d.tidegate.datapath.v1.Backend\x12\x12\n\naffinity_s\x18\x06 \x01(\r\";\n\x08\x46rontend\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0c\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x10\n\x08listener\x18\x03 \x01(\t\"b\n\x05Proxy\x12\x37\n\tfail_mode\x18\x01 \x01(\x0e\x32$.tidegate.datapath.v1.Proxy.FailMode\" \n\x08\x46\x61ilMode\x12\n\n\x06\x43LOSED\x10\x00\x12\x08\n\x04OPEN\x10\x01\"M\n\x07\x42\x61\x63kend\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0c\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x0e\n\x06weight\x18\x03 \x01(\r\x12\x13\n\x0bterminating\x18\x04 \x01(\x08\">\n\tWorkloads\x12\x31\n\tworkloads\x18\x01 \x03(\x0b\x32\x1e.tidegate.datapath.v1.Workload\"Q\n\x08Workload\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x11\n\taddresses\x18\x05 \x03(\x0cJ\x04\x08\x04\x10\x05\"J\n\rAnnouncements\x12\x39\n\rannouncements\x18\x01 \x03(\x0b\x32\".tidegate.datapath.v1.Announcement\"3\n\x0c\x41nnouncement\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0c\x12\x12\n\ninterfaces\x18\x02 \x03(\t*6\n\x08Protocol\x12\x18\n\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x07\n\x03TCP\x10\x01\x12\x07\n\x03UDP\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidegate.datapath.v1.datapath_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROTOCOL']._serialized_start=840
-  _globals['_PROTOCOL']._serialized_end=894
+  _globals['_PROTOCOL']._serialized_start=821
+  _globals['_PROTOCOL']._serialized_end=875
   _globals['_SERVICE']._serialized_start=62
   _globals['_SERVICE']._serialized_end=303
   _globals['_FRONTEND']._serialized_start=305
@@ -46,9 +46,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKLOADS']._serialized_start=545
   _globals['_WORKLOADS']._serialized_end=607
   _globals['_WORKLOAD']._serialized_start=609
-  _globals['_WORKLOAD']._serialized_end=709
-  _globals['_ANNOUNCEMENTS']._serialized_start=711
-  _globals['_ANNOUNCEMENTS']._serialized_end=785
-  _globals['_ANNOUNCEMENT']._serialized_start=787
-  _globals['_ANNOUNCEMENT']._serialized_end=838
+  _globals['_WORKLOAD']._serialized_end=690
+  _globals['_ANNOUNCEMENTS']._serialized_start=692
+  _globals['_ANNOUNCEMENTS']._serialized_end=766
+  _globals['_ANNOUNCEMENT']._serialized_start=768
+  _globals['_ANNOUNCEMENT']._serialized_end=819
 # @@protoc_insertion_point(module_scope)

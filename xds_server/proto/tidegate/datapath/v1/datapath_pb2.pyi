@@ -73,18 +73,16 @@ class Workloads(_message.Message):
     def __init__(self, workloads: _Optional[_Iterable[_Union[Workload, _Mapping]]] = ...) -> None: ...
 
 class Workload(_message.Message):
-    __slots__ = ("namespace", "name", "uid", "service_account", "addresses")
+    __slots__ = ("namespace", "name", "uid", "addresses")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
-    SERVICE_ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     name: str
     uid: str
-    service_account: str
     addresses: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., service_account: _Optional[str] = ..., addresses: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., addresses: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Announcements(_message.Message):
     __slots__ = ("announcements",)
