@@ -10,12 +10,13 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 import pytest
 
+from datapath.attachments import Attachments
 from datapath.kernel import clsact, layout, programs, routing
 from datapath.kernel.layout import (
     Direction,
@@ -30,10 +31,13 @@ from datapath.kernel.layout import (
 from datapath.kernel.libbpf import BpfError, call
 from datapath.kernel.maps import NO_PREALLOC, WrongLayout, created, opened
 from datapath.kernel.programs import NotShipped, Pins, attach_tc, detach, detach_all, load, running
-from tests.bpf.lab import ADDRESSES, FAMILIES, NODE, POD, Lab, inside, run
+from datapath.tables import Maps
+from datapath.topology import Role
+from tests.bpf.lab import ADDRESSES, FAMILIES, NODE, OUTSIDE, POD, Lab, inside, run
 from tests.bpf.stand import BUILD, OBJECTS, bpffs
 
 MESH, HTTP, TCP = "10.96.0.10", 80, 6
+STARTS = 200
 
 
 @pytest.fixture
@@ -339,6 +343,26 @@ def test_another_layouts_pins_are_left(pins: Pins) -> None:
     pins.remove()
 
     assert ["999"] == names(pins.bpffs / "tidegate")
+
+
+def test_200_starts_leave_no_more_than_one(node: Lab) -> None:
+    """B9: maps, links and programs that are pinned, and what the process has open: the same after each of them."""
+    roles = {node.links[POD]: Role.WORKLOAD, node.links[OUTSIDE]: Role.NETWORK, 1: Role.HOST}
+    envoy_cgroup, seen = node.cgroup / "envoy", set()
+    with inside(node.name(NODE)):
+        for _ in range(STARTS):
+            started = Attachments(node.pins, node.cgroup, envoy_cgroup)
+            started.load()
+            with closing(Maps(node.pins.maps)):
+                started.attach_listen()
+                started.reconcile(roles)
+                started.prune()
+            started.close()
+            pinned = frozenset(str(pin) for pin in node.pins.folder.rglob("*"))
+            seen.add((pinned, len(list(Path("/proc/self/fd").iterdir())), frozenset(started.missing)))
+    envoy_cgroup.rmdir()
+
+    assert [(True, frozenset())] == [(len(pinned) > len(roles), missing) for pinned, _, missing in seen]
 
 
 def test_routes_are_installed_once(node: Lab) -> None:

@@ -176,7 +176,17 @@ class Node(Place):
 
     def pod(self, name: str, *, mtu: int = 1500) -> Pod:
         """A new one, with the node's next addresses."""
-        last = len(self.pods) + 10
+        return self._pod(name, len(self.pods) + 10, mtu)
+
+    def replaced(self, old: Pod, name: str) -> Pod:
+        """A new one with the addresses of one that ends."""
+        old.stop()
+        batch(self.namespace.name, [f"link del {old.link}"])
+        batch("", [f"netns del {old.namespace.name}"])
+        del self.pods[old.name]
+        return self._pod(name, int(old.ipv4.rpartition(".")[2]), old.mtu)
+
+    def _pod(self, name: str, last: int, mtu: int) -> Pod:
         cgroup = self.cgroup.parent / "pods" / name
         cgroup.mkdir(parents=True)
         made = Pod(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.netns.mesh import address_of
+from tests.netns.mesh import Member, address_of, until
 from tests.netns.namespaces import batch
-from tests.netns.stand import FAMILIES, Family, Node
+from tests.netns.stand import FAMILIES, Family, Node, Pod
 from tests.netns.table import World, told, tracked
+
+REUSES = 5
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -117,3 +119,27 @@ def test_rules_of_kube_proxy_do_not_get_what_is_ours(world: World, family: Famil
         "200 one by envoy, route edge-one, for outside",
     ] == seen
     assert ({"one", "two"}, []) == (plain, entries)
+
+
+def test_a_pod_with_the_address_of_another_has_not_its_identity(world: World) -> None:
+    """B6: an address is a new pod's before the control plane knows, time and again: it has not the old one's routes."""
+    mesh = world.mesh
+    seen: set[str] = set()
+    late = []
+    for number in range(REUSES):
+        old = mesh.pod(world.node, f"old{number}", namespace="orders")
+        mesh.declare()
+        until(lambda pod=old: "orders" == route(pod, "ipv4"), "the route of the old pod")  # type: ignore[misc]
+        new = world.node.replaced(old, f"new{number}")
+        seen.update(route(new, family) for _ in range(10) for family in FAMILIES)
+        mesh.members[-1] = Member(new, "default", {"app": new.name})
+        mesh.declare()
+        until(lambda pod=new: pod.get(address_of("near", "ipv4")).via == "envoy", "the new pod in the mesh")  # type: ignore[misc]
+        late += [route(new, family) for family in FAMILIES]
+
+    assert ("orders" in seen, [""] * 2 * REUSES) == (False, late)
+
+
+def route(pod: Pod, family: Family) -> str:
+    """By which a Service that one namespace has a route of its own for serves a pod."""
+    return pod.get(address_of("shared", family), timeout_s=0.2).seen("x-route")
