@@ -82,7 +82,7 @@ def settle(world: World) -> None:
     for node in world.mesh.stand.nodes:
         world.mesh.until_tells(node)
     for family in FAMILIES:
-        for service in ("near", "far", "self", *(() if world.node.bridge else KEPT)):
+        for service in ("near", "far", "self", *KEPT):
             for asking in (world.client, world.distant):
                 until_served(asking, address_of(service, family))
         until_served(world.outside, address_of("edge", family), "one.example.com")

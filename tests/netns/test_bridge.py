@@ -21,7 +21,7 @@ from tests.netns.table import ROWS, Row, World, populated
 SAY: Final = (
     "import socket; raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); raw.bind(('eth0', 0)); raw.send({!r})"
 )
-NAMES = ("GAMMA", "L4", "direct", "outside", "host", "hairpin", "own backend", "consumer")
+NAMES = ("GAMMA", "L4", "direct", "outside", "host", "hairpin", "own backend", "consumer", "preserved")
 
 
 @pytest.fixture(scope="module")
