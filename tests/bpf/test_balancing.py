@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 
+from datapath.ageing import translated_by
 from datapath.kernel import layout
 from datapath.kernel.layout import (
     NODE_PORT_FIRST,
@@ -20,6 +21,7 @@ from datapath.kernel.layout import (
     Backend,
     BackendKey,
     Direction,
+    Progress,
     Reason,
     Service,
     ServiceFlag,
@@ -133,6 +135,32 @@ def test_datagrams_are_answered_by_the_service(node: Lab, case: Case, family: in
 
             assert expected(case, family, client.getsockname()[:2], peer[:2])
             assert bytes(length) + b"!" == client.recv(65536)
+
+
+@pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("case", CASES[:2], ids=lambda case: case.name)
+def test_a_connection_is_known_from_its_handshake_to_its_end(node: Lab, case: Case, family: int) -> None:
+    """By what real stacks say; and who goes on with one that was forgotten is told at once, by a reset."""
+    said = []
+    connections, translations = node.stand.map(layout.CONNECTIONS), node.stand.map(layout.TRANSLATIONS)
+    with (
+        backend(node, case, family) as address,
+        node.listener(case.backend, address, BACKEND_PORT) as listener,
+        node.connect(case.client, service(node, case, family, address, socket.IPPROTO_TCP)) as client,
+    ):
+        port = client.getsockname()[1]
+        server, _ = listener.accept()
+        with server:
+            client.sendall(b"x")
+            server.recv(1)
+            [known] = [item for item in connections.items() if item[0].source_port == port]
+            said.append(translations.get(translated_by(*known)[0]))
+            connections.delete(known[0])
+            client.sendall(b"x")
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+
+    assert [Progress.REPLIED | Progress.ESTABLISHED] == [entry.progress for entry in said if entry]
 
 
 # Over IPv4 a router does not take its own word from somebody else: there, one elsewhere is in the tests of packets.
