@@ -8,7 +8,8 @@ import pytest
 
 from datapath.kernel.layout import FRAGMENTS, Reason
 from tests.bpf.frames import FRAGMENT, TCP, UDP, fragment, frame, ipv4, ipv6, tcp, udp
-from tests.bpf.packets import (
+from tests.bpf.packets import furnished
+from tests.bpf.rows.setting import (
     CLIENT,
     CLIENT6,
     DNS,
@@ -22,7 +23,6 @@ from tests.bpf.packets import (
     NAMES6,
     NEIGHBOUR,
     NEIGHBOUR6,
-    furnished,
 )
 from tests.bpf.stand import Stand
 

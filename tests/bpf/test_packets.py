@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bpf.packets import CASES, Case, furnished, promised
+from tests.bpf.packets import CASES, furnished, promised
+from tests.bpf.rows.setting import Case
 from tests.bpf.stand import Stand
 
 
