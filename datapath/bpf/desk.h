@@ -7,6 +7,7 @@
 
 struct desk {
 	struct flow flow; /* as its client has it */
+	struct client from;
 	struct service service;
 	struct connection connection;
 	struct flow answer; /* as it would come to the node's port */

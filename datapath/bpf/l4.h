@@ -89,10 +89,10 @@ static __always_inline struct client client_at(const struct flow *flow, const st
 static __noinline int choose_for(const struct flow *flow, struct desk *desk)
 {
 	struct connection *connection = &desk->connection;
-	struct client from = client_at(flow, &desk->service);
 
+	desk->from = client_at(flow, &desk->service);
 	__builtin_memset(connection, 0, sizeof(*connection));
-	return choose(flow, &desk->service, &from, &connection->backend) && is_usable(&connection->backend, flow);
+	return choose(flow, &desk->service, &desk->from, &connection->backend) && is_usable(&connection->backend, flow);
 }
 
 static __always_inline enum reason connect(struct __sk_buff *skb, const struct packet *packet, struct desk *desk)
