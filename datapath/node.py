@@ -24,7 +24,7 @@ from datapath.ageing import Ageing
 from datapath.announcing import Announcing, answers, mac_entries, macs
 from datapath.attachments import Attachments
 from datapath.config import Config
-from datapath.discovery import Accepted, Discovery, Key
+from datapath.discovery import Accepted, Discovery, Key, types
 from datapath.enrolment import Enrolment
 from datapath.envoy import CAPTURE, Envoy
 from datapath.intercept import Intercept, Services, steered
@@ -55,12 +55,6 @@ POLL_S: Final = 0.25
 SEEK_S: Final = 1.0
 """A pod without a link of its own is looked for so often: nobody tells of addresses in its namespace."""
 _SO_NETNS_COOKIE: Final = 71
-_STEPS: Final = {
-    SERVICE: frozenset({"services"}),
-    WORKLOADS_TYPE: frozenset({"workloads"}),
-    ANNOUNCEMENTS: frozenset({"announcements"}),
-}
-"""By what each type comes into the kernel."""
 _FILLING: Final = frozenset({"settings", "node addresses", "workloads", "services", "backends"})
 """What is tried before programs are attached."""
 
@@ -239,14 +233,16 @@ class Node:
         )
 
     def _written(self) -> frozenset[str]:
-        """The types of which the kernel has now what it takes; what could not be tried is tried again."""
-        return frozenset(kind for kind, steps in _STEPS.items() if steps.isdisjoint(self.outcome.faults))
+        """The types of which the kernel has now what it takes; services that could not be tried are tried again."""
+        return frozenset(types(self.config.node)) - ({SERVICE} if "services" in self.outcome.faults else set())
 
     def _refused(self) -> dict[Key, str]:
-        maps = self.maps
+        maps, faults, node = self.maps, self.outcome.faults, self.config.node
         failed = {(SERVICE, group.rpartition("/")[0]): why for group, why in sorted(maps.services.failed.items())}
-        if maps.workloads.failed:
-            failed[WORKLOADS_TYPE, self.config.node] = maps.workloads.failed
+        if why := maps.workloads.failed or faults.get("workloads"):
+            failed[WORKLOADS_TYPE, node] = why
+        if why := faults.get("announcements"):
+            failed[ANNOUNCEMENTS, node] = f"announcements: {why}: announce fewer addresses, or on fewer links"
         return failed
 
     async def _persist(self, taken: Accepted) -> None:

@@ -31,7 +31,7 @@ CAPABILITIES: Final = ("+net_admin", "+net_raw", "+perfmon", "+bpf")
 class Node:
     """A namespace with an uplink, and where the daemon keeps what it has."""
 
-    def __init__(self, directory: Path, envoy: Path) -> None:
+    def __init__(self, directory: Path, envoy: Path, devices: tuple[str, ...]) -> None:
         self.namespace = f"daemon-{secrets.token_hex(3)}"
         self.directory, self.ads = directory, Ads()
         self.socket, self.cgroup = directory / "xds.sock", _cgroup2() / f"tidegate-{self.namespace}"
@@ -47,7 +47,7 @@ class Node:
                     "state": str(self.state),
                     "bpffs": str(self.pins.bpffs),
                     "cgroup": str(self.cgroup),
-                    "devices": ["up0"],
+                    "devices": list(devices),
                     "envoy": {"binary": str(envoy), "concurrency": 1, "drainSeconds": 0},
                 }
             )
@@ -160,9 +160,9 @@ def _typed(items: Any) -> list[tuple[AddressKey, layout.Workload]]:
 
 
 @asynccontextmanager
-async def node(directory: Path, envoy: Path) -> AsyncIterator[Node]:
+async def node(directory: Path, envoy: Path, *devices: str) -> AsyncIterator[Node]:
     """Everything of it is gone afterwards, whatever the daemon has left."""
-    made = Node(directory, envoy)
+    made = Node(directory, envoy, devices or ("up0",))
     async with AsyncExitStack() as stack:
         stack.enter_context(bpffs(made.pins.bpffs))
         made.cgroup.mkdir()

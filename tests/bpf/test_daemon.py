@@ -35,7 +35,7 @@ from datapath.kernel.layout import (
 from datapath.kernel.libbpf import call
 from datapath.kernel.maps import opened
 from datapath.kernel.programs import running
-from datapath.resources import SERVICE, WORKLOADS
+from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
 from tests.bpf.daemon import Node, node
 from tests.unit.datapath.wire import packed, response, service
 from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as pb
@@ -128,6 +128,22 @@ async def test_a_full_map_is_a_refusal(daemon: Node) -> None:
     why = "backends (map backends): the map is full: serve fewer, or run a version with larger maps"
     assert [f"{name}: {why}" for name in names[most:]] == refusal.split("; ")
     assert (False, names[most:]) == (acceptance.HasField("error_detail"), list(again.resource_names_subscribe))
+
+
+async def test_addresses_that_are_too_many_to_announce_are_refused(tmp_path: Path, envoy: Path) -> None:
+    """As services are: by name, field and way out; one that is announced less is acknowledged."""
+    addresses = [pb.Announcement(address=packed(f"10.98.{i >> 8}.{i & 255}")) for i in range(4096)]
+    async with node(tmp_path, envoy, "up0", "up1") as made:
+        made.start()
+        await made.connected(1)
+        await made.ads.say(response(("n1", pb.Announcements(announcements=addresses)), type_url=ANNOUNCEMENTS))
+        refusal = (await made.ads.until(4))[-1].error_detail.message
+        few = response(("n1", pb.Announcements(announcements=addresses[:9])), type_url=ANNOUNCEMENTS, version="2")
+        await made.ads.say(few)
+        answer = (await made.ads.until(5))[-1]
+
+    assert (True, True) == (refusal.startswith("n1: announcements: "), "announce fewer addresses" in refusal)
+    assert ("n", False) == (answer.response_nonce, answer.HasField("error_detail"))
 
 
 async def test_status_shows_no_half_of_a_change(daemon: Node) -> None:

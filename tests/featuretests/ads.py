@@ -14,6 +14,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
 from datapath.discovery import types
 
+PATIENCE_S = 120
 ADS = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 
@@ -30,7 +31,7 @@ class Ads:
 
     async def until(self, requests: int, streams: int = 1) -> list[Any]:
         """The requests of the newest stream, once there are so many of both."""
-        async with asyncio.timeout(20), self.heard:
+        async with asyncio.timeout(PATIENCE_S), self.heard:
             await self.heard.wait_for(lambda: len(self.streams) >= streams and len(self.streams[-1]) >= requests)
             return self.streams[-1]
 
