@@ -37,7 +37,7 @@ from tests.bpf.lab import ADDRESSES, FAMILIES, NODE, OUTSIDE, POD, Lab, inside, 
 from tests.bpf.stand import BUILD, OBJECTS, bpffs
 
 MESH, HTTP, TCP = "10.96.0.10", 80, 6
-STARTS = 200
+STARTS = 40
 
 
 @pytest.fixture
@@ -345,7 +345,7 @@ def test_another_layouts_pins_are_left(pins: Pins) -> None:
     assert ["999"] == names(pins.bpffs / "tidegate")
 
 
-def test_200_starts_leave_no_more_than_one(node: Lab) -> None:
+def test_many_starts_leave_no_more_than_one(node: Lab) -> None:
     """B9: maps, links and programs that are pinned, and what the process has open: the same after each of them."""
     roles = {node.links[POD]: Role.WORKLOAD, node.links[OUTSIDE]: Role.NETWORK, 1: Role.HOST}
     envoy_cgroup, seen = node.cgroup / "envoy", set()
