@@ -228,7 +228,7 @@ class Controller:
             if ref not in self.pipeline.feedback.acceptances:
                 self._note(ref, version)
         for key, (version, detail) in known.refused.items():
-            if not self.uses(envoy.client, key):
+            if DeliveryRef(*of, key) not in self.pipeline.feedback.rejections and not self.uses(envoy.client, key):
                 self.rejected(envoy.client, *key, version, detail)
         for name in known.late:
             resource = self.pipeline.resources.get(ResourceKey(ROUTE_CONFIGURATION, name))

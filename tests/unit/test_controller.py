@@ -14,6 +14,7 @@ from xds_server.files import manifest
 from xds_server.graph import Changes, Derived
 from xds_server.ingestion.sources import Settings
 from xds_server.metrics import Metrics
+from xds_server.model.delivery import NodeRef
 from xds_server.model.refs import ObjectRef
 from xds_server.model.resource import (
     CLUSTER,
@@ -24,6 +25,7 @@ from xds_server.model.resource import (
     ResourceKey,
 )
 from xds_server.pipeline import Pipeline
+from xds_server.relay.words import Refusal, Words
 from xds_server.translation.settings import TranslationSettings
 from xds_server.xds.streams import Client
 
@@ -198,6 +200,18 @@ def test_a_refusal_outlives_its_stream(world: World, resumed: bool) -> None:
     world.accept(AGAIN, CLUSTER)
 
     assert [INVALID, INVALID, INVALID, TRUE] == [*seen, world.programmed]
+
+
+def test_what_another_replica_knew_takes_no_refusals_place(world: World) -> None:
+    """The leader may give back what it knew of an Envoy before it was told of the newest refusal."""
+    world.connect(ENVOY)
+    world.refuse(ENVOY, CLUSTER)
+    before, key = world.controller.words(NodeRef(*ENVOY)), world.key(CLUSTER)
+    world.controller.carry(NodeRef(*ENVOY), Words(refused={key: Refusal("an older one", "as then")}))
+
+    assert before is not None
+    assert before == world.controller.words(NodeRef(*ENVOY))
+    assert "no such field" == before.refused[key].detail
 
 
 def test_a_refusal_holds_while_streams_of_one_envoy_overlap(world: World) -> None:

@@ -60,6 +60,7 @@ class Inbox:
                 known = self._ears.words_of(client)
                 if known is not None and (more := carried(said.envoy, known, now)):
                     found.append(more)
+                    self._file(said.envoy, now, after(now, more))  # it counts as told, there too
             self._say(client, said, now)
         return found
 

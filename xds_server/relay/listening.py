@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final, Protocol
 
 import grpc
@@ -13,13 +14,15 @@ from xds_server.model.resource import ResourceKey
 from xds_server.relay import daemons, message
 from xds_server.relay.daemons import Daemon, Decision
 from xds_server.relay.inbox import Ears, Inbox
-from xds_server.relay.words import Said
+from xds_server.relay.words import Said, parts
 from xds_server.xds.server import RELAY, Services
 
 METHOD: Final = f"/{RELAY}/Tell"
 
 _SESSIONS: Final = 32
 _ENVOYS: Final = 100_000
+_AT_ONCE: Final = 16
+"""Envoys whose words are taken without a break: of one that begins, all that is known is looked at."""
 
 log = structlog.get_logger("relay")
 
@@ -78,11 +81,12 @@ class Listening:
         try:
             while (raw := await context.read()) is not grpc.aio.EOF:
                 try:
-                    carried = self._take(inbox, message.read_request(raw))
+                    async for carried in self._take(inbox, message.read_request(raw)):
+                        await context.write(message.response([carried]))
                 except message.MalformedError as error:
                     refusal = str(error)
                     break
-                await context.write(message.response(carried))
+                await context.write(message.response([]))
         finally:
             self._inboxes.discard(inbox)
             inbox.end()
@@ -90,8 +94,13 @@ class Listening:
         if refusal:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, refusal)
 
-    def _take(self, inbox: Inbox, news: list[Said]) -> list[Said]:
+    async def _take(self, inbox: Inbox, news: list[Said]) -> AsyncIterator[Said]:
+        """Say it here, and give back what is known besides, in parts."""
         if len(inbox) + sum(said.began for said in news) > _ENVOYS:
             raise message.MalformedError(f"envoys: one replica has at most {_ENVOYS}")
         self.told += len(news)
-        return inbox.take(news)
+        for first in range(0, len(news), _AT_ONCE):
+            for known in inbox.take(news[first : first + _AT_ONCE]):
+                for part in parts(known):
+                    yield part
+            await asyncio.sleep(0)

@@ -82,9 +82,16 @@ def _read(kind: Any, field: str, message: bytes) -> list[Said]:
         envoys = getattr(kind.FromString(message), field)
     except DecodeError:
         raise MalformedError(f"the message is not a {kind.DESCRIPTOR.full_name}") from None
-    if len(envoys) > BATCH:
-        raise MalformedError(f"{field}: at most {BATCH} are told of at once, here {len(envoys)}")
+    entries = sum(map(_entries, envoys))
+    if entries > BATCH:
+        raise MalformedError(f"{field}: at most {BATCH} of their entries are told at once, here {entries}")
     return [_said(envoy) for envoy in envoys]
+
+
+def _entries(envoy: Any) -> int:
+    told = len(envoy.accepted) + len(envoy.refused) + len(envoy.late)
+    retracted = len(envoy.no_longer_accepted) + len(envoy.no_longer_refused) + len(envoy.no_longer_late)
+    return max(1, told + retracted)
 
 
 def _said(envoy: Any) -> Said:

@@ -21,13 +21,14 @@ from xds_server.kube.client import delay_s
 from xds_server.model.delivery import NodeRef
 from xds_server.relay import message
 from xds_server.relay.listening import METHOD
-from xds_server.relay.words import Outbox, Words
+from xds_server.relay.words import Outbox, Said, Words
 
 GATHER_S: Final = 0.1
 """At most one request in this time, the first at once: as the controller gathers changes before a commit."""
 _LONGEST_WAIT_S: Final = 5.0
 _ANSWER_S: Final = 10.0
 _KEEPALIVE_MS: Final = 10_000
+_LONGEST_ANSWER: Final = 64 * 1024 * 1024  # a batch of the longest names and details, in characters of four bytes
 
 log = structlog.get_logger("relay")
 
@@ -63,6 +64,7 @@ class Files:
             ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
             ("grpc.keepalive_timeout_ms", _KEEPALIVE_MS),
             ("grpc.enable_http_proxy", 0),
+            ("grpc.max_receive_message_length", _LONGEST_ANSWER),
         ]
         return grpc.aio.secure_channel(address, credentials, options=options)
 
@@ -179,14 +181,18 @@ class Telling:
             call.cancel()
 
     async def _answer(self, call: Any, outbox: Outbox) -> None:
-        """Take what the other end knew besides; it is not told more than it has taken."""
+        """Take what the other end knew besides, until that is nothing; it is not told more than it has taken."""
+        while carried := await self._carried(call):
+            for known in carried:
+                if outbox.carry(known):
+                    self._speech.carry(known.envoy, known.words)
+
+    async def _carried(self, call: Any) -> list[Said]:
         async with asyncio.timeout(_ANSWER_S):
             raw = await call.read()
         if raw is grpc.aio.EOF:
             raise _EndedError(f"{(await call.code()).name}: {await call.details()}")
-        for known in message.read_response(raw):
-            if outbox.carry(known):
-                self._speech.carry(known.envoy, known.words)
+        return message.read_response(raw)
 
     async def _something(self, ended: asyncio.Future[Any]) -> None:
         news = asyncio.ensure_future(self._news.wait())

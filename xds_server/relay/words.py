@@ -7,15 +7,18 @@ Must not know how it is sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 from xds_server.model.delivery import NodeRef
 from xds_server.model.resource import ResourceKey
 
-BATCH: Final = 256
-"""How many Envoys are told of at once: others have their turn on the loop in between."""
+BATCH: Final = 2000
+"""How many entries are told at once: others have their turn on the loop in between. See `Said.entries`."""
+_LOOKED_AT: Final = 8
+"""So many batches of entries are looked at for one."""
 
 
 class Refusal(NamedTuple):
@@ -51,6 +54,12 @@ class Said:
     unaccepted: tuple[ResourceKey, ...] = ()
     unrefused: tuple[ResourceKey, ...] = ()
     caught_up: frozenset[str] = frozenset()
+
+    @property
+    def entries(self) -> int:
+        """How much it is to make and to read; that there is an Envoy at all is something too."""
+        found = (*_entries(self.words), self.unaccepted, self.unrefused, self.caught_up)
+        return max(1, sum(map(len, found)))
 
 
 def difference(envoy: NodeRef, told: Words | None, now: Words | None) -> Said | None:
@@ -93,7 +102,28 @@ def carried(envoy: NodeRef, known: Words, told: Words) -> Said | None:
     late = known.late - told.late
     if not (accepted or refused or late):
         return None
-    return Said(envoy, words=Words(accepted=accepted, refused=refused, late=late))
+    return Said(envoy, words=replace(told, accepted=accepted, refused=refused, late=late))
+
+
+def parts(said: Said, first: int | None = None) -> Iterator[Said]:
+    """The same in parts of at most a batch, the first of at most that many entries; each is said after the others.
+
+    What does not hold any more comes first: nothing new is to be taken for the old.
+    """
+    words, began, room = said.words, said.began, BATCH if first is None else first
+    retracted: list[Iterator[Any]] = [iter(said.unaccepted), iter(said.unrefused), iter(said.caught_up)]
+    new: list[Iterator[Any]] = [iter(words.accepted.items()), iter(words.refused.items()), iter(words.late)]
+    left = said.entries
+    while left > 0:
+        taken: list[tuple[Any, ...]] = []
+        for entries in (*retracted, *new):
+            taken.append(tuple(islice(entries, room)))
+            room -= len(taken[-1])
+        unaccepted, unrefused, caught_up, accepted, refused, late = taken
+        part = replace(words, accepted=dict(accepted), refused=dict(refused), late=frozenset(late))
+        yield Said(said.envoy, said.gone, began, part, unaccepted, unrefused, frozenset(caught_up))
+        left -= max(1, sum(map(len, taken)))
+        began, room = False, BATCH
 
 
 class Outbox:
@@ -113,20 +143,26 @@ class Outbox:
         self._changed[envoy] = None
 
     def take(self) -> list[Said]:
-        """What to tell next, which counts as told; at most `BATCH`, and none when nothing is new.
+        """What to tell next, which counts as told; at most a batch, and none when nothing is new.
 
+        Where much is to be looked at, there may be none before all has been: see `len`.
         Those that are gone come first: an Envoy that connected again is not two for a moment.
         """
         found: list[Said] = []
+        room, looks = BATCH, _LOOKED_AT * BATCH
         for envoy in tuple(self._changed):
-            if len(found) == BATCH:
+            if room <= 0 or looks <= 0:
                 break
-            del self._changed[envoy]
-            told = self._told.get(envoy)
-            said = difference(envoy, told, self._words(envoy))
-            if said is not None:
-                found.append(said)
-                self._tell(said, told)
+            told, now = self._told.get(envoy), self._words(envoy)
+            looks -= 1 + sum(map(len, _entries(now)))
+            said = difference(envoy, told, now)
+            part = next(parts(said, room)) if said is not None else None
+            if said == part:
+                del self._changed[envoy]
+            if part is not None:
+                found.append(part)
+                room -= part.entries
+                self._tell(part, told)
         return sorted(found, key=lambda said: not said.gone)
 
     def carry(self, said: Said) -> bool:
@@ -147,3 +183,7 @@ class Outbox:
             self._told.pop(said.envoy, None)
         else:
             self._told[said.envoy] = now
+
+
+def _entries(words: Words | None) -> tuple[Collection[object], ...]:
+    return (words.accepted, words.refused, words.late) if words is not None else ()

@@ -9,8 +9,8 @@ import pytest
 from xds_server.model.delivery import NodeRef
 from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, ResourceKey
 from xds_server.proto.tidegate.relay.v1 import relay_pb2
-from xds_server.relay import message
-from xds_server.relay.words import BATCH, Outbox, Refusal, Said, Words
+from xds_server.relay import message, words
+from xds_server.relay.words import BATCH, Outbox, Refusal, Said, Words, after, parts
 
 REF = NodeRef("n1", 7)
 A, TABLE, BACKEND = ResourceKey(LISTENER, "a"), ResourceKey(ROUTE_CONFIGURATION, "t"), ResourceKey(CLUSTER, "b")
@@ -59,9 +59,10 @@ def test_what_no_replica_says_ends_the_stream(envoy: dict[str, Any], field: str)
 
 
 def test_neither_noise_nor_too_much_is_a_request() -> None:
-    """A batch has an end."""
-    many = relay_pb2.TellRequest(envoys=[relay_pb2.Envoy(node="n1")] * (BATCH + 1)).SerializeToString()
-    for raw in (b"\xff\xff", many):
+    """A batch has an end, whether it is of many Envoys or of much that one said."""
+    many = [relay_pb2.Envoy(node="n1")] * (BATCH + 1)
+    much = [relay_pb2.Envoy(node="n1", accepted=[resource()] * BATCH, late=["t"])]
+    for raw in (b"\xff\xff", *(relay_pb2.TellRequest(envoys=found).SerializeToString() for found in (many, much))):
         with pytest.raises(message.MalformedError):
             message.read_request(raw)
 
@@ -87,7 +88,7 @@ def test_an_edit_of_routes_that_arrives_in_time_is_no_news() -> None:
 
 
 def test_who_does_not_listen_is_not_queued_for() -> None:
-    """After 1,000 changes of each of 1,000 Envoys there is one message for each of them, in batches."""
+    """After 1,000 changes of each of 1,000 Envoys each is told of once, in batches of what is read in a moment."""
     now = {NodeRef(f"n{i}", i): WORDS for i in range(1000)}
     outbox = Outbox(now, now.get)
     while outbox.take():
@@ -98,7 +99,62 @@ def test_who_does_not_listen_is_not_queued_for() -> None:
     now |= {ref: Words(False, True, {A: "2"}) for ref in now}
     sizes = []
     while said := outbox.take():
-        sizes.append(len(said))
+        sizes.append(sum(each.entries for each in said))
 
-    assert (BATCH, 1000) == (max(sizes), sum(sizes))
+    assert (BATCH, 2 * BATCH) == (max(sizes), sum(sizes))
     assert 0 == len(outbox)
+
+
+def test_with_many_gateways_a_batch_is_of_few_envoys() -> None:
+    """2,600 entries of each of 20 Envoys: no message has more than a batch, and all of it is told once."""
+    much = Words(True, True, {ResourceKey(LISTENER, f"l{n}"): "1" for n in range(2600)})
+    now = {NodeRef(f"n{i}", i): much for i in range(20)}
+    outbox = Outbox(now, now.get)
+    told: dict[NodeRef, Words | None] = {}
+    sizes = []
+    while said := outbox.take():
+        assert said == message.read_request(message.request(said))
+        sizes.append(sum(each.entries for each in said))
+        told |= {each.envoy: after(told.get(each.envoy), each) for each in said}
+
+    assert (BATCH, 20 * 2600) == (max(sizes), sum(sizes))
+    assert now == told
+
+
+def test_looking_for_news_has_an_end_too() -> None:
+    """Of 100 Envoys with 2,600 entries each that say the same as before, one look is at few."""
+    much = Words(True, True, {ResourceKey(LISTENER, f"l{n}"): "1" for n in range(2600)})
+    now, looks = {NodeRef(f"n{i}", i): much for i in range(100)}, list[NodeRef]()
+
+    def look(at: NodeRef) -> Words:
+        looks.append(at)
+        return now[at]
+
+    outbox = Outbox(now, look)
+    while outbox.take():
+        pass
+    for ref in now:
+        outbox.touch(ref)
+    looks.clear()
+
+    assert [] == outbox.take()
+    assert (True, 100) == (0 < len(looks) < 10, len(looks) + len(outbox))
+
+
+@pytest.mark.parametrize("first", [1, 2, 3, 100])
+def test_parts_come_to_the_whole(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
+    """However small: what was told after all of them is what is; the first alone begins."""
+    monkeypatch.setattr(words, "BATCH", 2)
+    whole = Said(REF, began=True, words=WORDS)
+    then = Said(
+        REF, words=Words(True, False, {A: "2"}), unaccepted=(TABLE,), unrefused=(BACKEND,), caught_up=WORDS.late
+    )
+    for said, before in ((whole, None), (then, WORDS), (Said(REF, gone=True), WORDS)):
+        found = list(parts(said, first))
+        told = before
+        for part in found:
+            told = after(told, part)
+
+        assert after(before, said) == told
+        assert (said.entries, said.began) == (sum(part.entries for part in found), found[0].began)
+        assert {False} >= {part.began for part in found[1:]}

@@ -8,6 +8,7 @@ from itertools import count
 from random import Random
 from typing import Any, Final
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -18,9 +19,9 @@ from xds_server.metrics import Metrics
 from xds_server.model.refs import ObjectRef
 from xds_server.model.resource import CLUSTER, LISTENER, ROUTE_CONFIGURATION, ResourceKey
 from xds_server.pipeline import Pipeline
-from xds_server.relay import message
+from xds_server.relay import message, words
 from xds_server.relay.inbox import Inbox
-from xds_server.relay.words import Outbox
+from xds_server.relay.words import Outbox, parts
 from xds_server.translation.settings import TranslationSettings
 from xds_server.xds.streams import Client
 
@@ -100,10 +101,11 @@ class Link:
         sent = 0
         while said := self.outbox.take():
             sent += len(said)
-            answer = message.response(self.inbox.take(message.read_request(message.request(said))))
-            for known in message.read_response(answer):
-                assert self.outbox.carry(known)
-                self.follower.controller.carry(known.envoy, known.words)
+            carried = self.inbox.take(message.read_request(message.request(said)))
+            for part in (part for each in carried for part in parts(each)):
+                for known in message.read_response(message.response([part])):
+                    assert self.outbox.carry(known)
+                    self.follower.controller.carry(known.envoy, known.words)
             for each in said:
                 if each.gone:
                     self.follower.controller.handed_over(each.envoy)
@@ -299,6 +301,21 @@ def test_the_leader_ends_up_with_what_one_replica_would_have(seed: int) -> None:
     cluster.settle()
 
     assert cluster.all.known() == cluster.leader.known()
+
+
+@given(seed=SEEDS, batch=st.integers(1, 3))
+@settings(max_examples=40, phases=PHASES, deadline=None)
+def test_what_is_told_in_parts_comes_to_the_same(seed: int, batch: int) -> None:
+    """As above, where one Envoy's words are more than a batch, and so is what goes back of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (words, message):
+            patch.setattr(module, "BATCH", batch)
+        cluster = Cluster(seed)
+        for _ in steps(cluster):
+            cluster.disturb()
+        cluster.settle()
+
+        assert cluster.all.known() == cluster.leader.known()
 
 
 @given(seed=SEEDS)
