@@ -177,6 +177,7 @@ def stream_counters(streams: Streams) -> Callable[[], Iterator[Metric]]:
     single = (
         ("tidegate_xds_ignored_requests", "Requests for types that are not served.", "ignored"),
         ("tidegate_xds_refused_streams", "Streams ended because a request made no sense.", "refused"),
+        ("tidegate_xds_displaced_streams", "Streams ended because their node opened too many more.", "displaced"),
         ("tidegate_xds_unauthenticated_calls", "Calls of peers that are nobody here.", "unauthenticated"),
         ("tidegate_xds_forbidden_calls", "Calls to what is not for the peer, other nodes' ids too.", "forbidden"),
         (

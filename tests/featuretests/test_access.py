@@ -24,7 +24,7 @@ from grpc_health.v1 import health_pb2
 from xds_server.app import ControlPlane
 from xds_server.certificates.authority import Pair, issue_client, issue_server, loaded, new_authority
 from xds_server.config import Config
-from xds_server.model.resource import CLUSTER
+from xds_server.model.resource import CLUSTER, resource
 from xds_server.relay.listening import Listening
 from xds_server.xds import csds, health, reflection
 from xds_server.xds.credentials import MutualTls, UnixSocket
@@ -132,7 +132,7 @@ class Server:
 
 
 @asynccontextmanager
-async def running(directory: Path) -> AsyncIterator[Server]:
+async def running(directory: Path, settings: ServerSettings = QUICK) -> AsyncIterator[Server]:
     authority = new_authority(NOW)
     pair = issue_server(authority, ["localhost"], NOW)
     files = (directory / "tls.crt", directory / "tls.key", directory / "ca.crt")
@@ -140,7 +140,7 @@ async def running(directory: Path) -> AsyncIterator[Server]:
         path.write_bytes(content)
     streams = Streams()
     streams.open()
-    async with serving(streams, MutualTls("127.0.0.1", 0, *files), QUICK, relay(streams)) as address:
+    async with serving(streams, MutualTls("127.0.0.1", 0, *files), settings, relay(streams)) as address:
         yield Server(address, authority, streams)
 
 
@@ -258,6 +258,100 @@ async def test_a_node_sees_itself_alone_and_an_operator_all(tmp_path: Path) -> N
             call.cancel()
 
     assert {"a": ["node-a"], "b": ["node-b"], "people": ["node-a", "node-b"]} == seen
+
+
+def first(method: str, node: str) -> bytes:
+    message: Any = (discovery.DeltaDiscoveryRequest if "Delta" in method else discovery.DiscoveryRequest)()
+    message.type_url, message.node.id = CLUSTER, node
+    return bytes(message.SerializeToString())
+
+
+@BOTH
+async def test_one_node_does_not_take_the_places_of_others(tmp_path: Path, method: str) -> None:
+    """With 8 places of 10 a node opens 20 streams: the oldest end and are told why; the newest, and others', stay."""
+    async with running(tmp_path, ServerSettings(streams=10, stop_s=0)) as server, server.known(NODE_A) as channel:
+        calls: list[Any] = []
+        for number in range(20):
+            call: Any = channel.stream_stream(method)()
+            calls.append(call)
+            await call.write(first(method, "node-a"))
+            await call.read()
+            if number >= 8:
+                async with asyncio.timeout(20):
+                    assert grpc.StatusCode.RESOURCE_EXHAUSTED == await calls[number - 8].code()
+        text = await calls[0].details()
+        async with server.known(NODE_B) as other:
+            assert (OK, "") == await outcome(other, method, "node-b")
+
+        assert [False] * 8 == [call.done() for call in calls[-8:]]
+        assert "the node 'node-a' has opened 8 streams since, which is its limit" == text
+        assert 12 == server.streams.stats.displaced
+
+
+STATUS = csds_pb2.ClientStatusRequest().SerializeToString()
+SHORT = csds_pb2.ClientStatusRequest(exclude_resource_contents=True).SerializeToString()
+
+
+async def fetched(channel: grpc.aio.Channel, request: bytes = STATUS) -> tuple[grpc.StatusCode, str]:
+    fetch: Any = channel.unary_unary(f"/{csds.SERVICE}/FetchClientStatus")
+    call = fetch(request)
+    return await call.code(), await call.details()
+
+
+async def test_a_node_asks_for_its_status_once_at_a_time(tmp_path: Path) -> None:
+    """While one call is open, another of the node is refused; others, and people, are answered."""
+    async with running(tmp_path) as server, server.known(NODE_A) as a, server.known(NODE_B) as b:
+        call: Any = a.stream_stream(f"/{csds.SERVICE}/StreamClientStatus")()
+        await call.write(STATUS)
+        await call.read()
+        second, other = await fetched(a), await fetched(b)
+        async with server.known(OPERATOR) as people:
+            person = await fetched(people)
+        await call.done_writing()
+        ended = await call.code()
+
+        assert (grpc.StatusCode.RESOURCE_EXHAUSTED, "a call of this node is being answered: one at a time") == second
+        assert [OK] * 4 == [other[0], person[0], ended, (await fetched(a))[0]]
+
+
+async def test_a_status_is_not_longer_than_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way out is in the text, and is one."""
+    monkeypatch.setattr(csds, "_LONGEST_ANSWER", 10_000)
+    async with running(tmp_path) as server, server.known(NODE_A) as channel:
+        server.streams.publish({(found := resource(CLUSTER, "big", b"x" * 10_000)).key: found})
+        method = f"/{ADS}/DeltaAggregatedResources"
+        call: Any = channel.stream_stream(method)()
+        await call.write(first(method, "node-a"))
+        await call.read()
+        code, text = await fetched(channel)
+
+        assert (grpc.StatusCode.RESOURCE_EXHAUSTED, True) == (code, "set exclude_resource_contents" in text)
+        assert OK == (await fetched(channel, SHORT))[0]
+
+
+async def test_others_have_their_turn_while_a_status_is_made() -> None:
+    """Of 3 streams that have 1,000 resources each: after each few hundred of them."""
+    streams = Streams()
+    streams.publish({(r := resource(CLUSTER, f"c{n}", b"x")).key: r for n in range(1000)})
+    for _ in range(3):
+        request = discovery.DeltaDiscoveryRequest(type_url=CLUSTER)
+        request.node.id = "node-a"
+        streams.receive(streams.connect(delta=True), request)
+    fetch: Any = csds.handlers(streams, lambda _: None)["FetchClientStatus"].unary_unary
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.ensure_future(others())
+    answer = await fetch(csds_pb2.ClientStatusRequest(), None)
+    task.cancel()
+
+    assert [1000] * 3 == [len(config.generic_xds_configs) for config in answer.config]
+    assert 11 == turns
 
 
 async def test_health_is_told_to_both(tmp_path: Path) -> None:

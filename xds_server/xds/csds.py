@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final
 
@@ -23,6 +24,15 @@ _SYNCED: Final = {
     "DOES_NOT_EXIST": csds_pb2.NOT_SENT,
 }
 
+_AT_ONCE: Final = 256
+"""Resources that are looked at without a break."""
+_LONGEST_ANSWER: Final = 64 * 1024 * 1024
+_TOO_LONG: Final = (
+    f"the answer would be longer than {_LONGEST_ANSWER >> 20} MiB: set exclude_resource_contents, or match fewer nodes "
+    "with node_matchers.node_id"
+)
+_BUSY: Final = "a call of this node is being answered: one at a time"
+
 _MATCHES: Final[dict[str, Callable[[str, str], bool]]] = {
     "exact": str.__eq__,
     "prefix": str.startswith,
@@ -32,17 +42,38 @@ _MATCHES: Final[dict[str, Callable[[str, str], bool]]] = {
 
 
 def handlers(streams: Streams, node: Callable[[Any], str | None]) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-    """`node` is the only one that a call may see, or None for all."""
+    """`node` is the only one that a call may see, or None for all.
 
-    async def fetch(request: Any, context: Any) -> Any:
+    One answer is made at a time, and a node has one call at a time, until it has read what it asked for.
+    """
+    making, calling = asyncio.Lock(), set[str]()
+
+    async def enter(context: Any) -> None:
+        caller = node(context)
+        if caller in calling:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, _BUSY)
+        if caller is not None:
+            calling.add(caller)
+            context.add_done_callback(lambda _: calling.discard(caller))
+
+    async def answer(request: Any, context: Any) -> Any:
         unsupported = _unsupported(request.node_matchers)
         if unsupported:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, unsupported)
-        return _status(streams, request, node(context))
+        async with making:
+            found = await _status(streams, request, node(context))
+        if found is None:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, _TOO_LONG)
+        return found
+
+    async def fetch(request: Any, context: Any) -> Any:
+        await enter(context)
+        return await answer(request, context)
 
     async def stream(requests: Any, context: Any) -> AsyncIterator[Any]:
+        await enter(context)
         async for request in requests:
-            yield await fetch(request, context)
+            yield await answer(request, context)
 
     parse = csds_pb2.ClientStatusRequest.FromString
     serialise = csds_pb2.ClientStatusResponse.SerializeToString
@@ -52,9 +83,11 @@ def handlers(streams: Streams, node: Callable[[Any], str | None]) -> dict[str, g
     }
 
 
-def _status(streams: Streams, request: Any, node: str | None) -> Any:
+async def _status(streams: Streams, request: Any, node: str | None) -> Any:
+    """None where it would be too long; others have their turn on the loop in between."""
     bodies = not request.exclude_resource_contents
     response = csds_pb2.ClientStatusResponse()
+    length, looked_at = 0, 0
     for stream in streams.streams():
         if node is not None and stream.bound_to != node:
             continue
@@ -63,11 +96,17 @@ def _status(streams: Streams, request: Any, node: str | None) -> Any:
             config.node.id = stream.node_id
             for type_url in stream.types():
                 for status in stream.statuses(type_url):
-                    _add(config, streams, stream, type_url, status, bodies=bodies)
+                    length += _add(config, streams, stream, type_url, status, bodies=bodies)
+                    if length > _LONGEST_ANSWER:
+                        return None
+                    looked_at += 1
+                    if looked_at % _AT_ONCE == 0:
+                        await asyncio.sleep(0)
     return response
 
 
-def _add(config: Any, streams: Streams, stream: AdsStream, type_url: str, status: Status, *, bodies: bool) -> None:
+def _add(config: Any, streams: Streams, stream: AdsStream, type_url: str, status: Status, *, bodies: bool) -> int:
+    """Returns how long that is."""
     shown = config.generic_xds_configs.add()
     shown.type_url = type_url
     shown.name = status.name
@@ -82,6 +121,7 @@ def _add(config: Any, streams: Streams, stream: AdsStream, type_url: str, status
     if bodies and entry is not None and type_url != SECRET:
         shown.xds_config.type_url = type_url
         shown.xds_config.value = entry.resource.body
+    return int(shown.ByteSize())
 
 
 def _unsupported(matchers: Iterable[Any]) -> str:

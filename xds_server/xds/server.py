@@ -7,8 +7,8 @@ waiting and nobody else: what it misses is not queued, it is found when it reads
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -59,6 +59,11 @@ class ServerSettings:
     """Writing that takes longer no longer counts: who does not read does not keep others out."""
     streams: int = 4096
     """One more is refused at once, and told so."""
+    streams_of_a_node: int = 8
+    """Of one whose certificate says which it is: the Envoys of a hot restart, its daemon, people.
+
+    One more ends the oldest: if the node is sound, that is of a connection that was lost and has yet to be noticed.
+    """
     first_request_s: float = 30.0
     """A stream on which nothing was asked for this long is ended."""
     keepalive_s: float = 30.0
@@ -142,6 +147,8 @@ class _Discovery:
         self._node = node
         self._loads = asyncio.Semaphore(settings.loads)
         self._open = 0
+        self._lives: dict[str, list[asyncio.Timeout]] = {}
+        """Of the streams of each node, from the oldest on."""
 
     async def sotw(self, _: Any, context: Any) -> None:
         await self._serve(context, discovery_pb2.DiscoveryRequest.FromString, delta=False)
@@ -154,14 +161,40 @@ class _Discovery:
             text = f"{self._open} streams are open, which is the limit of this server: use another replica"
             log.warning("stream refused", peer=context.peer(), reason=text)
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        node = self._node(context)
         self._open += 1
         try:
-            await self._streams.begun()
-            end = await self._converse(context, parse, delta=delta)
+            async with asyncio.timeout(None) as life:
+                with self._among(node, life):
+                    await self._streams.begun()
+                    end = await self._converse(context, parse, delta=delta)
+        except TimeoutError:
+            text = f"the node {node!r} has opened {self._settings.streams_of_a_node} streams since, which is its limit"
+            log.warning("stream displaced", node=node, peer=context.peer(), reason=text)
+            self._streams.stats.displaced += 1
+            end = _End(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
         finally:
             self._open -= 1
         if end:
             await context.abort(end.code, end.text)
+
+    @contextmanager
+    def _among(self, node: str | None, life: asyncio.Timeout) -> Iterator[None]:
+        """One of the streams of a node while the block runs; those that are too many end."""
+        if node is None:
+            yield
+            return
+        lives = self._lives.setdefault(node, [])
+        lives.append(life)
+        for oldest in lives[: -self._settings.streams_of_a_node]:
+            if not oldest.expired():
+                oldest.reschedule(asyncio.get_running_loop().time())
+        try:
+            yield
+        finally:
+            lives.remove(life)
+            if not lives:
+                del self._lives[node]
 
     async def _converse(self, context: Any, parse: Callable[[bytes], Any], *, delta: bool) -> _End | None:
         connection = self._streams.connect(delta=delta, peer=context.peer(), node=self._node(context))

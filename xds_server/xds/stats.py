@@ -26,6 +26,8 @@ class StreamStats:
     """Requests for types that nothing is served of."""
     refused: int = 0
     """Streams ended because a request could not be understood."""
+    displaced: int = 0
+    """Streams ended because their node opened as many as it may have since."""
     unauthenticated: int = 0
     """Calls of peers that are nobody here."""
     forbidden: int = 0
