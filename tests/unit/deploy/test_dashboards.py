@@ -39,14 +39,9 @@ class Nothing:
 
 # A daemon that has done nothing yet, as far as its metrics ask.
 NOBODY: Any = SimpleNamespace(
-    maps=SimpleNamespace(
-        services=SimpleNamespace(sizes=dict, failed={}),
-        workloads=SimpleNamespace(size=lambda: SimpleNamespace(actual=0, desired=0)),
-        addresses=SimpleNamespace(size=lambda: SimpleNamespace(actual=0, desired=0)),
-    ),
-    attachments=SimpleNamespace(attached={}, missing={}, repairs=0),
+    view=SimpleNamespace(sizes={}, attached={}, missing={}, failed_services=0, reattached=0),
     discovery=SimpleNamespace(refused={}),
-    envoy=SimpleNamespace(state=SimpleNamespace(ready=False, starts=0)),
+    envoy=SimpleNamespace(state=SimpleNamespace(ready=False, starts=0, hung=0)),
     ageing=SimpleNamespace(states=Counter(), aged=Counter(), translations=0, lone=0),
     errors=0,
     repairs=0,
