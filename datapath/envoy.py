@@ -55,6 +55,8 @@ class State:
     answers: bool = False
     """Whether it answered when it was asked last."""
     successor: Instance | None = None
+    successor_since: float = 0.0
+    """When it was started or found, as the event loop has it."""
     lacks: frozenset[str] = frozenset()
     """Listeners that the successor is to have before it takes over."""
     draining: list[Instance] = field(default_factory=list)
@@ -82,7 +84,7 @@ class Envoy:
         """When the last one was started; one that was adopted has lived for long enough."""
 
     def restart(self) -> None:
-        """Replace it by a new one of the same."""
+        """Replace it by a new one of the same; one that is to take over already is ended for that."""
         self._restart.set()
 
     def restart_once(self) -> None:
@@ -99,6 +101,14 @@ class Envoy:
     @property
     def serves(self) -> bool:
         return self.state.ready and self.state.answers
+
+    @property
+    def overdue_s(self) -> float:
+        """For how long a successor has not taken over, where that is too long; else 0."""
+        if self.state.successor is None:
+            return 0.0
+        waits_s = asyncio.get_running_loop().time() - self.state.successor_since
+        return waits_s if waits_s >= self._wanted.patience_s else 0.0
 
     async def active(self) -> frozenset[str] | None:
         """The listeners that serve; None while there is no Envoy that is ready."""
@@ -121,8 +131,9 @@ class Envoy:
         raise AssertionError
 
     async def _adopt(self) -> None:
-        """Take what runs: of two, the newer one is to take over, as it was before we came."""
+        """Take what runs: of two, the newer one is to take over, as it was before we came, if it is what is wanted."""
         state, made_of = self.state, self._wanted.made_of()
+        superseded = []
         found = running(self._memory, self._wanted)
         self._numbers = max((instance.number for instance in found), default=0)
         for instance in found:
@@ -131,12 +142,16 @@ class Envoy:
             elif state.current is None:
                 state.current = instance
             else:
-                state.successor = instance
+                superseded.append(instance)
         if state.current is None:
             return
         log.info("envoy adopted", pid=state.current.pid, number=state.current.number)
-        if state.successor is None and state.current.made_of != made_of:
+        if superseded and superseded[-1].made_of == made_of:
+            self._succeeds(superseded.pop())
+        elif superseded or state.current.made_of != made_of:
             self._restart.set()
+        for instance in superseded:
+            await self._give_up(instance)
         if await admin.is_ready(self._wanted.admin(state.current.number)):
             self._serves()
 
@@ -164,7 +179,7 @@ class Envoy:
             self._serves()
         else:
             self._restart.clear()
-            state.successor = await self._started()
+            self._succeeds(await self._started())
             self._remember()
 
     async def _replace(self) -> None:
@@ -178,7 +193,13 @@ class Envoy:
             hung=self._hung(state.current),
             silent=self._hung(state.successor),
             complete=self._complete(state.successor),
+            restart=self._restart.wait(),
         )
+        if what == "restart":
+            superseded, state.successor, state.lacks = state.successor, None, frozenset()
+            await self._give_up(superseded)
+            self._remember()
+            return
         if what == "hung":
             await self._kill(state.current)
             return
@@ -205,6 +226,14 @@ class Envoy:
             log.info("envoy replaced", pid=state.current.pid, old=old.pid)
             self._serves()
         self._remember()
+
+    def _succeeds(self, instance: Instance) -> None:
+        self.state.successor, self.state.successor_since = instance, asyncio.get_running_loop().time()
+
+    async def _give_up(self, instance: Instance) -> None:
+        """End one that has not served anybody."""
+        log.info("envoy given up", pid=instance.pid)
+        await stop(instance, self._wanted)
 
     async def _complete(self, successor: Instance) -> None:
         """Until it has all listeners that the other has and that are still asked for."""

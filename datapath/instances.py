@@ -61,6 +61,8 @@ class Wanted:
     stop_s: float = 5.0
     silence_s: float = 30.0
     """For how long it may not answer."""
+    patience_s: float = 30.0
+    """For how long one may not serve that is to take over, before that is told."""
 
     @property
     def leaving_s(self) -> int:

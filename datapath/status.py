@@ -136,6 +136,9 @@ def _of_envoy(node: Node) -> Iterator[tuple[str, str]]:
         yield "Envoy does not answer", "it is ended after envoy.silenceSeconds, and another one started"
     if state.successor and state.lacks:
         yield f"a new Envoy waits for {', '.join(sorted(state.lacks))}", "the old one serves until then"
+    elif waits_s := node.envoy.overdue_s:
+        advice = f"see that {node.config.server} serves it, or correct `server` or `tls`; the old one serves until then"
+        yield f"a new Envoy has waited for {waits_s:.0f} s for its configuration", advice
 
 
 def _of_announcing(node: Node) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from datapath.envoy import Envoy, end_all
-from datapath.instances import Wanted, running
+from datapath.instances import Wanted, is_alive, running
 from tests.e2e.installation import WAIT_S, Installation, installed
 from tests.e2e.load import Backend, Target, load
 from tests.e2e.test_continuity import route, service
@@ -221,6 +221,43 @@ async def test_of_two_that_are_found_the_newer_one_takes_over(wanted: Wanted, in
         await until(lambda: second.state.ready and pid(second) == newer)
 
         assert newer == pid(second)
+
+
+async def test_a_successor_that_a_wrong_server_keeps_waiting_is_replaced_when_that_is_corrected(
+    wanted: Wanted, installation: Installation
+) -> None:
+    """The one of the wrong configuration ends, and that it did not serve is told meanwhile."""
+    nowhere = bootstrap(BootstrapOptions("n1", XdsSocket(installation.directory / "none"), Path("/admin")))
+    async with kept(wanted) as first:
+        await until(lambda: first.state.ready)
+        old = pid(first)
+    async with kept(replace(wanted, bootstrap=nowhere, patience_s=0.01)) as second:
+        await until(lambda: second.state.successor)
+        assert second.state.successor is not None
+        wrong = second.state.successor
+        await until(lambda: second.overdue_s)
+    async with kept(replace(wanted, arguments=("--concurrency", "2", "--log-level", "warning"))) as third:
+        await until(lambda: third.state.ready and pid(third) not in {old, wrong.pid} and not third.state.draining)
+
+        assert (1, False, 0.0) == (third.state.starts, is_alive(wrong), third.overdue_s)
+
+
+async def test_an_envoy_is_replaced_also_while_another_is_to_take_over(
+    wanted: Wanted, installation: Installation
+) -> None:
+    """The successor that waits is ended, and a new one waits in its place."""
+    async with kept(wanted) as envoy:
+        await until(lambda: envoy.state.ready)
+        old = pid(envoy)
+        await installation.control_plane.end(signal.SIGKILL)
+        envoy.restart()
+        await until(lambda: envoy.state.successor)
+        assert envoy.state.successor is not None
+        before = envoy.state.successor
+        envoy.restart()
+        await until(lambda: envoy.state.successor and envoy.state.successor != before)
+
+        assert (old, True, False) == (pid(envoy), envoy.state.ready, is_alive(before))
 
 
 async def test_no_request_is_lost_while_it_is_replaced(wanted: Wanted, installation: Installation) -> None:
