@@ -23,6 +23,7 @@ from datapath import accepted, workloads
 from datapath.ageing import Ageing
 from datapath.announcing import Announcing, answers, mac_entries, macs
 from datapath.attachments import Attachments
+from datapath.awhile import Awhile
 from datapath.config import Config
 from datapath.discovery import Accepted, Discovery, Key, types
 from datapath.enrolment import Enrolment
@@ -54,6 +55,8 @@ POLL_S: Final = 0.25
 """Envoy is asked for listeners so often, while one is awaited."""
 SEEK_S: Final = 1.0
 """A pod without a link of its own is looked for so often: nobody tells of addresses in its namespace."""
+REPUBLISHED_S: Final = 60.0
+"""Envoy is replaced so often at most because programs do not find it."""
 _SO_NETNS_COOKIE: Final = 71
 _FILLING: Final = frozenset({"settings", "node addresses", "workloads", "services", "backends"})
 """What is tried before programs are attached."""
@@ -96,6 +99,8 @@ class Node:
         self.tell: Callable[[Iterable[str]], None] = lambda _: None
         """Say that these addresses are not served."""
         self.judgement = Judgement()
+        self.unpublished = Awhile()
+        """Envoy listens, and programs do not find where: they drop and pass what is for it."""
         self.errors = self.repairs = 0
         self._loop = asyncio.get_running_loop()
         envoy.on_change, envoy.named = self.changed.set, self.named
@@ -103,6 +108,7 @@ class Node:
         self._at_work = asyncio.Lock()
         self._unwritten = False
         self._failures = 0
+        self._republished = float("-inf")
         self._sysctls = Sysctls(config.sysctls)
         self._installed: Installed | None = None
         """The rules and routes, as they were made last."""
@@ -162,11 +168,27 @@ class Node:
                 await self._tried("settings", lambda: self._set(self.outcome.topology))
                 await self._announce(self.discovery.accepted())
                 await asyncio.to_thread(self._show)
+                await self._look_for_listeners()
             self._judge()
+
+    async def _look_for_listeners(self) -> None:
+        """Envoy's sockets are published as they begin to listen, and never again: into other maps a new one's are."""
+        listens = self.envoy.serves and any(name.startswith(CAPTURE) for name in self.outcome.active)
+        missed = False
+        if listens and not self.attachments.follows:
+            with suppress(OSError):  # the map itself is away, and put back
+                missed = not await asyncio.to_thread(self.maps.listeners)
+        now = self._loop.time()
+        self.unpublished.look(now, seen=missed)
+        if self.unpublished.lasts_s and now - self._republished >= REPUBLISHED_S:
+            self._republished = now
+            log.warning("envoy is not found by programs, and replaced")
+            self.envoy.restart_once()
 
     def _judge(self) -> None:
         """Whether this node serves what it may announce."""
-        seen = unserved(self.outcome.exposed, self.outcome.active if self.envoy.serves else None)
+        serves = self.envoy.serves and not self.unpublished.lasts_s
+        seen = unserved(self.outcome.exposed, self.outcome.active if serves else None)
         if self.judgement.look(seen, self._loop.time()):
             texts = sorted(map(str, self.judgement.unserved))
             log.info("addresses not served", addresses=texts)

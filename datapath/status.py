@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from datapath.ageing import STATES
 from datapath.client import Client
@@ -12,6 +12,8 @@ from datapath.ports import worded
 from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
 
 Report = dict[str, Any]
+
+_UNPUBLISHED: Final = "programs do not find the sockets of Envoy: it began to listen before these maps were there"
 
 
 def report(node: Node, client: Client, now: float, capacities: dict[str, int]) -> Report:
@@ -60,7 +62,7 @@ def _envoy(node: Node) -> Report:
     return {
         "pid": state.current.pid if state.current else None,
         "number": state.current.number if state.current else None,
-        "ready": state.ready,
+        "ready": state.ready and not node.unpublished.lasts_s,
         "successor": state.successor.pid if state.successor else None,
         "successor_lacks": sorted(state.lacks),
         "draining": [instance.pid for instance in state.draining],
@@ -124,6 +126,8 @@ def unready(node: Node) -> str:
     """Why connections of this node's services would not reach Envoy; "" where they do."""
     if not node.envoy.state.ready:
         return f"Envoy does not serve: {node.envoy.state.fault or 'it has no configuration yet'}"
+    if node.unpublished.lasts_s:
+        return _UNPUBLISHED
     return "" if node.outcome.runs else "the kernel has not been brought up to date yet"
 
 
@@ -134,6 +138,8 @@ def _of_envoy(node: Node) -> Iterator[tuple[str, str]]:
         yield f"Envoy does not serve: {why}", "new connections meet the fail mode of their service; see envoy.log"
     elif not state.answers:
         yield "Envoy does not answer", "it is ended after envoy.silenceSeconds, and another one started"
+    if node.unpublished.lasts_s:
+        yield _UNPUBLISHED, "it is replaced by a new one, which is found; until then services meet their fail mode"
     if state.successor and state.lacks:
         yield f"a new Envoy waits for {', '.join(sorted(state.lacks))}", "the old one serves until then"
     elif waits_s := node.envoy.overdue_s:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -187,6 +189,27 @@ def test_what_somebody_detaches_is_attached_again(world: World) -> None:
 
     assert len(ours) >= 6
     assert "envoy" == world.client.get(address_of("near", "ipv4")).via
+
+
+def test_an_envoy_whose_sockets_are_in_no_map_is_replaced(world: World) -> None:
+    """All pins are lost while no daemon runs: the next one says that Envoy is not found, and starts one that is."""
+    daemon, before = world.mesh.daemons["node1"], world.mesh.envoys(world.node)
+    daemon.kill()
+    shutil.rmtree(world.mesh.stand.run.directory / "node1/bpf/tidegate")
+    daemon.start()
+    world.mesh.until_tells(world.node)
+    found = until(lambda: unfound(world), "what is said of an Envoy that is not found")
+    until(lambda: not before & world.mesh.envoys(world.node), "the end of the old Envoy")
+    until(lambda: world.mesh.status(world.node)["envoy"]["ready"], "the next Envoy")
+    seen = {told(world, world.client.get(address_of("near", family))) for family in FAMILIES}
+
+    assert (False, {"200 one by envoy, route near, for client"}) == (found["envoy"]["ready"], seen)
+
+
+def unfound(world: World) -> Any:
+    """What the status says while a finding is about Envoy's sockets."""
+    found = world.mesh.status(world.node)
+    return found if any("do not find the sockets" in each["what"] for each in found["findings"]) else None
 
 
 def test_cleanup_leaves_nothing_behind(world: World) -> None:

@@ -47,6 +47,7 @@ DATAPATH: dict[str, frozenset[str]] = {
     "intercept": frozenset({"kernel.layout", "resources"}),
     "ports": frozenset({"resources"}),
     "topology": frozenset({"kernel.layout", "ports", "resources"}),
+    "awhile": frozenset(),
     "serving": frozenset({"resources"}),
     "enrolment": frozenset({"resources"}),
     "reconciler": frozenset({"intercept", "kernel.layout"}),
