@@ -149,7 +149,8 @@ class Daemon:
             return web.Response(body=generate_latest(registered), headers={"content-type": CONTENT_TYPE})
 
         async def health(_: web.Request) -> web.Response:
-            return web.Response(text="ok\n")
+            why = status.unhealthy(self.node)
+            return web.Response(text=f"{why or 'ok'}\n", status=503 if why else 200)
 
         async def readiness(_: web.Request) -> web.Response:
             why = status.unready(self.node)

@@ -101,6 +101,8 @@ class Node:
         self.judgement = Judgement()
         self.unpublished = Awhile()
         """Envoy listens, and programs do not find where: they drop and pass what is for it."""
+        self.detached = Awhile()
+        """Programs are not attached that are to be."""
         self.errors = self.repairs = 0
         self._loop = asyncio.get_running_loop()
         envoy.on_change, envoy.named = self.changed.set, self.named
@@ -169,6 +171,8 @@ class Node:
                 await self._announce(self.discovery.accepted())
                 await asyncio.to_thread(self._show)
                 await self._look_for_listeners()
+                lacks = bool(self.attachments.missing) or "attachments" in self.outcome.faults
+                self.detached.look(self._loop.time(), seen=lacks)
             self._judge()
 
     async def _look_for_listeners(self) -> None:

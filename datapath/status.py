@@ -13,6 +13,8 @@ from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
 
 Report = dict[str, Any]
 
+UNHEALTHY_S: Final = 60.0
+"""For how long programs may be away; they are attached again each second."""
 _UNPUBLISHED: Final = "programs do not find the sockets of Envoy: it began to listen before these maps were there"
 
 
@@ -129,6 +131,15 @@ def unready(node: Node) -> str:
     if node.unpublished.lasts_s:
         return _UNPUBLISHED
     return "" if node.outcome.runs else "the kernel has not been brought up to date yet"
+
+
+def unhealthy(node: Node) -> str:
+    """Why a new daemon may do better; "" where this one does what it can."""
+    lasts_s = node.detached.lasts_s
+    if lasts_s < UNHEALTHY_S:
+        return ""
+    lacks = ", ".join(sorted({name for name, _ in node.view.missing})) or node.view.faults.get("attachments", "")
+    return f"programs are not attached for {lasts_s:.0f} s: {lacks}"
 
 
 def _of_envoy(node: Node) -> Iterator[tuple[str, str]]:

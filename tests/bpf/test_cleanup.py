@@ -206,10 +206,11 @@ async def test_a_map_that_somebody_puts_in_the_place_of_ours_is_not_used(here: N
     await here.until(lambda: services == here.services())
 
 
-async def test_all_pins_are_put_back(here: Node) -> None:
-    """Somebody has emptied the folder, and with it detached everything."""
+@pytest.mark.parametrize("folder", ["tidegate", f"tidegate/{layout.LAYOUT}"])
+async def test_all_pins_are_put_back(here: Node, folder: str) -> None:
+    """Somebody has removed the folder, and with it detached everything."""
     services, links = here.services(), here.links()
-    run("rm", "-r", str(here.pins.folder))
+    run("rm", "-r", str(here.pins.bpffs / folder))
 
     await here.until(lambda: links == here.links())
     await here.until(lambda: running(here.pins.links / "steer", here.pins))
