@@ -35,6 +35,10 @@ class UnusableFile(ValueError):
     """The text says of which file, and why."""
 
 
+class OtherNode(UnusableFile):
+    """What was accepted is of a node of another name."""
+
+
 def write(path: Path, node: str, accepted: Accepted) -> None:
     """:raises OSError: it cannot be written; the one before is still there."""
     entries = [_Entry(*key, found.version, found.body) for key, found in sorted(accepted.held.items())]
@@ -54,7 +58,8 @@ def write(path: Path, node: str, accepted: Accepted) -> None:
 def read(path: Path, node: str) -> Accepted:
     """Nothing where there is no file.
 
-    :raises UnusableFile: there is one, but it is not of this node, or of another version of Tidegate, or broken.
+    :raises OtherNode: there is one of a node of another name.
+    :raises UnusableFile: there is one, but of another version of Tidegate, or broken.
     """
     try:
         text = path.read_bytes()
@@ -66,8 +71,10 @@ def read(path: Path, node: str) -> Accepted:
         found = msgspec.json.decode(text, type=_File)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnusableFile(f"{path}: {error}") from None
-    if (found.format, found.node) != (FORMAT, node):
-        raise UnusableFile(f"{path}: it has format {found.format} and node {found.node[:256]!r}")
+    if found.format != FORMAT:
+        raise UnusableFile(f"{path}: it has format {found.format}")
+    if found.node != node:
+        raise OtherNode(f"{path} is of node {found.node[:256]!r}")
     known = types(node)
     held: dict[Key, Held] = {}
     for entry in found.entries:

@@ -61,13 +61,14 @@ async def run(config: Config) -> None:
         raise ConfigError("; ".join(lacks))
     wanted = wanted_envoy(config)
     with owned(config.pins, config.lock):
+        before = discovery(config)
         for warning in probe.warnings():
             log.warning(warning)
         write_sources(config)
-        await _run(config, wanted)
+        await _run(config, wanted, before)
 
 
-async def _run(config: Config, wanted: Wanted) -> None:
+async def _run(config: Config, wanted: Wanted, before: Discovery) -> None:
     pins = Pins(config.bpffs)
     attachments = Attachments(pins, config.cgroup, config.envoy_cgroup)
     attachments.load()
@@ -76,7 +77,7 @@ async def _run(config: Config, wanted: Wanted) -> None:
         maps = Maps(pins.maps)
         stack.callback(maps.close)
         attachments.attach_listen()
-        node = Node(config, discovery(config), Envoy(wanted, config.instances), attachments, maps)
+        node = Node(config, before, Envoy(wanted, config.instances), attachments, maps)
         client = Client(node.discovery, lambda: dial(config.server, client_tls(config)), node.accept)
         node.connected, node.settled = (lambda: client.connected), client.settled
         node.tell = client.tell
@@ -174,9 +175,15 @@ class Daemon:
 
 
 def discovery(config: Config) -> Discovery:
-    """With what was accepted before."""
+    """With what was accepted before.
+
+    :raises ConfigError: that was said to a node of another name: under this one, its pods would be nobody's.
+    """
     try:
         return Discovery(config.node, accepted.read(config.accepted, config.node))
+    except accepted.OtherNode as error:
+        way = "correct it, or if the node was renamed, run `tidegate node cleanup` first, which ends the other"
+        raise ConfigError(f"node: {config.node!r}, but {error}: {way}") from None
     except accepted.UnusableFile as error:
         log.warning("what was accepted before cannot be used", reason=str(error)[:1024])
         return Discovery(config.node)

@@ -109,6 +109,7 @@ class Node:
         self._intercept = Intercept()
         self._at_work = asyncio.Lock()
         self._unwritten = False
+        self._podless = False
         self._failures = 0
         self._republished = float("-inf")
         self._sysctls = Sysctls(config.sysctls)
@@ -214,7 +215,8 @@ class Node:
         outcome = self.outcome
         taken = self.discovery.accepted()  # what comes meanwhile is not in the file either
         await self._persist(taken)
-        pods, uids = [pod.addresses for pod in _pods(taken)], _uids(taken)
+        self._count(taken)
+        pods, uids = [pod.addresses for pod in pods_of(taken)], _uids(taken)
         held = {key.address: entry.ifindex for key, entry in self.maps.workloads.entries.items()}
         try:
             found = await workloads.survey(pods, held, self.config.devices, self.config.own_addresses)
@@ -241,6 +243,13 @@ class Node:
         if (outcome.services.awaited and active is not None) or self._enrolment.waiting:
             return POLL_S
         return SEEK_S if outcome.topology.lost else None
+
+    def _count(self, taken: Accepted) -> None:
+        """Say once that no pod is left, or was ever told of: so it looks when the node's name is wrong."""
+        podless = WORKLOADS_TYPE in taken.heard and not pods_of(taken)
+        if podless and not self._podless:
+            log.warning("the control plane has no pods for this node", node=self.config.node)
+        self._podless = podless
 
     def _enrolled(self, topology: Topology, uids: Mapping[Address, str]) -> Topology:
         """With those pods that are whose the control plane says; the port of another is nobody's."""
@@ -391,14 +400,14 @@ def _announcements(taken: Accepted) -> list[Announcement]:
     return [announcement for each in found if isinstance(each, Announcements) for announcement in each.announcements]
 
 
-def _pods(taken: Accepted) -> list[Pod]:
+def pods_of(taken: Accepted) -> list[Pod]:
     found = taken.resources(WORKLOADS_TYPE)
     return [pod for each in found if isinstance(each, Workloads) for pod in each.workloads]
 
 
 def _uids(taken: Accepted) -> dict[Address, str]:
     """Of the pods of this node, by address."""
-    return {address: pod.uid for pod in _pods(taken) for address in pod.addresses}
+    return {address: pod.uid for pod in pods_of(taken) for address in pod.addresses}
 
 
 def netns_cookie() -> int:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from datapath.ageing import STATES
 from datapath.client import Client
-from datapath.node import Node
+from datapath.node import Node, pods_of
 from datapath.ports import worded
 from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
 
@@ -189,6 +189,9 @@ def _of_stream(node: Node, client: Client) -> Iterator[tuple[str, str]]:
     for type_url in (SERVICE, WORKLOADS):
         if type_url not in node.discovery.heard:
             yield f"nobody has said anything about {short(type_url)}", "run `tidegate serve` with --datapath"
+    if WORKLOADS in node.discovery.heard and not pods_of(node.discovery.accepted()):
+        what = f"the control plane has no pods for node {node.config.node}"
+        yield what, "unless none runs here, the configuration's `node` is not its name in Kubernetes: correct it"
 
 
 def _of_resources(node: Node) -> Iterator[tuple[str, str]]:

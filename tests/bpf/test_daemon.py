@@ -331,3 +331,29 @@ async def test_connections_that_are_over_are_forgotten(daemon: Node) -> None:
         found["aged"],
         found["translations"]["actual"],
     )
+
+
+async def test_a_node_that_is_named_otherwise_keeps_its_programs(daemon: Node) -> None:
+    """A daemon under another name does not start, and detaches nothing."""
+    daemon.pod("pod0", "10.1.0.1/32")
+    await daemon.ads.say(pods(a="10.1.0.1"))
+    await daemon.until(lambda: f"from_workload@{daemon.index('pod0')}" in daemon.links())
+    daemon.end()
+    before = daemon.links()
+    daemon.config.write_text(daemon.config.read_text().replace("node: n1", "node: n7"))
+
+    code, said = await daemon.ask("run")
+
+    assert 2 == code
+    assert "is of node 'n1'" in said
+    assert before == daemon.links()
+
+
+async def test_a_node_without_pods_says_so(daemon: Node) -> None:
+    """In its log and among what is wrong: its name may be another than that in Kubernetes."""
+    await daemon.ads.say(response(removed=["n1"], type_url=WORKLOADS))
+    await daemon.until(lambda: b"the control plane has no pods for this node" in daemon.log.read_bytes())
+
+    told = {each["what"] for each in (await daemon.status())["findings"]}
+
+    assert "the control plane has no pods for node n1" in told

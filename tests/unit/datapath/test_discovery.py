@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from datapath import accepted
+from datapath import accepted, app
+from datapath.config import ConfigError, parse
 from datapath.discovery import Accepted, Discovery, Key
 from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
 from tests.unit.datapath.wire import packed, response, service
@@ -230,10 +231,9 @@ def test_no_file_is_no_fault(tmp_path: Path) -> None:
         b"",
         b"{",
         b'{"format":2,"node":"n1","heard":[],"entries":[]}',
-        b'{"format":1,"node":"n2","heard":[],"entries":[]}',
         b'{"format":1,"node":"n1","heard":[],"entries":[["type.googleapis.com/tidegate.datapath.v1.Service","a","1","/w=="]]}',
     ],
-    ids=["empty", "cut", "format", "node", "content"],
+    ids=["empty", "cut", "format", "content"],
 )
 def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: bytes) -> None:
     """Of a broken file nothing is used, and nothing is removed for it."""
@@ -242,3 +242,11 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: bytes) -> Non
 
     with pytest.raises(accepted.UnusableFile, match=str(path)):
         accepted.read(path, "n1")
+
+
+def test_a_node_of_another_name_is_not_begun_with_what_this_one_was_told(tmp_path: Path) -> None:
+    """Under a wrong name its pods would be nobody's: the fault names both, the field, and the ways out."""
+    accepted.write(tmp_path / "accepted.json", "n1", Discovery("n1").accepted())
+
+    with pytest.raises(ConfigError, match=r"node: 'n7', but .*/accepted\.json is of node 'n1': correct it.*cleanup"):
+        app.discovery(parse(f"{{node: n7, server: 'unix:/run/xds.sock', state: {tmp_path}}}", "node.yaml"))
