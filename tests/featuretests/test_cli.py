@@ -275,6 +275,17 @@ def test_wrong_usage_says_what_to_do(
     assert expected in tidegate.error
 
 
+@pytest.mark.parametrize("more", [(), ("--datapath",)])
+def test_a_directory_without_a_manifest_is_not_served(tidegate: Command, tmp_path: Path, more: tuple[str, ...]) -> None:
+    """A wrong path must not take all from nodes and proxies; the way out is said, for who means it."""
+    (tmp_path / "empty").mkdir()
+
+    code = tidegate("serve", "-f", str(tmp_path / "empty"), "--state", str(tmp_path / "state"), *more)
+
+    assert (2, 1) == (code, tidegate.error.count("\n"))
+    assert "no manifest in it; files end in .yaml, .yml or .json; --allow-empty serves nothing" in tidegate.error
+
+
 def test_bootstrap_is_json_with_the_asked_address(tidegate: Command, tmp_path: Path) -> None:
     """The printed bootstrap names the socket and the node."""
     code = tidegate("bootstrap", "--xds-address", f"unix:{tmp_path}/xds.sock", "--node-id", "n7")

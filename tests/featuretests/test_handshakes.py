@@ -27,7 +27,7 @@ async def test_a_refused_peer_is_one_structured_line(tmp_path: Path) -> None:
     server, authority = tmp_path / "c/xds-server", tmp_path / "c/ca/ca.crt"
     (tmp_path / "manifests").mkdir()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "xds_server.cli", "serve", "-f", str(tmp_path / "manifests"),
+        sys.executable, "-m", "xds_server.cli", "serve", "--allow-empty", "-f", str(tmp_path / "manifests"),
         "--xds-listen", "127.0.0.1:0", "--xds-tls-cert", str(server / "tls.crt"),
         "--xds-tls-key", str(server / "tls.key"), "--xds-tls-client-ca", str(authority),
         "--state", str(tmp_path / "state"), "--admin", "off", "--log-format", "json",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from xds_server.cluster import cluster_pipeline
@@ -30,18 +31,21 @@ class Offline(NamedTuple):
 def load(config: Config) -> Offline:
     """Read, put and commit everything once.
 
-    :raises ConfigError: there is nothing to read, which is more likely a wrong path than a wish.
+    :raises ConfigError: there is nothing to read.
     """
     if config.cluster:
         return asyncio.run(_of_cluster(config, config.cluster))
     directory = Directory(config.manifests)
     scan = directory.load()
-    if not scan.changes and not scan.problems and not scan.notices:
-        looked = ", ".join(map(str, config.manifests))
-        raise ConfigError(f"-f {looked}: no manifest in it; files end in .yaml, .yml or .json")
+    if scan.found_nothing:
+        raise ConfigError(nothing_in(config.manifests))
     pipeline = embedded_pipeline(config)
     pipeline.apply(scan.changes.items())
     return Offline(directory.place, pipeline, tuple(scan.problems), tuple(scan.notices))
+
+
+def nothing_in(manifests: Iterable[Path]) -> str:
+    return f"-f {', '.join(map(str, manifests))}: no manifest in it; files end in .yaml, .yml or .json"
 
 
 async def _of_cluster(config: Config, cluster: Cluster) -> Offline:

@@ -11,9 +11,11 @@ from pathlib import Path
 from xds_server import log
 from xds_server.app import ControlPlane, private_directory, reading
 from xds_server.cli import issuer, standard_error
+from xds_server.cli.offline import nothing_in
 from xds_server.config import (
     DEFAULT_ANNOUNCEMENT_LEASE_S,
     Config,
+    ConfigError,
     add_objects,
     add_server,
     add_trust_domain,
@@ -52,6 +54,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "Gateways without a port that Envoy binds",
     )
     parser.add_argument(
+        "--allow-empty",
+        action="store_true",
+        help="start also where -f has no manifest: all that nodes and proxies had of another server is taken from them",
+    )
+    parser.add_argument(
         "--announcement-lease",
         type=float,
         default=DEFAULT_ANNOUNCEMENT_LEASE_S,
@@ -78,13 +85,15 @@ def run(flags: argparse.Namespace) -> int:
         log.configure(settings.log_level, settings.log_format, stream)
         try:
             signing = issuer.issuer(signs, given.get("kubeconfig"), given.get("context"))
-            until_signalled(lambda: _serve(settings, signing, handshakes))
+            until_signalled(lambda: _serve(settings, signing, handshakes, allow_empty=flags.allow_empty))
         finally:
             log.configure(settings.log_level, settings.log_format)
     return 0
 
 
-async def _serve(settings: Config, signing: AbstractAsyncContextManager[None], handshakes: Handshakes) -> None:
+async def _serve(
+    settings: Config, signing: AbstractAsyncContextManager[None], handshakes: Handshakes, *, allow_empty: bool
+) -> None:
     if not settings.xds_listen:
         private_directory(settings.state)
     plane = ControlPlane(settings)
@@ -95,6 +104,9 @@ async def _serve(settings: Config, signing: AbstractAsyncContextManager[None], h
             statuses = await stack.enter_async_context(reading(plane, settings.cluster))
         else:
             plane.load()
+            # What becomes empty while it is served is a change like any other; at a start it is a wrong path.
+            if plane.scan.found_nothing and not allow_empty:
+                raise ConfigError(f"{nothing_in(settings.manifests)}; --allow-empty serves nothing on purpose")
         await stack.enter_async_context(plane.serving())
         await stack.enter_async_context(signing)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())

@@ -42,6 +42,11 @@ class Scan(NamedTuple):
     problems: tuple[Problem, ...]
     notices: tuple[Notice, ...]
 
+    @property
+    def found_nothing(self) -> bool:
+        """Of a first scan: there was no manifest, which is more likely a wrong path than a wish."""
+        return not self.changes and not self.problems and not self.notices
+
 
 class Look(NamedTuple):
     """A file as it was seen last; `signature` is None once it is gone, `since` is when it was first seen so."""
