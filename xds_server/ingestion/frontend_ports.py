@@ -15,8 +15,8 @@ from xds_server.model.refs import ObjectRef
 FIRST: Final = 20_000
 COUNT: Final = 10_000
 """Below the node ports of Kubernetes, and below the ports that Linux gives to connections."""
-OWN: Final = frozenset({15010, 15011, 15080, 15081, 15090})
-"""Where the control plane and the proxies listen themselves."""
+OWN: Final = frozenset({15001, 15010, 15011, 15080, 15081, 15090, 15091})
+"""Where the control plane, the proxies and the nodes' daemons listen themselves."""
 USUAL: Final = (range(80, 81), range(443, 444), range(8080, 8081), range(8443, 8444))
 """The nodes' ports that may be used where it is the operator who exposes by them."""
 ALL: Final = (range(1, 65536),)

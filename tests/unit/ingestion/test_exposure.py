@@ -211,7 +211,7 @@ def test_a_tenant_has_no_port_of_the_nodes_that_the_operator_does_not_give_away(
     assert (("0.0.0.0", "::"), "") == (allowed.bound, allowed.unusable)
 
 
-@pytest.mark.parametrize("port", [15010, 15011, 15080, 15081, 15090])
+@pytest.mark.parametrize("port", [15001, 15010, 15011, 15080, 15081, 15090, 15091])
 def test_our_own_ports_of_the_nodes_are_nobodys(port: int) -> None:
     """Also where all are given away."""
     found = frontend(World(gateway(port=port), parameters("{type: HostPort}"), PROXIES))
