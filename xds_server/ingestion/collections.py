@@ -48,6 +48,11 @@ from xds_server.ingestion.precedence import Ranking, ranking
 from xds_server.ingestion.preserved import Preserved, declare_preserved, without_preserved
 from xds_server.ingestion.route_conflicts import rivals, settled
 from xds_server.ingestion.route_result import Findings, RouteResult, route_result
+from xds_server.ingestion.service_addresses import (
+    OwnAddresses,
+    declare_address_warnings,
+    declare_service_addresses,
+)
 from xds_server.ingestion.sources import Settings, Sources
 from xds_server.ingestion.tls_route import tls_rules
 from xds_server.ingestion.unowned import declare_unowned
@@ -110,6 +115,7 @@ class Routed(NamedTuple):
     by_host: AttachmentsByHost
     rankings: Rankings
     workloads: Collection[ObjectRef, Workload]
+    addresses: OwnAddresses
     mesh: MeshParts
     preserved: Preserved
     routes: Collection[RouteRef, Route]
@@ -136,7 +142,12 @@ def ingest_routes(graph: Graph, sources: Sources, settings: Settings) -> Routed:
     tls_rules = graph.derive("routes/tls", results, tls_rules_of)
     rankings = graph.derive("routes/rankings", results, ranking_of)
     workloads = declare_workloads(graph, sources) if settings.datapath else graph.union("workloads")
-    mesh = declare_mesh(graph, sources, attachments, rankings, workloads) if settings.datapath else without_mesh(graph)
+    addresses = declare_service_addresses(graph, sources) if settings.datapath else graph.union("services/addresses")
+    mesh = (
+        declare_mesh(graph, sources, attachments, rankings, workloads, addresses)
+        if settings.datapath
+        else without_mesh(graph)
+    )
     by_service = slices(sources)
     preserved = (
         declare_preserved(graph, sources, by_service, mesh, gateway_routes)
@@ -156,6 +167,7 @@ def ingest_routes(graph: Graph, sources: Sources, settings: Settings) -> Routed:
         by_host,
         rankings,
         workloads,
+        addresses,
         mesh,
         preserved,
         routes,
@@ -210,6 +222,7 @@ def ingest(graph: Graph, sources: Sources, settings: Settings, routed: Routed) -
             declare_warnings(graph, sources, gateways, routed.results),
             declare_unowned(graph, sources, settings),
             declare_policy_warnings(graph, sources),
+            declare_address_warnings(graph, routed.addresses),
             routed.preserved.remarks,
             ingresses.warnings,
         ),
@@ -419,6 +432,7 @@ def declare_kernel(
         graph.derive("routes/transports", routed.results, transport_rules_of),
         graph.derive("listeners/transports", routed.gateways, transports_of),
         frontends,
+        routed.addresses,
     )
     return declare_kernel_services(graph, sources, settings, inputs)
 

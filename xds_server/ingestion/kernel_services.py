@@ -16,7 +16,8 @@ from typing import Final, NamedTuple, cast
 from xds_server.graph import Collection, Fetch, Graph, Index
 from xds_server.ingestion.age import age
 from xds_server.ingestion.endpoints import Slices, canonical_address, is_ready, is_serving, reachable
-from xds_server.ingestion.mesh import TRANSPORT_KINDS, cluster_addresses
+from xds_server.ingestion.mesh import TRANSPORT_KINDS
+from xds_server.ingestion.service_addresses import OwnAddresses
 from xds_server.ingestion.sources import Settings, Sources
 from xds_server.ingestion.virtual_hosts import AttachmentKey
 from xds_server.model.interception import (
@@ -48,6 +49,7 @@ class KernelInputs(NamedTuple):
     rules: Collection[ObjectRef, Route]
     transports: Collection[ServiceRef, ServiceRef]
     frontends: Collection[ObjectRef, Frontend]
+    addresses: OwnAddresses
 
 
 def transport_ports(attachment: Attachment) -> tuple[ServiceRef, ...]:
@@ -63,7 +65,8 @@ def declare_kernel_services(
     """One for each port of each Service that has addresses of its own; endpoints change theirs and nothing else."""
 
     def services(fetch: Fetch, ref: ObjectRef, service: Service) -> Iterator[tuple[ServiceRef, Intercepted]]:
-        addresses = cluster_addresses(service)
+        named = fetch.get(inputs.addresses, ref)
+        addresses = named.own if named is not None else ()
         for port in service.spec.ports if addresses else ():
             if port.protocol not in _PROTOCOLS:
                 continue

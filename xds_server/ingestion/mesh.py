@@ -20,9 +20,9 @@ from xds_server.ingestion.attachment import (
     written,
 )
 from xds_server.ingestion.backends import PROTOCOL_BY_APP_PROTOCOL
-from xds_server.ingestion.endpoints import canonical_address
 from xds_server.ingestion.hostnames import UNIVERSAL
 from xds_server.ingestion.http_route import ANY_PATH
+from xds_server.ingestion.service_addresses import OwnAddresses, cluster_addresses
 from xds_server.ingestion.sources import Sources
 from xds_server.ingestion.virtual_hosts import AttachmentKey, Rankings, hosts_of, virtual_host
 from xds_server.model.interception import Workload
@@ -126,14 +126,6 @@ def parent_listener(service: ObjectRef, port: ServicePort, kind: str) -> ParentL
     )
 
 
-def cluster_addresses(service: Service) -> tuple[str, ...]:
-    """Where clients of the cluster reach a Service; none where it is headless, or not a Service of addresses at all."""
-    if service.spec.type == "ExternalName":
-        return ()
-    own = service.spec.cluster_ips or (service.spec.cluster_ip,)
-    return tuple(filter(None, map(canonical_address, own)))
-
-
 # --- what it comes to -------------------------------------------------------------------------------------------------
 
 
@@ -161,6 +153,7 @@ def declare_mesh(
     attachments: Collection[AttachmentKey, Attachment],
     rankings: Rankings,
     workloads: Collection[ObjectRef, Workload],
+    own: OwnAddresses,
 ) -> MeshParts:
     by_port = attachments.index(proxied_ports)
     by_host = attachments.index(lambda each: hosts_of(each) if proxied_ports(each) else ())
@@ -168,10 +161,10 @@ def declare_mesh(
     by_namespace = workloads.index(lambda each: (each.ref.namespace,))
 
     def frontend(fetch: Fetch, ref: ObjectRef, _: Group[Attachment]) -> Iterator[tuple[ObjectRef, Frontend]]:
-        service = fetch.get(sources.services, ref)
-        if service is not None:
+        service, addresses = fetch.get(sources.services, ref), fetch.get(own, ref)
+        if service is not None and addresses is not None:
             ports = tuple(FrontendPort(each.port, each.port, each.port) for each in service.spec.ports)
-            yield ref, Frontend(ref, cluster_addresses(service), ports=ports)
+            yield ref, Frontend(ref, addresses.own, ports=ports)
 
     def listener(_: Fetch, port: PortRef, __: Group[Attachment]) -> Iterator[tuple[ListenerRef, Listener]]:
         ref = ListenerRef(port.frontend, str(port.port))

@@ -16,7 +16,8 @@ from xds_server.graph import Collection, Fetch, Graph, Group, Index
 from xds_server.ingestion import annotations_syntax as syntax
 from xds_server.ingestion.endpoints import Slices, is_of_family
 from xds_server.ingestion.hostnames import UNIVERSAL
-from xds_server.ingestion.mesh import MeshParts, cluster_addresses
+from xds_server.ingestion.mesh import MeshParts
+from xds_server.ingestion.service_addresses import cluster_addresses
 from xds_server.ingestion.sources import Sources
 from xds_server.model.listener import Listener
 from xds_server.model.refs import ClusterRef, HostRef, Kept, ListenerRef, ObjectRef, PortRef, RouteRef, family

@@ -11,11 +11,11 @@ from xds_server.model.refs import ClusterRef, ObjectRef
 WEB = ObjectRef("Service", "default", "web")
 
 
-def service(spec: str = "", name: str = "web", namespace: str = "default") -> str:
+def service(spec: str = "", name: str = "web", namespace: str = "default", created: str = "") -> str:
     spec = spec or "clusterIP: 10.96.0.1, ports: [{port: 80}]"
     return f"""
 kind: Service
-metadata: {{name: {name}, namespace: {namespace}}}
+metadata: {{name: {name}, namespace: {namespace}{created and f", creationTimestamp: '{created}'"}}}
 spec: {{{spec}}}
 """
 
@@ -289,7 +289,45 @@ def test_endpoints_of_this_node_alone_are_left_to_kube_proxy() -> None:
 
 def test_endpoints_touch_their_service_alone() -> None:
     """The hot path: one resource, and no collection besides those of endpoints."""
-    world = World(service(), service(name="other"), slice_(at("10.0.0.1")), settings=DATAPATH)
+    world = World(
+        service(),
+        service("clusterIP: 10.96.0.2, ports: [{port: 80}]", "other"),
+        slice_(at("10.0.0.1")),
+        settings=DATAPATH,
+    )
     world.apply(slice_(at("10.0.0.2")))
 
     assert {"endpoint_slices": 1, "kernel_services/services": 1, "kernel_services": 1} == world.changed
+
+
+OLD, NEW = "2024-01-01T00:00:00Z", "2026-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("thief", ["aaa-steal", "zzz-steal"])
+def test_an_address_is_the_oldest_service_s(thief: str) -> None:
+    """Whatever a newcomer is called: it is served nowhere there, neither by the kernel nor by Envoy, and is told so."""
+    stolen = "clusterIP: 10.96.0.1, ports: [{port: 80}, {port: 81}]"
+    world = World(
+        service(created=OLD), route(), service(stolen, name=thief, created=NEW), route(f"name: {thief}", name="steal"),
+        settings=DATAPATH,
+    )  # fmt: skip
+
+    assert {WEB} == {ref.object for ref in world.ingested.kernel_services}
+    assert {WEB: ("10.96.0.1",), ObjectRef("Service", "default", thief): ()} == {
+        ref: found.addresses for ref, found in world.ingested.frontends.items()
+    }
+    [warning] = world.ingested.warnings.values()
+    assert (thief, "spec.clusterIPs") == (warning.object.name, warning.field)
+    assert "10.96.0.1 is Service/default/web's, which is older, or first by name" in warning.message
+
+
+def test_an_address_goes_on_to_the_next_service_when_the_oldest_is_gone() -> None:
+    """The name of another namespace's Service is told to nobody."""
+    other = service(namespace="team", created=NEW)
+    world = World(service(created=OLD), other, settings=DATAPATH)
+    [warning] = world.ingested.warnings.values()
+    world.delete("Service", "web")
+
+    assert "10.96.0.1 is a Service of another namespace's" in warning.message
+    assert [ObjectRef("Service", "team", "web")] == [ref.object for ref in world.ingested.kernel_services]
+    assert {} == dict(world.ingested.warnings.items())

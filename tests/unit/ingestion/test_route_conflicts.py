@@ -12,12 +12,14 @@ from xds_server.model.verdict import Condition
 
 OTHER = "backendRefs: [{name: other, port: 53}]"
 PORTS = "clusterIP: 10.96.0.1, ports: [{name: a, port: 53}]"
+OTHERS = PORTS.replace("0.1", "0.2")
 TWO_PORTS = "clusterIP: 10.96.0.1, ports: [{name: a, port: 53}, {name: b, port: 54}]"
 
 
 def world(*routes: str, ports: str = PORTS) -> World:
     return World(
-        service(ports), service(PORTS, "other"), slices_of("web", "10.0.0.1"), slices_of("other", "10.0.0.2"), *routes,
+        service(ports), service(OTHERS, "other"), slices_of("web", "10.0.0.1"), slices_of("other", "10.0.0.2"),
+        *routes,
         settings=DATAPATH,
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from xds_server.model.refs import ObjectRef
 GATEWAY = ObjectRef("Gateway", "default", "gw")
 BOTH = pytest.mark.parametrize("protocol", ["TCP", "UDP"])
 DNS = "clusterIP: 10.96.0.1, ports: [{name: udp, port: 53, protocol: UDP}, {name: tcp, port: 53}]"
+OTHER_DNS = DNS.replace("0.1", "0.2")
 
 
 def gateway(*listeners: str, more: str = "") -> str:
@@ -136,7 +137,7 @@ def test_weights_are_of_backends_and_not_of_their_endpoints() -> None:
 def test_the_share_of_a_backend_that_is_none_is_refused(protocol: str, bad: str) -> None:
     """Also of a Service without endpoints: others do not get more because of it."""
     world = World(
-        gateway(listener(protocol)), service(DNS), service(DNS, "idle"), slices("web", "10.0.0.1", "10.0.0.2"),
+        gateway(listener(protocol)), service(DNS), service(OTHER_DNS, "idle"), slices("web", "10.0.0.1", "10.0.0.2"),
         transport_route(protocol, "name: web, port: 53, weight: 1", f"{bad}, weight: 4"),
         settings=DATAPATH,
     )  # fmt: skip
@@ -160,7 +161,7 @@ def test_the_oldest_route_of_a_port_is_the_one(protocol: str) -> None:
     """Nothing in a connection could choose between two."""
     world = World(
         gateway(listener(protocol)),
-        service(DNS), service(DNS, "old"), slices("web", "10.0.0.1"), slices("old", "10.0.0.2"),
+        service(DNS), service(OTHER_DNS, "old"), slices("web", "10.0.0.1"), slices("old", "10.0.0.2"),
         transport_route(protocol, name="a", created="2026-02-01T00:00:00Z"),
         transport_route(protocol, "name: old, port: 53", name="z"),
         settings=DATAPATH,
@@ -202,7 +203,7 @@ def test_a_service_goes_where_its_route_leads(protocol: str) -> None:
     """In the place of its own endpoints, and back when the route goes."""
     service_parent = 'group: "", kind: Service, name: web, port: 53'
     world = World(
-        service(DNS), service(DNS, "other"), slices("web", "10.0.0.1"), slices("other", "10.0.0.2"),
+        service(DNS), service(OTHER_DNS, "other"), slices("web", "10.0.0.1"), slices("other", "10.0.0.2"),
         transport_route(protocol, "name: other, port: 53", parent=service_parent),
         settings=DATAPATH,
     )  # fmt: skip
@@ -234,7 +235,7 @@ def test_a_route_of_another_namespace_leads_no_service_elsewhere() -> None:
 def test_what_envoy_takes_keeps_its_own_endpoints() -> None:
     """Where a port has an HTTPRoute too, that one decides; without Envoy the Service is as without routes."""
     world = World(
-        service("clusterIP: 10.96.0.1, ports: [{name: tcp, port: 53}]"), service(DNS, "other"),
+        service("clusterIP: 10.96.0.1, ports: [{name: tcp, port: 53}]"), service(OTHER_DNS, "other"),
         slices("web", "10.0.0.1"), slices("other", "10.0.0.2"),
         transport_route("TCP", "name: other, port: 53", parent='group: "", kind: Service, name: web'),
         route(rule="backendRefs: [{name: web, port: 53}]"),
