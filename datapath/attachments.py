@@ -105,6 +105,13 @@ class Attachments:
         """Whether programs of another layout are attached, which find all that they need."""
         return self._pins.follows
 
+    def leading_off(self) -> frozenset[int]:
+        """Links that a daemon before us knew as leading off the node, by their programs."""
+        names = {_HOOKS[role]["ingress"] for role in (Role.NETWORK, Role.TUNNEL)}
+        pinned = (pin.name.partition("@") for pin in self._pins.links.iterdir())
+        filters = {ifindex for ifindex, _ in socket.if_nameindex() for _, name in clsact.own(ifindex) if name in names}
+        return frozenset(filters | {int(target) for name, _, target in pinned if name in names})
+
     def attach_listen(self) -> None:
         """What publishes Envoy's listeners, and has nothing else to look at: before any Envoy begins to listen."""
         self._envoy_cgroup.mkdir(exist_ok=True)

@@ -38,7 +38,7 @@ from datapath.resources import WORKLOADS as WORKLOADS_TYPE
 from datapath.resources import Workload as Pod
 from datapath.serving import Exposed, Judgement, exposed, unserved
 from datapath.tables import Maps
-from datapath.topology import Topology, inlets, node_entries, outward, primary, roles, workload_entries
+from datapath.topology import Topology, inlets, leading_off, node_entries, outward, primary, roles, workload_entries
 from datapath.view import View
 from xds_server.proxy.process import delay_s
 
@@ -110,6 +110,8 @@ class Node:
         self._at_work = asyncio.Lock()
         self._unwritten = False
         self._podless = False
+        self._leading_off = attachments.leading_off()
+        """The links that led off the node when some last did."""
         self._failures = 0
         self._republished = float("-inf")
         self._sysctls = Sysctls(config.sysctls)
@@ -219,10 +221,13 @@ class Node:
         pods, uids = [pod.addresses for pod in pods_of(taken)], _uids(taken)
         held = {key.address: entry.ifindex for key, entry in self.maps.workloads.entries.items()}
         try:
-            found = await workloads.survey(pods, held, self.config.devices, self.config.own_addresses)
+            found = await workloads.survey(
+                pods, held, self._leading_off, self.config.devices, self.config.own_addresses
+            )
         except workloads.UNANSWERED as error:  # as when a link goes while it is looked at
             log.warning("netlink not answered", error=str(error))
             return delay_s(1, 0.5)
+        self._leading_off = leading_off(found) or self._leading_off
         outcome.topology = self._enrolled(found, uids)
         active = await self.envoy.active()
         if active is not None:

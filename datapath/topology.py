@@ -73,6 +73,11 @@ def outward(topology: Topology) -> dict[int, str]:
     }
 
 
+def leading_off(topology: Topology) -> frozenset[int]:
+    """All links that lead off the node, also those without neighbours."""
+    return frozenset(ifindex for ifindex, role in topology.devices.items() if role is not Role.HOST)
+
+
 def workload_entries(topology: Topology) -> dict[AddressKey, Workload]:
     return {AddressKey(address): Workload(ifindex) for address, ifindex in topology.pods.items()}
 

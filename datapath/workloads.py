@@ -54,16 +54,20 @@ _LINK_SCOPE: Final = 253
 async def survey(
     pods: Iterable[Pod],
     held: Mapping[Address, int],
+    before: Collection[int],
     devices: Collection[str],
     addresses: Collection[Address],
 ) -> Topology:
-    """`held` has the links that pods had before; `devices` and `addresses` are as configured, if they are."""
+    """`held` has the links that pods had before, and `before` are those that led off the node.
+
+    `devices` and `addresses` are as configured, if they are.
+    """
     async with AsyncIPRoute() as netlink:
         dumped = [link async for link in await netlink.get_links()]
         links = {link["index"]: link.get_attr("IFLA_IFNAME") for link in dumped}
         kinds = {link["index"]: _ROLES.get(link["ifi_type"], Role.TUNNEL) for link in dumped}
         routes = [route async for route in await netlink.get_default_routes()]
-        outward, problems = _outward(links, routes, devices)
+        outward, problems = _outward(links, routes, devices, before)
         up = {link["index"] for link in dumped if link["flags"] & _UP}
         found = [pair async for message in await netlink.get_addr() if (pair := _address(message)) and pair[1] in up]
         sources = [await _source(netlink, somewhere) for somewhere in _SOMEWHERE]
@@ -147,16 +151,23 @@ async def _source(netlink: Any, destination: str) -> Address | None:
 
 
 def _outward(
-    links: dict[int, str], routes: Iterable[Any], devices: Collection[str]
+    links: dict[int, str], routes: Iterable[Any], devices: Collection[str], before: Collection[int]
 ) -> tuple[dict[int, str], tuple[Problem, ...]]:
+    """Without a default route those of the last one: who is reached by neighbours alone is reached still."""
     if not devices:
-        indexes = {index for route in routes for index in _indexes(route)}
-        return {index: links[index] for index in sorted(indexes) if index in links}, ()
+        indexes = {index for route in routes for index in _indexes(route)} & links.keys()
+        found = {index: links[index] for index in sorted(indexes or links.keys() & set(before))}
+        return found, () if indexes else (_no_way(found.values()),)
     found = {index: name for index, name in links.items() if name in devices}
     missing = sorted(set(devices) - set(found.values()))
     return found, tuple(
         (f"there is no link {name}: correct `devices`", "the configuration names it") for name in missing
     )
+
+
+def _no_way(kept: Collection[str]) -> Problem:
+    goes_on = f"the last that did stay so ({', '.join(kept)})" if kept else "nothing from outside is served"
+    return "no link leads off this node: it has no default route", f"{goes_on}: add the route, or name `devices`"
 
 
 def _of_kube_proxy(links: Collection[str]) -> tuple[Problem, ...]:

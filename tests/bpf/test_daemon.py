@@ -357,3 +357,32 @@ async def test_a_node_without_pods_says_so(daemon: Node) -> None:
     told = {each["what"] for each in (await daemon.status())["findings"]}
 
     assert "the control plane has no pods for node n1" in told
+
+
+async def test_the_links_that_led_off_stay_so_without_a_default_route(tmp_path: Path, envoy: Path) -> None:
+    """Neighbours are still served by them, also by the next daemon; and it is said that no link leads off the node."""
+    async with node(tmp_path, envoy) as made:
+        made.config.write_text(made.config.read_text().replace("devices:\n- up0\n", ""))
+        made.ip("route add default via 198.51.100.254 dev up0")
+        made.start()
+        await made.connected(1)
+        await made.ads.say(pods(a="10.1.0.1"))
+        uplink = {f"{name}@{made.index('up0')}" for name in ("from_network", "to_network")}
+        await made.until(lambda: uplink <= made.links())
+        made.ip("route del default")
+        await told(made, "no link leads off this node: it has no default route")
+        kept = made.links()
+        made.end()
+        made.start()
+        await made.connected(2)
+        await told(made, "no link leads off this node: it has no default route")
+
+        assert uplink <= kept
+        assert uplink <= made.links()
+
+
+async def told(daemon: Node, what: str) -> None:
+    """Status has it among what is wrong."""
+    async with asyncio.timeout(60):
+        while what not in {each["what"] for each in (await daemon.status()).get("findings", ())}:
+            await asyncio.sleep(0.1)
