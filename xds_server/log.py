@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Literal, TextIO
 
@@ -12,11 +13,16 @@ LogFormat = Literal["auto", "text", "json"]
 
 
 def configure(level: str = "info", form: LogFormat = "auto", stream: TextIO | None = None) -> None:
-    """Set up structlog for the process; `auto` writes text to a terminal and JSON to anything else."""
+    """Set up structlog for the process; `auto` writes text to a terminal and JSON to anything else.
+
+    Text has colours on a terminal alone, and not there if NO_COLOR is set (no-color.org).
+    """
     stream = stream or sys.stderr
     text = form == "text" or (form == "auto" and stream.isatty())
     renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(colors=stream.isatty() and not os.environ.get("NO_COLOR"))
+        if text
+        else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[
