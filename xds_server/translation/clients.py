@@ -29,7 +29,6 @@ NOTED: Final = envoy.Filter(
                     format_string={
                         "text_format_source": {"inline_string": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}
                     },
-                    read_only=True,
                 )
             ]
         )
