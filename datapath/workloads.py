@@ -93,7 +93,7 @@ async def survey(
         addresses=own,
         devices={ifindex: kinds[ifindex] for ifindex in (*outward, _LOOPBACK) if ifindex in kinds},
         links=links,
-        problems=problems + _of_kube_proxy(links.values()),
+        problems=problems + _of_kube_proxy(links.values()) + _unrouted(behind, ways),
     )
 
 
@@ -162,6 +162,18 @@ def _outward(
     missing = sorted(set(devices) - set(found.values()))
     return found, tuple(
         (f"there is no link {name}: correct `devices`", "the configuration names it") for name in missing
+    )
+
+
+def _unrouted(pods: Iterable[Pod], ways: Mapping[Address, int | None]) -> tuple[Problem, ...]:
+    """Pods of this node that no link of it leads to."""
+    found = [pod[0] for pod in pods if all(ways[address] is None for address in pod)]
+    return tuple(
+        (
+            f"pod {address} has no link: no route of this node leads to it, or by the gateway of others",
+            "until one does, nothing of it is steered: see what its network plugin says",
+        )
+        for address in sorted(found, key=str)
     )
 
 

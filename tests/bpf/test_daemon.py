@@ -381,6 +381,17 @@ async def test_the_links_that_led_off_stay_so_without_a_default_route(tmp_path: 
         assert uplink <= made.links()
 
 
+async def test_a_pod_without_a_link_is_told(daemon: Node) -> None:
+    """No route leads to it: until one does, it is among what is wrong."""
+    finding = "pod 10.1.0.9 has no link: no route of this node leads to it, or by the gateway of others"
+    await daemon.ads.say(pods(a="10.1.0.9"))
+    await told(daemon, finding)
+    daemon.pod("pod9", "10.1.0.9/32")
+    await daemon.until(lambda: {"10.1.0.9": daemon.index("pod9")} == daemon.pods())
+
+    assert finding not in {each["what"] for each in (await daemon.status())["findings"]}
+
+
 async def told(daemon: Node, what: str) -> None:
     """Status has it among what is wrong."""
     async with asyncio.timeout(60):
