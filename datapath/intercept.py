@@ -7,7 +7,7 @@ A service whose frontends are of both families becomes two groups: a connection 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final
 
@@ -39,11 +39,14 @@ class Services:
     problems: Mapping[str, str]
     awaited: frozenset[str]
     """Listeners that frontends name and Envoy has not."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Services that would take what is sent to somebody here."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     service: resources.Service
+    at: frozenset[Address]
     listeners: frozenset[str]
     active: frozenset[str]
     addresses: tuple[Address, ...]
@@ -57,19 +60,32 @@ class Intercept:
         self._compiled: dict[str, _Compiled] = {}
 
     def services(
-        self, accepted: Iterable[resources.Service], active: Collection[str], addresses: tuple[Address, ...]
+        self,
+        accepted: Iterable[resources.Service],
+        active: Collection[str],
+        addresses: tuple[Address, ...],
+        pods: Collection[Address] = (),
     ) -> Services:
-        """`active` are the listeners that the node's Envoy has, `addresses` those of the node."""
+        """`active` are the listeners that the node's Envoy has, `addresses` those of the node, `pods` of its pods."""
+        foreign, own_or_foreign = frozenset(pods), frozenset(pods).union(addresses)
         groups: dict[str, Group] = {}
         problems: dict[str, str] = {}
+        refused: dict[str, str] = {}
         named: set[str] = set()
         owners: dict[ServiceKey, str] = {}
         compiled: dict[str, _Compiled] = {}
         for service in accepted:
             found = compiled[service.name] = self._compile(service, active, addresses)
             named.update(found.listeners)
+            # At the node's own addresses are what is exposed by its ports, and Gateways that were given one.
+            usurped = found.at & (foreign if service.external else own_or_foreign)
+            if usurped:
+                refused[service.name] = _usurps(usurped, foreign)
             for name, group in found.groups:
                 own = group.frontends
+                if usurped:
+                    own = {key: flags for key, flags in own.items() if key.address not in usurped}
+                    group = replace(group, frontends=own)  # noqa: PLW2901  # as below
                 if not owners.keys().isdisjoint(own):
                     for key in own.keys() & owners.keys():
                         text = f"{_endpoint(key)} is already that of {owners[key]}: give one another port"
@@ -80,7 +96,7 @@ class Intercept:
                     groups[name] = group
                     owners.update(dict.fromkeys(own, service.name))
         self._compiled = compiled
-        return Services(groups, problems, frozenset(name for name in named if name not in active))
+        return Services(groups, problems, frozenset(name for name in named if name not in active), refused)
 
     def _compile(
         self, service: resources.Service, active: Collection[str], addresses: tuple[Address, ...]
@@ -93,7 +109,8 @@ class Intercept:
         else:
             listeners = frozenset(found.listener for found in service.frontends if found.listener)
         own = listeners.intersection(active)
-        return _Compiled(service, listeners, own, addresses, tuple(_groups(service, own, addresses)))
+        at = frozenset(found.address for found in service.frontends if found.address is not None)
+        return _Compiled(service, at, listeners, own, addresses, tuple(_groups(service, own, addresses)))
 
 
 def _groups(
@@ -164,6 +181,11 @@ def _reduced(weights: Mapping[Backend, int], most: int) -> dict[Backend, int]:
             return {endpoint: int(scale * share) for endpoint, share in exact.items()}
         scale += 1
     return {endpoint: max(1, most * weight // total) for endpoint, weight in weights.items()}
+
+
+def _usurps(usurped: Collection[Address], pods: Collection[Address]) -> str:
+    told = sorted(f"{address} is {'a pod' if address in pods else 'this node'}'s own address" for address in usurped)
+    return "; ".join(told)
 
 
 def _endpoint(key: ServiceKey) -> str:

@@ -329,7 +329,7 @@ class Node:
         addresses = tuple(outcome.topology.addresses)
         services = _services(taken)
         outcome.exposed = exposed(services)
-        outcome.services = self._intercept.services(services, outcome.active, addresses)
+        outcome.services = self._intercept.services(services, outcome.active, addresses, _uids(taken).keys())
         groups = outcome.services.groups
         await self._tried("services", lambda: maps.reconcile(groups))
         await asyncio.sleep(GRACE_S)

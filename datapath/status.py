@@ -199,6 +199,8 @@ def _of_resources(node: Node) -> Iterator[tuple[str, str]]:
         yield f"{short(type_url)} {name[:256]} is refused: {why}", "the version before it goes on, if there was one"
     for name, problem in sorted(node.view.services.problems.items()):
         yield f"service {name}: {problem}", "the first by name has it"
+    for name, why in sorted(node.view.services.refused.items()):
+        yield f"service {name}: {why}", "it is not served there on this node: give it another address"
     for listener in sorted(node.view.services.awaited):
         yield f"Envoy has no listener {listener}", "until then its service is balanced in the kernel, or refused"
 

@@ -34,6 +34,12 @@ def services(active: Collection[str] = (), **messages: Any) -> Services:
     return Intercept().services([taken(name, message) for name, message in sorted(messages.items())], active, NODE)
 
 
+def among(pods: Collection[str], **messages: Any) -> Services:
+    """On a node with these pods."""
+    found = [taken(name, message) for name, message in sorted(messages.items())]
+    return Intercept().services(found, (), NODE, [ip_address(pod) for pod in pods])
+
+
 def key(address: str, port: int = 80, protocol: int = 6) -> ServiceKey:
     return ServiceKey(ip_address(address) if address else None, port, protocol)
 
@@ -230,3 +236,30 @@ def test_a_daemon_that_starts_believes_what_is_pinned() -> None:
     pinned = {key("10.0.0.1"): int(PROXY), key("10.0.0.2"): 0, key("", 30080): int(PROXY | EXTERNAL)}
 
     assert {"one", "three"} == steered([taken("a", message)], pinned)
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_no_service_is_at_the_address_of_a_pod(external: bool) -> None:
+    """Its frontends elsewhere are there, and other services."""
+    usurper = service(("10.1.0.1", 80, ""), ("10.0.0.1", 80, ""), backends=[B], external=external)
+    found = among(["10.1.0.1"], a=usurper, b=service(("10.0.0.2", 80, ""), backends=[A]))
+
+    assert {key("10.0.0.1"), key("10.0.0.2")} == flags(found).keys()
+    assert {"a": "10.1.0.1 is a pod's own address"} == found.refused
+
+
+def test_no_service_of_the_cluster_is_at_an_address_of_the_node() -> None:
+    """It would take what is sent to the node."""
+    found = among([], a=service(("192.168.0.1", 22, ""), ("2001:db8::1", 22, ""), backends=[A, SIX]))
+
+    assert {} == flags(found)
+    assert {"a": "192.168.0.1 is this node's own address; 2001:db8::1 is this node's own address"} == found.refused
+
+
+def test_what_is_exposed_by_the_node_may_be_at_its_addresses() -> None:
+    """By a port of all of them, or as a Gateway that was given one."""
+    gateways = service(("", 80, ""), ("192.168.0.1", 81, ""), backends=[A], external=True)
+    found = among(["10.1.0.1"], a=gateways)
+
+    assert {key("192.168.0.1"), key("2001:db8::1"), key("192.168.0.1", 81)} == flags(found).keys()
+    assert {} == found.refused
