@@ -141,8 +141,18 @@ class Attachments:
             if name in PROGRAMS_OF_LINKS and (name, target) not in wanted:
                 detach(pin)
                 log.info("detached", program=name, link=target)
+        self._prune_cgroups()
         for removed in () if self.missing else self._pins.remove_others():
             log.info("removed of another layout", link=removed)
+
+    def _prune_cgroups(self) -> None:
+        """Those of a cgroup that was another one's place before."""
+        own = {name: str(cgroup_id(self._cgroup)) for name in CGROUP_HOOKS} | {"listen": str(self.envoy_cgroup_id)}
+        for pin in self._pins.links.iterdir():
+            name, _, target = pin.name.partition("@")
+            if own.get(name, target) != target:
+                detach(pin)
+                log.info("detached", program=name, cgroup=target)
 
     def _prune_filters(self, wanted: set[Place]) -> None:
         """Where there are no links for TC, and so no pins."""

@@ -42,7 +42,7 @@ class Instance(msgspec.Struct, frozen=True):
     started: int
     """In ticks since the machine's start, as /proc has it."""
     made_of: str
-    """Digest of its binary, bootstrap and arguments."""
+    """Digest of its binary, bootstrap, cgroup and arguments."""
     draining: bool = False
 
 
@@ -71,7 +71,7 @@ class Wanted:
 
     def made_of(self) -> str:
         found = self.binary.stat()
-        parts = (str(self.binary), found.st_size, found.st_mtime_ns, self.bootstrap, *self.arguments)
+        parts = (str(self.binary), found.st_size, found.st_mtime_ns, self.bootstrap, self.cgroup, *self.arguments)
         return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:16]
 
     def admin(self, number: int) -> Path:

@@ -34,7 +34,7 @@ from datapath.kernel.layout import (
 )
 from datapath.kernel.libbpf import call
 from datapath.kernel.maps import opened
-from datapath.kernel.programs import running
+from datapath.kernel.programs import cgroup_id, running
 from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
 from tests.bpf.daemon import Node, node
 from tests.unit.datapath.wire import packed, response, service
@@ -279,6 +279,28 @@ async def test_cleanup_works_without_a_daemon(daemon: Node) -> None:
     code, _ = await daemon.ask("cleanup")
 
     assert (0, "", set()) == (code, _rules(daemon), daemon.links())
+
+
+async def test_what_was_attached_to_another_cgroup_is_detached(daemon: Node) -> None:
+    """Its configuration names another one now: links of the one before go, and Envoy runs in the new one."""
+    await daemon.until(lambda: f"connect4@{cgroup_id(daemon.cgroup)}" in daemon.links())
+    await daemon.ads.say(pods())
+    before, inner = cgroup_id(daemon.cgroup), daemon.cgroup / "inner"
+    daemon.end()
+    inner.mkdir()
+    daemon.config.write_text(daemon.config.read_text().replace(f"cgroup: {daemon.cgroup}", f"cgroup: {inner}"))
+    daemon.start()
+    await daemon.connected(2)
+    await daemon.ads.say(pods())
+    await daemon.until(lambda: f"connect4@{cgroup_id(inner)}" in daemon.links())
+    await daemon.until(lambda: not [link for link in daemon.links() if link.endswith(f"@{before}")])
+    await daemon.until((inner / "tidegate-envoy/cgroup.procs").read_text)
+    listening = {link for link in daemon.links() if link.startswith("listen@")}
+    await daemon.ask("cleanup", "--force")
+    inner.rmdir()
+    (daemon.cgroup / "tidegate-envoy").rmdir()
+
+    assert 1 == len(listening)
 
 
 async def test_status_says_what_is_wrong_and_what_to_do(shared: Node) -> None:
