@@ -1,12 +1,14 @@
 """Answers for addresses on the links of this node, and tells those who are there when that begins.
 
 The kernel answers, with or without a daemon. It gives an address up when another node says that it has it now.
+It is taken back once; from who says it again it is not, but for long after, and if nobody answers for it then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -19,6 +21,8 @@ import re2
 import structlog
 
 from datapath.announcement import gratuitous, solicited_node_mac
+from datapath.asking import in_use
+from datapath.conflicts import Conflicts, Leave
 from datapath.kernel.layout import Answer, AnswerKey, MacKey, NodeAddress
 from datapath.reconciler import Table
 from datapath.resources import Address, Announcement
@@ -67,8 +71,17 @@ def mac(link: str) -> bytes | None:
 class Announcing:
     """`devices` gives the links off the node, by ifindex."""
 
-    def __init__(self, table: Table[AnswerKey, Answer], devices: Callable[[], Mapping[int, str]]) -> None:
-        self._table, self._devices = table, devices
+    def __init__(
+        self,
+        table: Table[AnswerKey, Answer],
+        devices: Callable[[], Mapping[int, str]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._table, self._devices, self._clock = table, devices, clock
+        self._conflicts = Conflicts()
+        self._held = {key for key, _ in table.items()}
+        self.contested: frozenset[AnswerKey] = frozenset()
+        """What is not answered although it is to be, since somebody else has it."""
         self._given: dict[AnswerKey, Answer] = dict(table.items())
         self._left: dict[AnswerKey, int] = {}
         self._begun: deque[AnswerKey] = deque()
@@ -82,9 +95,15 @@ class Announcing:
         self._table.delete_all(gone)
         for key in gone:
             _group(_REMOVE_MULTICAST, self._devices().get(key.ifindex), key.address)
-        begins = {
+        self._conflicts.keep(set(desired))
+        for key in sorted((self._held - actual.keys()) & desired.keys(), key=str):
+            self._conflicts.add(key, self._clock())
+        wanted = {
             key: answer for key, answer in desired.items() if actual.get(key) != answer and (told_now or key in actual)
         }
+        begins = {key: answer for key, answer in wanted.items() if key in actual or self._may_take(key, answer)}
+        self._held = (actual.keys() & desired.keys()) | begins.keys()
+        self._contest(frozenset(wanted.keys() - begins.keys()))
         for key in begins:
             _group(_ADD_MULTICAST, self._devices().get(key.ifindex), key.address)
         self._table.put_all(begins.items())
@@ -92,6 +111,22 @@ class Announcing:
         self._begun.extend(begins)
         if begins:
             log.info("addresses taken over", addresses=sorted({str(key.address) for key in begins}))
+
+    def _may_take(self, key: AnswerKey, answer: Answer) -> bool:
+        now, link = self._clock(), self._devices().get(key.ifindex)
+        leave = self._conflicts.leave(key, now)
+        if leave is not Leave.UNLESS_USED or link is None or key.address is None:
+            return leave is Leave.YES
+        if in_use(link, key.address, answer.mac):
+            self._conflicts.add(key, now)
+            return False
+        return True
+
+    def _contest(self, contested: frozenset[AnswerKey]) -> None:
+        new = sorted({str(key.address) for key in contested - self.contested})
+        if new:
+            log.warning("addresses left to somebody else on the link", addresses=new)
+        self.contested = contested
 
     def wake(self) -> None:
         """Of the event loop, while `reconcile` may be called in a thread."""

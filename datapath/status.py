@@ -162,6 +162,9 @@ def _of_announcing(node: Node) -> Iterator[tuple[str, str]]:
     if node.judgement.unserved:
         addresses = ", ".join(sorted(map(str, node.judgement.unserved)))
         yield f"Envoy does not serve {addresses}", "where they are announced, another node that serves them takes over"
+    for key in sorted(node.announcing.contested, key=str):
+        what = f"{key.address} is not announced at {_link(node, key.ifindex)}: somebody else there has it"
+        yield what, "take it from him, or out of the pool; it is looked for again within an hour"
 
 
 def _of_kernel(node: Node) -> Iterator[tuple[str, str]]:

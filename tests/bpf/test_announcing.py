@@ -11,6 +11,7 @@ from ipaddress import ip_address
 import pytest
 
 from datapath.announcing import Announcing, answers, mac, mac_entries
+from datapath.conflicts import LEFT_S
 from datapath.kernel import layout
 from datapath.resources import Announcement
 from tests.bpf.lab import NODE, OUTSIDE, UPLINK, Lab, inside
@@ -114,3 +115,30 @@ def test_what_was_given_up_stays_so_until_a_server_says_otherwise(lab: Lab, anno
 
     assert {} == given_up
     assert desired == dict(table.items())
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_address_that_a_neighbour_really_has_is_left_to_him(lab: Lab, address: str) -> None:
+    """After one defence he is asked, and long after again; when he is gone, it is taken."""
+    now, table = 0.0, lab.stand.map(layout.ANSWERS)
+    announcing = Announcing(table, lambda: {lab.links[OUTSIDE]: UPLINK}, lambda: now)
+    announced(lab, announcing, address)
+    key = layout.AnswerKey(ip_address(address), lab.links[OUTSIDE])
+    lab.ip(OUTSIDE, f"addr add {address}/128 dev eth0 nodad" if ":" in address else f"addr add {address}/32 dev eth0")
+    taken = []
+    for at in (1, 2, 3, 2 + LEFT_S):
+        now = at
+        if at < 3:
+            table.delete_all([key])  # as the kernel does when it hears him
+        announced(lab, announcing, address)
+        taken.append(key in dict(table.items()))
+    contested = announcing.contested
+    lab.ip(OUTSIDE, f"addr del {address}/{128 if ':' in address else 32} dev eth0")
+    now += 2 * LEFT_S
+    announced(lab, announcing, address)
+
+    assert [True, False, False, False] == taken
+    assert {key} == contested
+    assert key in dict(table.items())
+    assert frozenset() == announcing.contested
+    announced(lab, announcing)
