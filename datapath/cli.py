@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
+import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -91,7 +95,7 @@ def _flows(config: Config, flags: argparse.Namespace) -> int:
     from datapath.control import asked  # noqa: PLC0415
 
     try:
-        for found in asked(config.control, {"ask": "flows"}):
+        for found in asked(config.control, {"ask": "flows"}, within_s=None):
             print(json.dumps(found) if flags.output == "json" else flows.text(found), flush=True)
     except OSError as error:
         return _no_daemon(config, error)
@@ -126,37 +130,51 @@ def _cleanup(config: Config, flags: argparse.Namespace) -> int:
     from datapath.cleanup import cleanup  # noqa: PLC0415
     from datapath.lock import Taken, owned  # noqa: PLC0415
 
-    if not config.state.is_dir():
-        print(f"tidegate node: there is no {config.state}: no daemon has run here", file=sys.stderr)
+    if not any(path.is_dir() for path in (config.state, config.pins, config.envoy_cgroup)):
+        print(
+            f"tidegate node: there is no {config.state} and no {config.pins}: no daemon has run here", file=sys.stderr
+        )
         return 1
     if flags.force:
         _stop_daemon(config)
+    # Without it, what is pinned and who is in Envoy's cgroup are there to be found all the same.
+    lost = not config.state.is_dir()
+    config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with owned(config.pins, config.lock):
             removed = cleanup(config)
     except Taken as error:
         print(f"tidegate node: {error}: end it, or give --force", file=sys.stderr)
         return 1
+    finally:
+        if lost:
+            shutil.rmtree(config.state)
     config.lock.unlink(missing_ok=True)
     print("\n".join([*(f"removed {name}" for name in removed), "nothing of Tidegate is left"]))
     return 0
 
 
 def _stop_daemon(config: Config) -> None:
+    """Ask it to end; where it does not, end it: it keeps nothing that a killed one would lose."""
     from datapath.control import asked  # noqa: PLC0415
-    from datapath.lock import Taken, owned  # noqa: PLC0415
+    from datapath.lock import holders  # noqa: PLC0415
 
-    try:
+    with suppress(OSError, ValueError):  # none runs, or it does not answer
         list(asked(config.control, {"ask": "stop"}))
-    except OSError:
-        return  # none runs, or it does not answer: then the lock says so
+        _await_end(config)
+    for pid in holders(config.lock, config.pins):
+        print(f"tidegate node: the daemon, process {pid}, does not end, and is killed", file=sys.stderr)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    _await_end(config)
+
+
+def _await_end(config: Config) -> None:
+    from datapath.lock import holders  # noqa: PLC0415
+
     deadline = time.monotonic() + STOP_S
-    while time.monotonic() < deadline:
-        try:
-            with owned(config.pins, config.lock):
-                return
-        except Taken:
-            time.sleep(0.05)
+    while holders(config.lock, config.pins) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def _no_daemon(config: Config, error: Exception) -> int:

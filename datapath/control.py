@@ -11,11 +11,14 @@ import os
 import socket
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
+
+ANSWER_S: Final = 10.0
+"""So long an answer may take; it takes milliseconds, also where there are many services."""
 
 _LONGEST_REQUEST: Final = 4096
 _CREDENTIALS: Final = struct.Struct("3i")
@@ -110,14 +113,32 @@ def _line(answer: Answer) -> bytes:
     return json.dumps(answer, sort_keys=True).encode() + b"\n"
 
 
-def asked(path: Path, request: Answer) -> Iterator[Answer]:
-    """The answers of the daemon, as they come.
+class Mute(OSError):
+    """A daemon listens, and does not answer; the text names its process."""
 
+
+def asked(path: Path, request: Answer, *, within_s: float | None = ANSWER_S) -> Iterator[Answer]:
+    """The answers of the daemon, as they come; None for one that may let wait for them.
+
+    :raises Mute: it does not answer in time.
     :raises OSError: no daemon listens there.
     """
     with socket.socket(socket.AF_UNIX) as peer:
-        peer.connect(os.fspath(path))
-        peer.sendall(_line(request))
-        with peer.makefile("rb") as lines:
-            for line in lines:
-                yield json.loads(line)
+        peer.settimeout(ANSWER_S)
+        try:
+            peer.connect(os.fspath(path))
+            peer.sendall(_line(request))
+            peer.settimeout(within_s)
+            with peer.makefile("rb") as lines:
+                for line in lines:
+                    yield json.loads(line)
+        except (TimeoutError, BlockingIOError):
+            raise Mute(f"process {_process(peer)} listens, and does not answer within {ANSWER_S:g} s") from None
+
+
+def _process(peer: socket.socket) -> int | str:
+    """Whose socket it is, where it is of this process namespace."""
+    with suppress(OSError):
+        pid, _, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        return pid or "of another container"
+    return "unknown"

@@ -8,8 +8,11 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Final
+
+_LOCKS: Final = Path("/proc/locks")
 
 
 class Taken(RuntimeError):
@@ -34,6 +37,17 @@ def owned(pins: Path, file: Path) -> Iterator[None]:
         stack.callback(os.close, folder)
         _lock(folder, f"a daemon runs already, with another state directory, on {pins}")
         yield
+
+
+def holders(*paths: Path) -> frozenset[int]:
+    """Processes that have a lock on one of them, as the kernel has it; without those of other containers."""
+    files = set()
+    for path in paths:
+        with suppress(OSError):
+            found = path.stat()
+            files.add(f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}")
+    rows = [line.split() for line in _LOCKS.read_text().splitlines()]
+    return frozenset(int(row[4]) for row in rows if row[1] == "FLOCK" and row[5] in files and int(row[4]) > 0)
 
 
 def _lock(descriptor: int, otherwise: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -279,6 +280,33 @@ async def test_cleanup_works_without_a_daemon(daemon: Node) -> None:
     code, _ = await daemon.ask("cleanup")
 
     assert (0, "", set()) == (code, _rules(daemon), daemon.links())
+
+
+async def test_a_daemon_that_does_not_answer_is_named_and_ended(daemon: Node) -> None:
+    """It is stopped, as by a debugger: who asks is told its process in the end, and --force takes it away."""
+    await daemon.until(lambda: _rules(daemon))
+    pid = int((daemon.state / "node.lock").read_text())
+    os.kill(pid, signal.SIGSTOP)
+
+    code, said = await daemon.ask("status")
+    cleaned, _ = await daemon.ask("cleanup", "--force")
+
+    assert (1, True) == (code, f"process {pid} listens, and does not answer" in said)
+    assert (0, -signal.SIGKILL, set()) == (cleaned, daemon.end(), daemon.links())
+
+
+async def test_cleanup_works_without_the_state_directory(daemon: Node) -> None:
+    """What is pinned is found all the same, and so is Envoy by its cgroup; nothing is made for it."""
+    procs = daemon.cgroup / "tidegate-envoy/cgroup.procs"
+    await daemon.until(lambda: _rules(daemon) and procs.read_text())
+    [envoy] = procs.read_text().split()
+    daemon.end(signal.SIGKILL)
+    shutil.rmtree(daemon.state)
+
+    code, said = await daemon.ask("cleanup")
+
+    assert (0, True, None) == (code, f"removed Envoy, process {envoy}" in said, start_of(int(envoy)))
+    assert (set(), "", False) == (daemon.links(), _rules(daemon), daemon.state.exists())
 
 
 async def test_what_was_attached_to_another_cgroup_is_detached(daemon: Node) -> None:
