@@ -24,6 +24,7 @@ from datapath.kernel.programs import (
     MANIFEST,
     Attached,
     Loaded,
+    NotShipped,
     Pins,
     Program,
     attach_cgroup,
@@ -57,7 +58,7 @@ Place = tuple[str, str]
 
 
 class Refused(RuntimeError):
-    """The kernel does not take the programs; the text says what is missing. Nothing of them is attached."""
+    """The programs cannot be loaded; the text says what is missing. Nothing of them is attached."""
 
 
 class Attachments:
@@ -90,10 +91,12 @@ class Attachments:
             for name in _shipped(self._objects):
                 self._loaded.append(self._stack.enter_context(load(self._objects / name, self._pins)))
                 self.programs.update(self._loaded[-1].programs)
-        except BpfError as error:
+        except (BpfError, NotShipped) as error:
             self.close()
             if fresh:
                 self._pins.remove()
+            if isinstance(error, NotShipped):
+                raise Refused(str(error)) from None
             raise Refused(f"the kernel refuses {name}: {_reason(error, name)}") from error
 
     def close(self) -> None:

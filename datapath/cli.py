@@ -96,7 +96,11 @@ def _flows(config: Config, flags: argparse.Namespace) -> int:
 
     try:
         for found in asked(config.control, {"ask": "flows"}, within_s=None):
-            print(json.dumps(found) if flags.output == "json" else flows.text(found), flush=True)
+            try:
+                print(json.dumps(found) if flags.output == "json" else flows.text(found), flush=True)
+            except BrokenPipeError:  # who reads has read enough, as `head` does
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 0
     except OSError as error:
         return _no_daemon(config, error)
     return 0
@@ -129,11 +133,15 @@ def _restart_envoy(config: Config, flags: argparse.Namespace) -> int:
 def _cleanup(config: Config, flags: argparse.Namespace) -> int:
     from datapath.cleanup import cleanup  # noqa: PLC0415
     from datapath.lock import Taken, owned  # noqa: PLC0415
+    from datapath.probe import missing_capabilities  # noqa: PLC0415
 
     if not any(path.is_dir() for path in (config.state, config.pins, config.envoy_cgroup)):
         print(
             f"tidegate node: there is no {config.state} and no {config.pins}: no daemon has run here", file=sys.stderr
         )
+        return 1
+    if lacks := missing_capabilities(Path("/proc/self/status").read_text()):
+        print(f"tidegate node: cleanup lacks {', '.join(lacks)}: run it as root", file=sys.stderr)
         return 1
     if flags.force:
         _stop_daemon(config)

@@ -43,7 +43,7 @@ async def serving(path: Path, asks: Mapping[str, Ask]) -> AsyncIterator[None]:
         try:
             if _may_ask(writer.get_extra_info("socket")):
                 await _answer(reader, writer, asks)
-        except (OSError, ValueError, asyncio.IncompleteReadError):
+        except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # who asked has gone, or said nothing that is a request
         except asyncio.CancelledError:
             if not stopping.is_set():

@@ -16,17 +16,20 @@ _LOCKS: Final = Path("/proc/locks")
 
 
 class Taken(RuntimeError):
-    """Another process has it; the text says which."""
+    """Another process has it, or it can be nobody's; the text says which."""
 
 
 @contextmanager
 def owned(pins: Path, file: Path) -> Iterator[None]:
     """
-    :raises Taken: another daemon has one of the two.
-    :raises OSError: one of them cannot be made.
+    :raises Taken: another daemon has one of the two, or the file is none to be had.
+    :raises OSError: the folder cannot be made.
     """
     with ExitStack() as stack:
-        own = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            own = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise Taken(f"{file} cannot be locked ({error.strerror}): have a file of your own there, or none") from None
         stack.callback(os.close, own)
         holder = os.pread(own, 20, 0).decode("ascii", errors="replace").strip()
         _lock(own, f"a daemon runs already (process {holder}) with {file}")
