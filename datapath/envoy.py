@@ -80,6 +80,7 @@ class Envoy:
         self._restart = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self._numbers = 0
+        self._killed = ""
         self._began = float("-inf")
         """When the last one was started; one that was adopted has lived for long enough."""
 
@@ -165,7 +166,7 @@ class Envoy:
         state = self.state
         assert state.current is not None
         what = await _first(
-            ended=ended(state.current),
+            ended=self._ended(state.current),
             hung=self._hung(state.current),
             restart=self._restart.wait(),
             **({} if state.ready else {"ready": admin.ready(self._wanted.admin(state.current.number))}),
@@ -174,7 +175,7 @@ class Envoy:
             await self._kill(state.current)
             await self._crashed(state.current, f"it did not answer for {self._wanted.silence_s:g} s")
         elif what == "ended":
-            await self._crashed(state.current, last_words(self._wanted.directory, state.current.pid))
+            await self._crashed(state.current, self._why(state.current))
         elif what == "ready":
             self._serves()
         else:
@@ -189,7 +190,7 @@ class Envoy:
         assert state.successor is not None
         what = await _first(
             current=ended(state.current),
-            successor=ended(state.successor),
+            successor=self._ended(state.successor),
             hung=self._hung(state.current),
             silent=self._hung(state.successor),
             complete=self._complete(state.successor),
@@ -207,9 +208,7 @@ class Envoy:
             await self._kill(state.successor)
             return
         if what == "successor":
-            state.fault = (
-                f"a new Envoy ended before it served: {last_words(self._wanted.directory, state.successor.pid)}"
-            )
+            state.fault = f"a new Envoy ended before it served: {self._why(state.successor)}"
             log.warning("envoy not replaced", pid=state.successor.pid, fault=state.fault)
             state.successor, state.lacks = None, frozenset()
             self._remember()
@@ -263,6 +262,13 @@ class Envoy:
             if instance is state.current:
                 state.answers = answers
             await asyncio.sleep(_PROBE_S)
+
+    async def _ended(self, instance: Instance) -> None:
+        self._killed = await ended(instance)
+
+    def _why(self, instance: Instance) -> str:
+        """Of one that has ended; who is killed has no last words."""
+        return self._killed or last_words(self._wanted.directory, instance.pid)
 
     async def _kill(self, instance: Instance) -> None:
         """One that does not answer cannot be asked to leave; that it has ended is seen by who waits for that."""

@@ -151,12 +151,12 @@ def is_alive(instance: Instance) -> bool:
     return start_of(instance.pid) == instance.started
 
 
-async def ended(instance: Instance) -> None:
-    """Return when the process is no more."""
+async def ended(instance: Instance) -> str:
+    """Return when the process is no more: with what has killed it, where that was a signal, and it is our child."""
     try:
         descriptor = os.pidfd_open(instance.pid)
     except ProcessLookupError:
-        return
+        return ""
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     try:
         if is_alive(instance):
@@ -165,12 +165,17 @@ async def ended(instance: Instance) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-        _reap(instance.pid)
+        killed = _reap(instance.pid)
+    return killed
 
 
-def _reap(pid: int) -> None:
+def _reap(pid: int) -> str:
     with suppress(ChildProcessError):  # one that was adopted has another parent
-        os.waitpid(pid, os.WNOHANG)
+        _, status = os.waitpid(pid, os.WNOHANG)
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            return f"killed by signal {number} ({signal.strsignal(number)})"
+    return ""
 
 
 async def stop(instance: Instance, wanted: Wanted) -> None:

@@ -133,6 +133,16 @@ async def test_a_killed_one_is_started_again(wanted: Wanted) -> None:
         assert before != pid(second)
 
 
+async def test_of_a_killed_one_the_signal_is_told(wanted: Wanted) -> None:
+    """Not what it said last, which is about something else."""
+    async with kept(wanted) as envoy:
+        await until(lambda: envoy.state.ready)
+        os.kill(pid(envoy), signal.SIGKILL)
+        await until(lambda: envoy.state.fault)
+
+        assert "Envoy ended: killed by signal 9 (Killed)" == envoy.state.fault
+
+
 async def test_one_that_hangs_is_ended_and_another_one_serves(wanted: Wanted) -> None:
     """It does not answer for longer than it may; and that is told."""
     async with kept(replace(wanted, silence_s=1)) as envoy:
