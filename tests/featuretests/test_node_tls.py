@@ -61,6 +61,11 @@ def _pods(node: str, address: str) -> Resource:
     return resource(WORKLOADS, node, found.SerializeToString())
 
 
+def client_of(address: str, mesh: Mesh, discovery: Discovery, changes: Changes) -> Client:
+    changes.client = Client(discovery, lambda: dial(address, mesh.tls), changes, chance=lambda: 0.0)
+    return changes.client
+
+
 async def until(changes: Changes, discovery: Discovery, *types: str) -> None:
     async with asyncio.timeout(20):
         while not discovery.heard.issuperset(types):
@@ -74,7 +79,7 @@ async def test_a_node_is_served_its_own_pods(tmp_path: Path) -> None:
     mesh.certify("n1")
     async with serving(mesh.streams, mesh.listen, ServerSettings(stop_s=0)) as address:
         mesh.streams.open()
-        async with connected(Client(discovery, lambda: dial(address, mesh.tls), changes, chance=lambda: 0.0)):
+        async with connected(client_of(address, mesh, discovery, changes)):
             await until(changes, discovery, SERVICE, WORKLOADS)
 
     [pods] = discovery.accepted().resources(WORKLOADS)
@@ -89,7 +94,7 @@ async def test_a_renewed_certificate_is_shown_at_the_next_connection(tmp_path: P
     mesh.certify("n1", new_authority(NOW))
     async with serving(mesh.streams, mesh.listen, ServerSettings(stop_s=0)) as address:
         mesh.streams.open()
-        client = Client(discovery, lambda: dial(address, mesh.tls), changes, chance=lambda: 0.0)
+        client = client_of(address, mesh, discovery, changes)
         async with connected(client):
             async with asyncio.timeout(20):
                 while not client.stream.failures:
