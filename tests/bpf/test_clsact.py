@@ -118,6 +118,7 @@ def test_nothing_is_left_where_nobody_else_was(stand: Stand) -> None:
 def attachments(tmp_path: Path) -> Iterator[Attachments]:
     with ExitStack() as stack:
         stack.enter_context(bpffs(tmp_path / "bpffs"))
+        (tmp_path / "envoy").mkdir()
         made = Attachments(programs.Pins(tmp_path / "bpffs"), tmp_path, tmp_path / "envoy")
         made.load()
         stack.callback(made.close)
