@@ -15,7 +15,6 @@ from typing import Final, NoReturn
 
 import structlog
 
-from xds_server import log
 from xds_server.app import private_directory
 from xds_server.certificates import renewal
 from xds_server.certificates.directory import replace
@@ -61,12 +60,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace) -> int:
     settings = _settings(flags)
     # As of `tidegate proxy`: why none came is told once, and not by gRPC too.
-    with standard_error.read_by(Handshakes()) as stream:
-        log.configure(flags.log_level, flags.log_format, stream)
-        try:
-            until_signalled(lambda: identity(settings))
-        finally:
-            log.configure(flags.log_level, flags.log_format)
+    with standard_error.logged(Handshakes(), flags.log_level, flags.log_format):
+        until_signalled(lambda: identity(settings))
     return 0
 
 

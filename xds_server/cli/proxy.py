@@ -11,7 +11,6 @@ from pathlib import Path
 
 import structlog
 
-from xds_server import log
 from xds_server.app import private_directory
 from xds_server.certificates import renewal
 from xds_server.certificates.issuing import remote_signer
@@ -88,12 +87,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace) -> int:
     settings = _settings(flags)
     # gRPC is how certificates are asked for; why none came is told once, and not by gRPC too.
-    with standard_error.read_by(Handshakes()) as stream:
-        log.configure(flags.log_level, flags.log_format, stream)
-        try:
-            until_signalled(lambda: proxy(settings))
-        finally:
-            log.configure(flags.log_level, flags.log_format)
+    with standard_error.logged(Handshakes(), flags.log_level, flags.log_format):
+        until_signalled(lambda: proxy(settings))
     return 0
 
 

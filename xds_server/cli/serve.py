@@ -8,7 +8,6 @@ import resource
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
-from xds_server import log
 from xds_server.app import ControlPlane, private_directory, reading
 from xds_server.cli import issuer, standard_error
 from xds_server.cli.offline import nothing_in
@@ -81,13 +80,9 @@ def run(flags: argparse.Namespace) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each stream and each watch takes one
     signs, given = issuer.options(flags, settings), vars(flags)
     handshakes = Handshakes()
-    with standard_error.read_by(handshakes) as stream:
-        log.configure(settings.log_level, settings.log_format, stream)
-        try:
-            signing = issuer.issuer(signs, given.get("kubeconfig"), given.get("context"))
-            until_signalled(lambda: _serve(settings, signing, handshakes, allow_empty=flags.allow_empty))
-        finally:
-            log.configure(settings.log_level, settings.log_format)
+    with standard_error.logged(handshakes, settings.log_level, settings.log_format):
+        signing = issuer.issuer(signs, given.get("kubeconfig"), given.get("context"))
+        until_signalled(lambda: _serve(settings, signing, handshakes, allow_empty=flags.allow_empty))
     return 0
 
 

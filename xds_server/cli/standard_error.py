@@ -12,6 +12,7 @@ from typing import TextIO
 
 import structlog
 
+from xds_server import log as logs
 from xds_server.xds.handshakes import Handshakes, Refused, Said
 
 log = structlog.get_logger("xds")
@@ -37,6 +38,17 @@ def read_by(handshakes: Handshakes) -> Iterator[TextIO]:
             os.dup2(stream.fileno(), 2)  # the last writer of the pipe is gone
             reader.join(timeout=1.0)
             faulthandler.disable()
+
+
+@contextmanager
+def logged(handshakes: Handshakes, level: str, form: logs.LogFormat) -> Iterator[None]:
+    """While the block runs, logs go to standard error itself, and what gRPC writes there is some of them."""
+    with read_by(handshakes) as stream:
+        logs.configure(level, form, stream)
+        try:
+            yield
+        finally:
+            logs.configure(level, form)
 
 
 def _follow(reading: int, stream: TextIO, handshakes: Handshakes) -> None:
