@@ -13,26 +13,10 @@ import pytest
 
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.daemons import CGROUP, NODES, VALUES, answers, client, on_node, process_of, standing
+from tests.kubernetes.echo import ECHO
 from tests.kubernetes.installation import Installation
 
 WORLD = """
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: echo, namespace: default}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: echo}}
-  template:
-    metadata: {labels: {app: echo}}
-    spec:
-      containers:
-      - name: echo
-        image: echo-basic
-        env:
-        - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
-        - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
-        ports: [{containerPort: 3000}]
----
 apiVersion: v1
 kind: Service
 metadata: {name: routed, namespace: default}
@@ -65,7 +49,7 @@ def installation(cluster_binary: Path, project: Path) -> Iterator[Installation]:
         pytest.fail("no BPF programs: run `make bpf`")
     with standing() as found:
         cluster = found.cluster
-        cluster.apply(WORLD)
+        cluster.apply(ECHO, WORLD)
         cluster.wait(lambda: available(cluster), "the backends are available")
         urls = [url for service in ("routed", "plain") for url in addresses(cluster, service)]
         cluster.apply(*(client(f"client{node}", f"node{node}", *urls) for node in NODES))

@@ -17,6 +17,7 @@ import yaml
 from tests.helm import NAMESPACE
 from tests.kubernetes.bookinfo import REPLICAS, VALUES
 from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.echo import ECHO
 from tests.kubernetes.foreground import standing, walked
 from tests.kubernetes.installation import Installation
 
@@ -34,23 +35,6 @@ apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: web, namespace: default}
 spec: {parentRefs: [{name: web}], rules: [{backendRefs: [{name: echo, port: 80}]}]}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: echo, namespace: default}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: echo}}
-  template:
-    metadata: {labels: {app: echo}}
-    spec:
-      containers:
-      - name: echo
-        image: echo-basic
-        env:
-        - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
-        - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
-        ports: [{containerPort: 3000}]
 ---
 apiVersion: v1
 kind: Service
@@ -108,7 +92,7 @@ def test_everything_runs(installation: Installation) -> None:
 
 def test_a_gateway_is_served_on_every_node(installation: Installation) -> None:
     """The pool's address is in its status, it is programmed, and clients of either node are answered."""
-    installation.cluster.apply(WEB)
+    installation.cluster.apply(ECHO, WEB)
     address = served(installation)
 
     def both() -> bool:
