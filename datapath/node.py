@@ -80,6 +80,11 @@ class Outcome:
     faults: dict[str, str] = field(default_factory=dict)
     """By what they are about."""
 
+    @property
+    def captures(self) -> bool:
+        """Envoy has a capture listener, by which programs are to find it."""
+        return any(name.startswith(CAPTURE) for name in self.active)
+
 
 class Node:
     """Everything between the shells: `changed` is set by each of them."""
@@ -180,7 +185,7 @@ class Node:
 
     async def _look_for_listeners(self) -> None:
         """Envoy's sockets are published as they begin to listen, and never again: into other maps a new one's are."""
-        listens = self.envoy.serves and any(name.startswith(CAPTURE) for name in self.outcome.active)
+        listens = self.envoy.serves and self.outcome.captures
         missed = False
         if listens and not self.attachments.follows:
             with suppress(OSError):  # the map itself is away, and put back
@@ -309,9 +314,7 @@ class Node:
             return True
         if not {SERVICE, WORKLOADS_TYPE} <= taken.heard or not _FILLING.isdisjoint(outcome.faults):
             return False
-        if any(name.startswith(CAPTURE) for name in outcome.active) and not await asyncio.to_thread(
-            self.maps.listeners
-        ):
+        if outcome.captures and not await asyncio.to_thread(self.maps.listeners):
             self.envoy.restart_once()  # what it listens at is known to the other layout alone
             return False
         return True
