@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -184,7 +185,13 @@ def paths() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def started(*, nodes: int = 1, children: Sequence[str] = (), arguments: Sequence[str] = ()) -> Iterator[Cluster]:
+def started(
+    *,
+    nodes: int = 1,
+    children: Sequence[str] = (),
+    arguments: Sequence[str] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Cluster]:
     """A cluster of its own; it and its folder are gone afterwards."""
     # Not pytest's folder: the names of Unix sockets are short.
     directory = Path(tempfile.mkdtemp(prefix="tidegate-cluster-"))
@@ -192,7 +199,8 @@ def started(*, nodes: int = 1, children: Sequence[str] = (), arguments: Sequence
     line += ["--images", str(IMAGES), f"--children={','.join(children)}", *arguments]
     for name, path in paths().items():
         line += ["--path", f"{name}={path}"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipe, environ = subprocess.PIPE, os.environ | environment
+    with subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, env=environ) as process:
         try:
             assert process.stdout is not None
             assert process.stderr is not None

@@ -120,7 +120,8 @@ def measure(stand: Stand, plane: Plane, probe: Probe, sizes: Sizes) -> Iterator[
         "B5",
         "- from the API server's answer to the first byte, p99",
         f"{quantiles(arrived, n=100)[-1] * 1000:.1f} ms",
-        note=f"median {milliseconds(arrived)}; the API server answered after {milliseconds(answers)}; "
+        note=f"median {milliseconds(arrived)}; the API server answered after {milliseconds(answers)}, "
+        f"p99 {quantiles(answers, n=100)[-1] * 1000:.1f} ms; "
         f"CPU {cpu_s / churn.changes * 1000:.1f} ms a change",
     )
     other = sum(len(message.payload) for message in sent if message.type_url != CLUSTER_LOAD_ASSIGNMENT)

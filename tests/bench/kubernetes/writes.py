@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.bench import world
 from tests.bench.client import Message
 from tests.bench.envoy import Envoy, Probe
-from tests.bench.kubernetes.applications import Answered, backends, edit, removal, route
+from tests.bench.kubernetes.applications import Answered, edit, removal, route
 from tests.bench.kubernetes.stand import NUMBER, Sizes, Stand, settle, turn_for, turning
 from tests.bench.measures import Figure, say
 from tests.bench.process import Process
@@ -42,7 +42,7 @@ def burst(stand: Stand, plane: Plane, probe: Probe, directory: Path, sizes: Size
     """Create many routes at once, and delete them again."""
     first, count = stand.count, sizes.burst
     numbers = range(first, first + count)
-    turning(plane.swarm, lambda: stand.writer.each(call for each in numbers for call in backends(each, stand.port)))
+    turning(plane.swarm, lambda: stand.back(first + count))
     settle(plane)
     watched = [world.hostname(number) for number in (*numbers[::10], numbers[-1])]
     with ExitStack() as stack:
