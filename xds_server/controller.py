@@ -410,5 +410,5 @@ class Controller:
 def _shown(type_url: str, versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """What a status is made of: of Services, of which there are many, none says who has them."""
     for name, version in versions.items():
-        if type_url != INTERCEPTED or parse_intercepted(name) is not None:
+        if type_url != INTERCEPTED or parse_intercepted(name).frontend.kind != "Service":
             yield name, version

@@ -28,7 +28,8 @@ def owner(key: ResourceKey) -> ObjectRef | None:
         case resource.VIRTUAL_HOST:
             return names.parse_virtual_host(key.name).table.frontend
         case resource.INTERCEPTED:
-            return names.parse_intercepted(key.name)
+            frontend = names.parse_intercepted(key.name).frontend
+            return frontend if frontend.kind != "Service" else None
     return None
 
 

@@ -19,7 +19,7 @@ CONTRACT: dict[str, frozenset[str]] = {
     "ingestion": frozenset({"graph", "model", "objects"}),
     "translation": frozenset({"graph", "model", "proto"}),
     "status": frozenset({"graph", "model"}),
-    "explain": frozenset({"translation.envoy", "translation.names", "model"}),
+    "explain": frozenset({"translation.envoy", "translation.names", "model", "proto"}),
     "xds": frozenset({"model.resource"}),
     "files": frozenset({"objects", "model.refs"}),
     "kube": frozenset({"objects", "model", "overview", "status.collections", "status.merge"}),

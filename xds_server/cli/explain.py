@@ -12,6 +12,7 @@ from dataclasses import replace
 from rich.console import Console
 from rich.markup import escape
 
+from xds_server.cli.ends import addressed, client_for, clients_of
 from xds_server.cli.offline import Offline, load
 from xds_server.cli.report import served_at
 from xds_server.config import ConfigError, add_objects, config
@@ -29,8 +30,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="http://host[:port]/path or https://...; without --port-offset")
     parser.add_argument("-H", "--header", action="append", default=[], metavar="'NAME: VALUE'", help="may be repeated")
     parser.add_argument("--parent", default="", metavar="KIND/NAMESPACE/NAME", help="at this Gateway or Ingress only")
-    parser.add_argument("--address", default="", metavar="IP", help="at this address only")
-    parser.add_argument("--client", default="", metavar="IP", help="the address that the request comes from")
+    parser.add_argument("--address", default="", metavar="IP", help="at this address only (default: the URL's, if any)")
+    parser.add_argument("--client", default="", metavar="IP|NAMESPACE/POD", help="where the request comes from")
+    parser.add_argument(
+        "--datapath", action="store_true", help="as `serve --datapath` has it: the URL's host may be a Service's name"
+    )
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default text)")
 
 
@@ -46,19 +50,27 @@ def run(flags: argparse.Namespace) -> int:
         near = difflib.get_close_matches(flags.parent, parents, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(parents)) or 'none'}"
         raise ConfigError(f"--parent {flags.parent}: no such Gateway or Ingress is served; {hint}")
-    request = Request(flags.method, flags.url, tuple(_header(text) for text in flags.header), flags.client)
+    headers = tuple(_header(text) for text in flags.header)
     try:
-        results = explain(
-            found.pipeline.resources,
-            request,
-            parent=flags.parent,
-            address=flags.address,
-            port_offset=settings.port_offset,
-            frontends={parent: str(ref) for parent, ref in parents.items()},
+        places = (
+            [""] if flags.parent else addressed(found.pipeline, flags.url, flags.address, datapath=settings.datapath)
         )
+        clients = clients_of(found.pipeline, flags.client, datapath=settings.datapath)
+        results = [
+            result
+            for address in places
+            for result in explain(
+                found.pipeline.resources,
+                Request(flags.method, flags.url, headers, client_for(address, clients)),
+                parent=flags.parent,
+                address=address,
+                port_offset=settings.port_offset,
+                frontends={parent: str(ref) for parent, ref in parents.items()},
+            )
+        ]
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    results = tuple(_as_clients_see(found, results))
+    results = list(_as_clients_see(found, results))
     if flags.output == "json":
         documents = [document(result) | {"conditions": _failing(found, result)} for result in results]
         print(json.dumps({"results": documents}, indent=2))
@@ -97,7 +109,7 @@ def _failing(found: Offline, result: Result) -> list[str]:
     return list(dict.fromkeys(f"{row.type}={row.status} {row.reason}: {row.message}" for row in failing))
 
 
-def _show(found: Offline, results: tuple[Result, ...]) -> None:
+def _show(found: Offline, results: Iterable[Result]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for result in results:
         for line in _lines(result):

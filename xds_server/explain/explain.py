@@ -16,6 +16,7 @@ from xds_server.explain import origin
 from xds_server.explain.answer import Answer, answered, cannot_tell, with_reason
 from xds_server.explain.backend import with_backends
 from xds_server.explain.cluster import endpoints
+from xds_server.explain.interception import in_kernel
 from xds_server.explain.match import UnmodelledError
 from xds_server.explain.request import Request, Target, target
 from xds_server.explain.result import CONSIDERED_LIMIT, Result
@@ -28,6 +29,8 @@ Resources = Mapping[ResourceKey, Resource]
 
 _NETWORK: Final = "type.googleapis.com/envoy.extensions.filters.network."
 _HTTP: Final = _NETWORK + "http_connection_manager.v3.HttpConnectionManager"
+_NOTES: Final = _NETWORK + "set_filter_state.v3.Config"
+"""It changes nothing, and routes may ask for what it has noted."""
 _TCP: Final = _NETWORK + "tcp_proxy.v3.TcpProxy"
 
 
@@ -56,6 +59,8 @@ def explain(
         for binding, listener in found
         if (not frontend or origin.parent(listener.name) == frontend) and listeners.is_at(binding, address)
     ]
+    if address and not frontend and (left := in_kernel(resources, address, asked.port)):
+        return (left,)
     if not chosen:
         reason = _nobody(resources, asked, frontend, address, port_offset)
         return (Result(parent=parent, address=address, reason=reason),)
@@ -115,13 +120,14 @@ def _connected(
     resources: Resources, request: Request, asked: Target, listener: Any, binding: listeners.Binding
 ) -> Result:
     """From the connection to the filter that serves it."""
-    chain = listeners.filter_chain(listener, listeners.connection(asked, binding))
+    chain = listeners.filter_chain(listener, listeners.connection(asked, binding, listener))
     if chain is None:
         return Result(reason=_no_chain(listener, asked))
     result = Result(filter_chain=chain.name)
-    if not chain.filters:
+    filters = [each for each in chain.filters if each.typed_config.type_url != _NOTES]
+    if not filters:
         return replace(result, reason="the listener has no usable backend for the connection: Envoy closes it")
-    network_filter, *others = chain.filters
+    network_filter, *others = filters
     if others:
         raise UnmodelledError(f"network filter {network_filter.name}")
     terminates = chain.HasField("transport_socket")

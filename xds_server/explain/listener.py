@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 from xds_server.explain.match import UnmodelledError
 from xds_server.explain.request import Target
 
+_OFFERED: Final = frozenset({"h2", "http/1.1"})
+_BEGUN: Final = frozenset({"http/1.1"})
 ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not bound
 
 
@@ -24,6 +26,8 @@ class Connection(NamedTuple):
     port: int
     tls: bool
     sni: str
+    protocols: frozenset[str]
+    """Of the application, as far as Envoy finds out by what a client offers, or sends first."""
 
 
 def is_at(binding: Binding, address: str) -> bool:
@@ -43,8 +47,12 @@ def bindings(listener: Any) -> Iterator[Binding]:
             yield Binding(address.socket_address.address, address.socket_address.port_value)
 
 
-def connection(target: Target, binding: Binding) -> Connection:
-    return Connection(binding.address, binding.port, target.tls, target.sni)
+def connection(target: Target, binding: Binding, listener: Any) -> Connection:
+    inspected = {each.typed_config.type_url.rpartition(".")[2] for each in listener.listener_filters}
+    told = _OFFERED if target.tls and "TlsInspector" in inspected else frozenset()
+    if not target.tls and "HttpInspector" in inspected:
+        told = _BEGUN
+    return Connection(binding.address, binding.port, target.tls, target.sni, told)
 
 
 # Each criterion ranks a chain's match for a connection: higher is more specific, 0 is "does not ask", None is "no".
@@ -88,7 +96,7 @@ def _by_transport(match: Any, arrived: Connection) -> int | None:
 def _by_alpn(match: Any, arrived: Connection) -> int | None:
     if not match.application_protocols:
         return 0
-    return 1 if arrived.tls and set(match.application_protocols) & {"h2", "http/1.1"} else None
+    return 1 if arrived.protocols.intersection(match.application_protocols) else None
 
 
 # Envoy narrows in this order and never turns back: a chain that is best by an earlier criterion is not

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 from xds_server.explain import pattern
 from xds_server.explain.path import split_query
 from xds_server.explain.request import Head
+from xds_server.translation import names
 
 
 class UnmodelledError(ValueError):
@@ -239,12 +241,30 @@ def _query_matches(matcher: Any, parameters: dict[str, str]) -> bool:
     raise UnmodelledError(f"query parameter matcher {kind}")
 
 
+# The client (envoy.config.route.v3.FilterStateMatcher)
+
+
+def _client_words(matcher: Any) -> str:
+    return f"the client is one of {len(matcher.address_match.ranges)} pods"
+
+
+def _client_matches(matcher: Any, client: str) -> bool:
+    if matcher.key != names.CLIENT or matcher.WhichOneof("matcher") != "address_match":
+        raise UnmodelledError(f"filter state matcher {matcher.key}")
+    if not client:
+        raise UnmodelledError("a request of nobody, of which routes are for some clients alone, (give --client)")
+    address = ip_address(client)
+    return any(
+        address in ip_network(f"{each.address_prefix}/{each.prefix_len.value}") for each in matcher.address_match.ranges
+    )
+
+
 # The whole match, but for chance
 
-_UNMODELLED_FIELDS: Final = ("tls_context", "dynamic_metadata", "filter_state")
+_UNMODELLED_FIELDS: Final = ("tls_context", "dynamic_metadata")
 
 
-def mismatch(match: Any, head: Head, *, ignores_parameters: bool = False) -> str | None:
+def mismatch(match: Any, head: Head, *, client: str = "", ignores_parameters: bool = False) -> str | None:
     """Why a request does not match, or None when it does. `runtime_fraction` is left to the caller."""
     for name in _UNMODELLED_FIELDS:
         if (match.HasField(name)) if name == "tls_context" else len(getattr(match, name)):
@@ -260,7 +280,9 @@ def mismatch(match: Any, head: Head, *, ignores_parameters: bool = False) -> str
     for parameter in match.query_parameters:
         if not _query_matches(parameter, parameters):
             return f"not: {_query_words(parameter)}"
-    return None
+    return next(
+        (f"not: {_client_words(state)}" for state in match.filter_state if not _client_matches(state, client)), None
+    )
 
 
 def words(match: Any) -> str:
@@ -269,4 +291,5 @@ def words(match: Any) -> str:
     parts += ["gRPC request"] if match.HasField("grpc") else []
     parts += [_header_words(header) for header in match.headers]
     parts += [_query_words(parameter) for parameter in match.query_parameters]
+    parts += [_client_words(state) for state in match.filter_state]
     return ", ".join(parts)

@@ -29,6 +29,10 @@ def port(listener: str) -> PortRef | None:
     return _parsed(names.parse_listener, listener)
 
 
+def intercepted(service: str) -> PortRef | None:
+    return _parsed(names.parse_intercepted, service)
+
+
 def parent(listener: str) -> str:
     """The Gateway or Ingress of an Envoy listener, as KIND/NAMESPACE/NAME."""
     found = port(listener)

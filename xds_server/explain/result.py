@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from xds_server.model.refs import RouteRef
 
-Outcome = Literal["route", "redirect", "direct_response", "passthrough", "no_route"]
+Outcome = Literal["route", "redirect", "direct_response", "passthrough", "kernel", "no_route"]
 
 CONSIDERED_LIMIT = 20
 """Routes passed over that a result names; a table may hold thousands."""

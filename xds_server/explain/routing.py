@@ -75,7 +75,9 @@ def _taken(scene: Scene, host: Any, considered: list[str]) -> Iterator[Taken]:
     denominator = None
     ignores_parameters = scene.table.configuration.ignore_path_parameters_in_path_matching
     for position, route in enumerate(host.routes):
-        reason = match.mismatch(route.match, scene.head, ignores_parameters=ignores_parameters)
+        reason = match.mismatch(
+            route.match, scene.head, client=scene.request.client, ignores_parameters=ignores_parameters
+        )
         if reason is not None:
             considered.append(f"route {route.name or position}: {reason}")
             continue

@@ -15,7 +15,6 @@ from xds_server.translation import envoy, names
 from xds_server.translation.route_match import every_request
 from xds_server.translation.virtual_host import EncodedHost, joined
 
-_KEY: Final = "tidegate.client"
 _NOT_FOUND: Final = 404
 
 NOTED: Final = envoy.Filter(
@@ -24,7 +23,7 @@ NOTED: Final = envoy.Filter(
         envoy.SetFilterState(
             on_new_connection=[
                 envoy.FilterStateValue(
-                    object_key=_KEY,
+                    object_key=names.CLIENT,
                     factory_key="envoy.network.ip",
                     format_string={
                         "text_format_source": {"inline_string": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}
@@ -62,6 +61,6 @@ def _narrowed(route: envoy.Route, addresses: Sequence[str]) -> envoy.Route:
         for each in addresses
     ]
     route.match.filter_state.append(
-        envoy.FilterStateMatcher(key=_KEY, address_match=envoy.AddressMatcher(ranges=ranges))
+        envoy.FilterStateMatcher(key=names.CLIENT, address_match=envoy.AddressMatcher(ranges=ranges))
     )
     return route

@@ -35,6 +35,9 @@ CAPTURE_CLUSTER: Final = "capture/original_dst"
 CAPTURE: Final = frozenset({CAPTURE_IPV4, CAPTURE_IPV6})
 """The listeners that nobody's frontend is; no name of one has two parts."""
 
+CLIENT: Final = "tidegate.client"
+"""The filter state that has the address a connection of a Service's client came from."""
+
 NOWHERE: Final = "nowhere"
 """A cluster that never exists (the name of a real one has four parts or more): connections to it are closed."""
 
@@ -85,10 +88,10 @@ def intercepted(ref: ServiceRef) -> str:
     return f"{name or port(ref.port_ref)}/{ref.protocol}"
 
 
-def parse_intercepted(name: str) -> ObjectRef | None:
-    """The frontend that a service of the daemon's leads to; None for one that is a Service's."""
+def parse_intercepted(name: str) -> PortRef:
+    """The port of a Service or a frontend."""
     of_port, _, _ = name.rpartition("/")
-    return parse_port(of_port).frontend if of_port.count("/") == 3 else None
+    return parse_port(f"service/{of_port}" if of_port.count("/") == 2 else of_port)
 
 
 def parse_port(name: str) -> PortRef:

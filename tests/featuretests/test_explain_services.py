@@ -1,0 +1,106 @@
+"""What `explain` says of calls to Services, which a node's daemon leads to Envoy or to a backend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.featuretests.test_cli import Command
+
+WORLD = "tests/golden/mesh/producer-and-consumer.in.yaml"
+
+
+@pytest.fixture
+def tidegate(capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(capsys)
+
+
+@pytest.fixture
+def explained(tidegate: Command, project: Path) -> Any:
+    """The results for a URL and flags."""
+
+    def explain(*arguments: str, world: str = WORLD) -> list[Any]:
+        assert 0 == tidegate("explain", "--datapath", "-f", project / world, "-o", "json", "GET", *arguments)
+        found: list[Any] = tidegate.json["results"]
+        return found
+
+    return explain
+
+
+@pytest.mark.parametrize("host", ["shop.shop", "shop.shop.svc", "shop.shop.svc.cluster.local"])
+def test_a_service_is_called_by_its_name(explained: Any, host: str) -> None:
+    """At each of its addresses, as DNS has it; the producer's route is for everybody."""
+    results = explained(f"http://{host}/new/1", "--client", "10.0.2.9")
+    at_six = explained(f"http://{host}/new/1", "--client", "2001:db8:2::9")
+
+    assert ["10.96.0.10", "2001:db8::10"] == [each["address"] for each in results]
+    assert ("Service/shop/shop", "redirect", "producer") == (
+        results[0]["parent"],
+        results[0]["outcome"],
+        results[0]["route"]["name"],
+    )
+    assert "redirect" == at_six[1]["outcome"]
+
+
+def test_the_client_decides_about_a_consumers_route(explained: Any) -> None:
+    """A pod of its namespace follows it and no other; a pod is named as one, or by its address."""
+    for client in ("consumer/web", "10.0.2.1"):
+        [only, new] = (explained(f"http://10.96.0.10{path}", "--client", client)[0] for path in ("/only", "/new"))
+        assert ("route", "consumer") == (only["outcome"], only["route"]["name"])
+        assert ("direct_response", 404) == (new["outcome"], new["status"])
+        assert "none of the routes for the clients of this namespace" in new["reason"]
+
+
+def test_nobody_is_told_what_depends_on_who_asks(explained: Any) -> None:
+    """Not a guess: the answer says what to add."""
+    [result] = explained("http://10.96.0.10/new")
+
+    assert "give --client" in result["reason"]
+
+
+def test_a_port_without_routes_is_the_kernels(explained: Any) -> None:
+    """The endpoints that may get a new connection, and that no proxy sees it."""
+    [result] = explained("http://10.96.0.10:25/")
+
+    assert ("kernel", "Service/shop/shop", ["10.0.1.1:2525"]) == (
+        result["outcome"],
+        result["parent"],
+        result["endpoints"],
+    )
+    assert "no proxy sees the connection" in result["reason"]
+
+
+def test_an_address_of_nobody_is_left_alone(explained: Any) -> None:
+    """A pod's own, say."""
+    [result] = explained("http://10.0.1.1:8080/")
+
+    assert ("kernel", []) == (result["outcome"], result["endpoints"])
+    assert "the connection goes where it would without it" in result["reason"]
+
+
+def test_what_does_not_begin_as_http_goes_on_as_bytes(explained: Any) -> None:
+    """At a port that says nothing of its protocol, TLS is told from HTTP."""
+    plain, encrypted = (
+        explained(f"{scheme}://shop.shop:8443/", "--client", "10.0.2.9")[0] for scheme in ("http", "https")
+    )
+
+    assert ("route", "passthrough") == (plain["outcome"], encrypted["outcome"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("http://headless.shop/",), "Service/shop/headless has no address in spec.clusterIPs"),
+        (("http://shop.shop/", "--client", "consumer/nobody"), "--client consumer/nobody: no such pod is known"),
+        (("http://shop.shop/", "--client", "nobody"), "--client 'nobody': give an IP address, or NAMESPACE/POD"),
+    ],
+)
+def test_what_cannot_be_called_says_why(
+    tidegate: Command, project: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    """With the way out."""
+    code = tidegate("explain", "--datapath", "-f", project / WORLD, "GET", *arguments)
+
+    assert (2, True) == (code, words in tidegate.error)

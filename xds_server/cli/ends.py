@@ -1,0 +1,72 @@
+"""The two ends of a request that is to be explained: the addresses that a URL leads to, and whom it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from xds_server.ingestion.service_addresses import cluster_addresses
+from xds_server.model.refs import ObjectRef
+from xds_server.pipeline import Pipeline
+
+
+def addressed(pipeline: Pipeline, url: str, address: str, *, datapath: bool) -> list[str]:
+    """The address that is named, or is the URL's host, or those of the Service whose name that is; else "", any.
+
+    Services are called where nodes have the daemon; their names are those of the cluster's DNS with a namespace:
+    NAME.NAMESPACE[.svc[.DOMAIN]].
+
+    :raises ValueError: the Service has no address.
+    """
+    host = urlsplit(url).hostname or ""
+    if address or not host:
+        return [address]
+    try:
+        return [str(ip_address(host))]
+    except ValueError:
+        pass
+    ref = _service(host)
+    service = pipeline.sources.services.get(ref) if ref and datapath else None
+    if service is None:
+        return [""]
+    if found := cluster_addresses(service):
+        return list(found)
+    raise ValueError(
+        f"{ref} has no address in spec.clusterIPs: its clients connect to its pods, and nothing is between"
+    )
+
+
+def _service(host: str) -> ObjectRef | None:
+    name, *rest = host.split(".")
+    if not rest or rest[1:2] not in ([], ["svc"]):
+        return None
+    return ObjectRef("Service", rest[0], name)
+
+
+def clients_of(pipeline: Pipeline, text: str, *, datapath: bool) -> tuple[str, ...]:
+    """The addresses of who asks: one, or a pod's; none for nobody in particular.
+
+    :raises ValueError: there is no such pod, or it has no address of its own.
+    """
+    if not text:
+        return ()
+    namespace, slash, name = text.partition("/")
+    if not slash:
+        try:
+            return (str(ip_address(text)),)
+        except ValueError:
+            raise ValueError(f"--client {text!r}: give an IP address, or NAMESPACE/POD") from None
+    pod = pipeline.ingested.workloads.get(ObjectRef("Pod", namespace, name))
+    if pod is None:
+        why = "it is not there, has no address of its own, or has ended" if datapath else "give --datapath"
+        raise ValueError(f"--client {text}: no such pod is known: {why}")
+    return pod.addresses
+
+
+def client_for(address: str, clients: Sequence[str]) -> str:
+    """Of several, the first of an address's family."""
+    if not address:
+        return clients[0] if clients else ""
+    version = ip_address(address).version
+    return next((each for each in clients if ip_address(each).version == version), "")
