@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from datapath.kernel.layout import BACKENDS, CONNECTIONS, NODE_ADDRESSES, SERVIC
 from datapath.kernel.libbpf import map_info
 from datapath.kernel.maps import opened
 from datapath.kernel.programs import Pins
-from datapath.lock import owned
+from datapath.lock import Taken, owned
 from datapath.metrics import registry
 from datapath.node import Node
 from datapath.tables import Maps
@@ -45,6 +46,10 @@ from xds_server.proxy.bootstrap import bootstrap, certificate_sources
 from xds_server.proxy.process import private_file
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_TAKEN = (
+    "another daemon works in this network namespace, and has nothing in {}: correct `bpffs`, "
+    "or run `tidegate node cleanup --force` with that daemon's configuration"
+)
 
 log = structlog.get_logger("node")
 
@@ -60,15 +65,17 @@ async def run(config: Config) -> None:
     if lacks := probe.lacks(config):
         raise ConfigError("; ".join(lacks))
     wanted = wanted_envoy(config)
-    with owned(config.pins, config.lock):
+    with owned(config.pins, config.lock), metrics_socket(config) as scraped:
+        if probe.is_taken(config.pins):
+            raise Taken(_TAKEN.format(config.pins))
         before = discovery(config)
         for warning in probe.warnings():
             log.warning(warning)
         write_sources(config)
-        await _run(config, wanted, before)
+        await _run(config, wanted, before, scraped)
 
 
-async def _run(config: Config, wanted: Wanted, before: Discovery) -> None:
+async def _run(config: Config, wanted: Wanted, before: Discovery, scraped: socket.socket | None) -> None:
     pins = Pins(config.bpffs)
     attachments = Attachments(pins, config.cgroup, config.envoy_cgroup)
     attachments.load()
@@ -83,7 +90,8 @@ async def _run(config: Config, wanted: Wanted, before: Discovery) -> None:
         node.tell = client.tell
         daemon = Daemon(node, client, Flows(stack.enter_context(Events(pins.maps))), pins.maps)
         await stack.enter_async_context(control.serving(config.control, daemon.asks()))
-        await stack.enter_async_context(daemon.metrics())
+        if scraped is not None:
+            await stack.enter_async_context(daemon.metrics(scraped))
         log.info("running", node=config.node, server=config.server, pins=str(pins.folder))
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         running = [
@@ -135,15 +143,8 @@ class Daemon:
         self.stopped.set()
 
     @asynccontextmanager
-    async def metrics(self) -> AsyncIterator[None]:
-        """Serve /metrics, /healthz and /readyz, where an address for them is configured.
-
-        :raises ConfigError: it cannot be had.
-        """
-        address = host_port(self.node.config.metrics)
-        if address is None:
-            yield
-            return
+    async def metrics(self, listening: socket.socket) -> AsyncIterator[None]:
+        """Serve /metrics, /healthz and /readyz."""
         registered = registry(self.node, self.client, lambda: verdicts.read(self._pinned), self._capacities)
 
         async def exposition(_: web.Request) -> web.Response:
@@ -164,14 +165,30 @@ class Daemon:
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
         try:
-            await web.TCPSite(runner, *address).start()
-        except OSError as error:
-            await runner.cleanup()
-            raise ConfigError(f"metrics: {self.node.config.metrics}: {error.strerror}: name another address") from None
-        try:
+            await web.SockSite(runner, listening).start()
             yield
         finally:
             await runner.cleanup()
+
+
+@contextmanager
+def metrics_socket(config: Config) -> Iterator[socket.socket | None]:
+    """Where an address for metrics is configured, it is had before anything is done to the kernel.
+
+    :raises ConfigError: it cannot be had.
+    """
+    address = host_port(config.metrics)
+    if address is None:
+        yield None
+        return
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    try:
+        listening = socket.create_server(address, family=family)
+    except OSError as error:
+        why = str(error.strerror).partition(" (while attempting")[0]
+        raise ConfigError(f"metrics: {config.metrics}: {why}: name another address") from None
+    with listening:
+        yield listening
 
 
 def discovery(config: Config) -> Discovery:

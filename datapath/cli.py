@@ -40,7 +40,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", choices=[*_ACTIONS], default="run", metavar="ACTION",
                         help="what to do (default: run), see below")  # fmt: skip
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the daemon's configuration (YAML)")
-    parser.add_argument("-o", "--output", choices=["text", "json"], default="text", help="of status and flows")
+    parser.add_argument("-o", "--output", choices=["text", "json"], default="text", help="of status, flows and maps")
     parser.add_argument("--force", action="store_true", help="cleanup: end a daemon that runs")
 
 
@@ -53,7 +53,8 @@ def run(flags: argparse.Namespace) -> int:
     try:
         return _ACT[flags.action](load(flags.config), flags)
     except ConfigError as error:
-        print(f"tidegate node: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"tidegate node: {line}", file=sys.stderr)
         return 2
 
 
@@ -107,12 +108,13 @@ def _flows(config: Config, flags: argparse.Namespace) -> int:
 
 
 def _maps(config: Config, flags: argparse.Namespace) -> int:
-    from datapath.entries import entries  # noqa: PLC0415
+    from datapath.entries import records, text  # noqa: PLC0415
     from datapath.kernel.programs import Pins  # noqa: PLC0415
 
     try:
-        for line in entries(Pins(config.bpffs).maps):
-            print(line)
+        for record in records(Pins(config.bpffs).maps):
+            for line in [json.dumps(record)] if flags.output == "json" else text(record):
+                print(line)
     except OSError as error:
         print(f"tidegate node: {error}: no daemon has run here, or you are not root", file=sys.stderr)
         return 1

@@ -143,8 +143,8 @@ def parse(text: str, origin: str, environ: Mapping[str, str] = os.environ) -> Co
         ) from None
     except msgspec.ValidationError as error:
         raise ConfigError(f"{origin}: {_worded(str(error))}") from None
-    for field, fault in _faults(config):
-        raise ConfigError(f"{origin}: {field}: {fault}")
+    if faults := _faults(config):
+        raise ConfigError("\n".join(f"{origin}: {field}: {fault}" for field, fault in faults))
     return config
 
 

@@ -31,12 +31,13 @@ from datapath.envoy import CAPTURE, Envoy
 from datapath.intercept import Intercept, Services, steered
 from datapath.kernel import routing
 from datapath.kernel.layout import NODE_PORT_FIRST, NODE_PORTS, ONLY, Settings
+from datapath.kernel.listening import listening
 from datapath.kernel.routing import Installed
 from datapath.kernel.sysctls import Sysctls, reserve_ports
 from datapath.resources import ANNOUNCEMENTS, SERVICE, Address, Announcement, Announcements, Service, Workloads
 from datapath.resources import WORKLOADS as WORKLOADS_TYPE
 from datapath.resources import Workload as Pod
-from datapath.serving import Exposed, Judgement, exposed, unserved
+from datapath.serving import Exposed, Judgement, exposed, overlaid, unserved
 from datapath.tables import Maps
 from datapath.topology import Topology, inlets, leading_off, node_entries, outward, primary, roles, workload_entries
 from datapath.view import View
@@ -76,6 +77,8 @@ class Outcome:
     active: frozenset[str] = frozenset()
     exposed: frozenset[Exposed] = frozenset()
     """What Envoy is to serve to clients outside."""
+    overlaid: Mapping[int, str] = field(default_factory=dict)
+    """The node's ports that a process has, too, with the service that takes them."""
     runs: int = 0
     faults: dict[str, str] = field(default_factory=dict)
     """By what they are about."""
@@ -172,6 +175,7 @@ class Node:
             async with self._at_work:
                 if not turns % COMPARED_TURNS:
                     await self._tried("comparison", self._compare)
+                    await self._tried("processes", lambda: self._look_for_processes(self.discovery.accepted()))
                 await self._tried("attachments", self.attachments.repair)
                 await self._tried("routes", self._route)
                 await self._tried("sysctls", self._change)
@@ -205,6 +209,13 @@ class Node:
             texts = sorted(map(str, self.judgement.unserved))
             log.info("addresses not served", addresses=texts)
             self.tell(texts)
+
+    def _look_for_processes(self, taken: Accepted) -> None:
+        """At ports of the node that a service has: they hear from nobody outside any more, and nothing tells them."""
+        found = overlaid(_services(taken), self.outcome.topology.addresses, listening())
+        for port, name in sorted(found.items() - self.outcome.overlaid.items()):
+            log.warning("a process listens at a port that a service has", port=port, service=name)
+        self.outcome.overlaid = found
 
     def _compare(self) -> None:
         """Entries that somebody else has written or deleted are put right."""
@@ -274,7 +285,13 @@ class Node:
         """Of a moment at which nobody is at work."""
         outcome = self.outcome
         self.view = View.of(
-            outcome.topology, outcome.services, outcome.active, outcome.faults, self.attachments, self.maps
+            outcome.topology,
+            outcome.services,
+            outcome.active,
+            outcome.overlaid,
+            outcome.faults,
+            self.attachments,
+            self.maps,
         )
 
     def _written(self) -> frozenset[str]:
@@ -337,6 +354,7 @@ class Node:
         await self._tried("services", lambda: maps.reconcile(groups))
         await asyncio.sleep(GRACE_S)
         await self._tried("backends", maps.retire)
+        await self._tried("processes", lambda: self._look_for_processes(taken))
 
     async def _announce(self, taken: Accepted) -> None:
         """Also without a change: another node may have taken an address that a server says is this one's."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from datapath.config import Config
-from datapath.kernel import features
+from datapath.kernel import features, nft
+from datapath.kernel.programs import choosing
 
 # To attach and to route; to announce addresses; to load programs, on most kernels; to load any: docs/kernels.md.
 _CAPABILITIES: Final = {12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW", 38: "CAP_PERFMON", 39: "CAP_BPF"}
@@ -37,6 +38,15 @@ def lacks(config: Config) -> list[str]:
 def older(absent: Iterable[str]) -> list[str]:
     """Of programs and maps that a kernel has not."""
     return [f"the kernel has no BPF {name}: run Linux 5.10 or newer, with its BPF features built in" for name in absent]
+
+
+def is_taken(pins: Path) -> bool:
+    """Whether a daemon works in this network namespace whose pins are elsewhere: no lock of ours is known to it.
+
+    Its rules are there, sockets are chosen, and of that nothing is pinned here. Rules alone may be left of one that
+    has ended.
+    """
+    return not any(pins.glob("*/links/*")) and bool(nft.dumped()) and choosing() > 0
 
 
 def warnings() -> list[str]:

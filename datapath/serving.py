@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
-from datapath.resources import Address, Service
+from datapath.resources import TCP, Address, Service
 
 FAILS_AFTER_S: Final = 5.0
 """Longer than an Envoy takes to be started again."""
@@ -38,6 +38,27 @@ def exposed(accepted: Iterable[Service]) -> frozenset[Exposed]:
 def unserved(wanted: Collection[Exposed], active: Collection[str] | None) -> frozenset[Address]:
     """`active` are Envoy's listeners; None while there is no Envoy that answers."""
     return frozenset(each.address for each in wanted if active is None or each.listener not in active)
+
+
+def overlaid(
+    accepted: Iterable[Service], own: Collection[Address], listening: Collection[tuple[Address, int]]
+) -> dict[int, str]:
+    """The node's ports at which a process listens and a service is, by its name: from outside only that is reached.
+
+    `own` are the node's addresses.
+    """
+    at: dict[int, set[Address]] = {}
+    for address, port in listening:
+        if not address.is_loopback:
+            at.setdefault(port, set()).add(address)
+    return {
+        frontend.port: service.name
+        for service in accepted
+        if service.external and service.protocol == TCP
+        for frontend in service.frontends
+        if (frontend.address is None or frontend.address in own)
+        and any(address.is_unspecified or frontend.address in {None, address} for address in at.get(frontend.port, ()))
+    }
 
 
 class Judgement:

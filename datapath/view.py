@@ -25,6 +25,8 @@ class View:
     services: Services
     active: frozenset[str]
     """Listeners of Envoy, by which the flags are set."""
+    overlaid: Mapping[int, str]
+    """The node's ports that a process has, too, with the service that takes them."""
     sizes: Mapping[str, Size]
     attached: Mapping[Place, bool]
     """Whether a link was there before."""
@@ -37,7 +39,8 @@ class View:
     reattached: int
 
     @classmethod
-    def of(cls, topology: Topology, services: Services, active: frozenset[str], faults: Mapping[str, str],
+    def of(cls, topology: Topology, services: Services, active: frozenset[str],
+           overlaid: Mapping[int, str], faults: Mapping[str, str],
            attachments: Attachments, maps: Maps) -> Self:  # fmt: skip
         """Copies of what is changed in place; nobody changes it meanwhile."""
         unfit = {"pods": maps.workloads.failed, "node": maps.addresses.failed}
@@ -45,6 +48,7 @@ class View:
             topology,
             services,
             active,
+            overlaid,
             maps.sizes(),
             {place: each.adopted for place, each in attachments.attached.items()},
             dict(attachments.missing),

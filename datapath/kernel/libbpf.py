@@ -198,6 +198,7 @@ SIGNATURES: Final[dict[str, Signature]] = {
     "bpf_obj_pin": Signature(_INT, (_FD, _TEXT)),
     "bpf_obj_get": Signature(_FD, (_TEXT,)),
     "bpf_prog_get_info_by_fd": Signature(_INT, (_FD, _POINTER, _POINTER)),
+    "bpf_prog_query": Signature(_INT, (_FD, _INT, _U32, _POINTER, _POINTER, _POINTER)),
     "bpf_prog_get_fd_by_id": Signature(_FD, (_U32,)),
     "bpf_prog_test_run_opts": Signature(_INT, (_FD, _POINTER)),
     "bpf_link_create": Signature(_FD, (_FD, _FD, _INT, _POINTER)),

@@ -229,6 +229,17 @@ def attach_netns(program: Program, pins: Pins, netns: str = "/proc/self/ns/net")
     return Attached(program.name, netns, pin, adopted)
 
 
+def choosing(netns: str = "/proc/self/ns/net") -> int:
+    """How many programs choose sockets in a network namespace."""
+    count = ctypes.c_uint32()
+    fd = os.open(netns, os.O_RDONLY)
+    try:
+        call("bpf_prog_query", netns, fd, _SK_LOOKUP, 0, None, None, ctypes.byref(count))
+    finally:
+        os.close(fd)
+    return count.value
+
+
 def attach_cgroup(program: Program, cgroup: Path, hook: str, pins: Pins) -> Attached:
     """To a cgroup (version 2) and all below it; `hook` is one of CGROUP_HOOKS."""
     fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)

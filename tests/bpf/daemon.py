@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,6 +53,13 @@ class Node:
                 }
             )
         )
+
+    def configured(self, file: Path, **fields: str) -> Node:
+        """The same node, asked by another configuration: this one but for some fields."""
+        file.write_text(yaml.safe_dump(yaml.safe_load(self.config.read_text()) | fields))
+        other = copy(self)
+        other.config = file
+        return other
 
     def ip(self, command: str) -> None:
         run("ip", "-n", self.namespace, *command.split())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import time
@@ -38,6 +40,8 @@ from datapath.kernel.maps import opened
 from datapath.kernel.programs import cgroup_id, running
 from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
 from tests.bpf.daemon import Node, node
+from tests.bpf.lab import inside
+from tests.bpf.stand import bpffs
 from tests.unit.datapath.wire import packed, response, service
 from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as pb
 
@@ -255,6 +259,44 @@ async def test_of_two_daemons_one_wins(shared: Node) -> None:
     assert "n1" == (await shared.status())["node"]
 
 
+async def test_another_bpf_file_system_hides_no_daemon(shared: Node, tmp_path: Path) -> None:
+    """B16: they have no lock in common; what the first has in the kernel tells of it."""
+    await shared.until(lambda: f"to_network@{shared.index('up0')}" in shared.links())
+    other = shared.configured(tmp_path / "node.yaml", state=str(tmp_path / "state"), bpffs=str(tmp_path / "bpf"))
+
+    with bpffs(tmp_path / "bpf"):
+        code, said = await other.ask()
+
+    assert (1, True) == (code, "another daemon works in this network namespace" in said)
+
+
+async def test_an_address_for_metrics_is_had_first(tmp_path: Path, envoy: Path) -> None:
+    """One that cannot be had is told before anything is in the kernel."""
+    async with node(tmp_path, envoy) as made:
+        with inside(made.namespace):
+            taken = socket.create_server(("127.0.0.1", 0))
+        metrics = f"127.0.0.1:{taken.getsockname()[1]}"
+        with taken:
+            code, said = await made.configured(tmp_path / "metrics.yaml", metrics=metrics).ask()
+
+        assert 2 == code
+        assert f"metrics: {metrics}: Address already in use: name another address" in said
+        assert set() == made.links()
+
+
+async def test_a_process_at_a_services_port_is_told_of(shared: Node) -> None:
+    """Of a port of every node, from outside, it gets nothing any more; it may be there from before."""
+    with inside(shared.namespace):
+        process = socket.create_server(("198.51.100.1", 8443))
+    with process:
+        host = service(("", 8443, ""), backends=[("10.1.0.1", 8443, 1)], external=True)
+        await shared.ads.say(response(("gateway/default/edge/8443/TCP", host)))
+        await shared.until(lambda: "a process listens at a port" in shared.log.read_text())
+        findings = (await shared.status())["findings"]
+
+    assert any("port 8443 of the node is gateway/default/edge/8443/TCP's" in each["what"] for each in findings)
+
+
 async def test_cleanup_leaves_nothing(daemon: Node) -> None:
     """B17: refused while a daemon runs; then no program, map, rule, route, table, cgroup, Envoy or file is left."""
     await daemon.ads.say(response(("web", web("10.1.0.1"))))
@@ -370,12 +412,15 @@ async def test_connections_that_are_over_are_forgotten(daemon: Node) -> None:
         await daemon.until(lambda: [kept] == [flow for flow, _ in connections.items()])
         left = {key for key, _ in translations.items()}
     _, maps = await daemon.ask("maps")
+    _, records = await daemon.ask("maps", "-o", "json")
     found = (await daemon.status())["connections"]
 
     assert 3 == len(left)
     assert (
         "connection 198.51.100.7:4001 -> 203.0.113.1:80/tcp: 10.2.0.8:8080 as 198.51.100.1:61001, established" in maps
     )
+    [kept_record] = [each for each in map(json.loads, records.splitlines()) if each["map"] == "connection"]
+    assert ("10.2.0.8:8080", "established") == (kept_record["backend"], kept_record["state"])
     assert ({"established": 1}, {"established": 1}, 3) == (
         found["states"],
         found["aged"],

@@ -75,3 +75,12 @@ def test_a_fault_names_file_field_and_way_out(text: str, words: str) -> None:
         parse(text, "f")
 
     assert words in str(raised.value)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    """Who corrects a file needs no second try to find the next."""
+    with pytest.raises(ConfigError) as raised:
+        parse(SMALLEST + "metrics: '9100'\nbpffs: bpf\n", "f")
+
+    bpffs, metrics = str(raised.value).splitlines()
+    assert (True, True) == ("f: bpffs: " in bpffs, "f: metrics: " in metrics)

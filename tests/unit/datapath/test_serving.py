@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from datapath.resources import SERVICE, Service, decoded
-from datapath.serving import FAILS_AFTER_S, SERVES_AFTER_S, Exposed, Judgement, exposed, unserved
+from datapath.serving import FAILS_AFTER_S, SERVES_AFTER_S, Exposed, Judgement, exposed, overlaid, unserved
 from tests.unit.datapath.wire import service
 
 WEB, OTHER = ip_address("192.0.2.1"), ip_address("192.0.2.2")
@@ -65,3 +65,14 @@ def test_what_stays_away_is_told_once_and_what_is_back_later() -> None:
     back = judgement.look(frozenset(), now + SERVES_AFTER_S)
 
     assert (True, {False}, True, frozenset()) == (fails, set(flaps), back, judgement.unserved)
+
+
+def test_a_process_at_a_port_of_the_node_that_a_service_has_is_found() -> None:
+    """At every address, or at the same; what listens for the node alone, or a service of the cluster's, is none."""
+    own, any4, any6, loopback = map(ip_address, ("192.0.2.1", "0.0.0.0", "::", "127.0.0.1"))
+    host = taken(service(("", 80, "web"), ("192.0.2.1", 81, "web"), ("", 82, "web"), proxied=True, external=True))
+    inside = taken(service(("10.96.0.1", 83, "")))
+    elsewhere = taken(service(("203.0.113.1", 84, ""), external=True))
+    found = [(any6, 80), (own, 81), (loopback, 82), (any4, 83), (any4, 84)]
+
+    assert {80: "a", 81: "a"} == overlaid([host, inside, elsewhere], [own], found)
