@@ -23,7 +23,8 @@ static __always_inline __u32 put_tuple(struct bpf_sock_tuple *tuple, const struc
 	return sizeof(tuple->ipv4);
 }
 
-static __always_inline int is_connected(struct __sk_buff *skb, const struct flow *flow, int ipv6)
+/* A function of its own: what it needs of the stack is needed in several places. */
+static __noinline int is_connected(struct __sk_buff *skb, const struct flow *flow, int ipv6)
 {
 	struct bpf_sock_tuple tuple = {};
 	__u32 size = put_tuple(&tuple, flow, ipv6);

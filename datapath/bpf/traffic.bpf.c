@@ -155,6 +155,31 @@ static __always_inline struct verdict unserved(struct __sk_buff *skb, const stru
 	return pass(PASS_NO_SERVICE);
 }
 
+static __always_inline int is_open_to(const struct service *service, enum direction direction)
+{
+	return direction != FROM_NETWORK || (service->flags & SERVICE_EXTERNAL);
+}
+
+/* A segment for a socket of this node, as nearly all are that have to do with Envoy: one lookup, that TCP makes again
+ * from a warm cache, in the place of those in large maps of whatever else it could be.
+ */
+static __always_inline int is_for_socket(struct __sk_buff *skb, const struct packet *packet,
+					 const struct service *service, enum direction direction)
+{
+	const struct flow *flow = &packet->flow;
+
+	if (flow->protocol != IPPROTO_TCP || packet->opens)
+		return 0;
+	if (service) {
+		if (!is_proxied(service) || !is_open_to(service, direction))
+			return 0;
+	} else if (bpf_ntohs(flow->destination_port) >= NODE_PORT_FIRST ||
+		   !bpf_map_lookup_elem(&node_addresses, &flow->destination)) {
+		return 0;
+	}
+	return is_connected(skb, flow, packet->ipv6);
+}
+
 /* Of who is on this node, or outside of it. */
 static __always_inline struct verdict arriving(struct __sk_buff *skb, const struct packet *packet, enum parsed parsed,
 					       enum direction direction)
@@ -169,14 +194,16 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 		return unparsed(parsed);
 	if (is_decided(skb))
 		return pass((skb->mark & MARK_MASK) == MARK_TO_PROXY ? PASS_STEERED : PASS_FROM_PROXY);
+	service = service_at(&flow->destination, flow->destination_port, flow->protocol);
+	if (is_for_socket(skb, packet, service, direction))
+		return service ? to_proxy(skb, STEERED) : pass(PASS_NO_SERVICE);
 	if (is_for_proxy(skb, flow, packet->ipv6))
 		return to_proxy(skb, STEERED_REPLY);
 	if (l4_continue(skb, packet, direction, &verdict))
 		return verdict;
-	service = service_at(&flow->destination, flow->destination_port, flow->protocol);
 	if (!service)
 		return unserved(skb, packet, direction);
-	if (direction == FROM_NETWORK && !(service->flags & SERVICE_EXTERNAL))
+	if (!is_open_to(service, direction))
 		return pass(PASS_NOT_EXTERNAL);
 	return to_service(skb, packet, service, direction);
 }
@@ -231,7 +258,12 @@ static __always_inline struct verdict to_this_node(struct __sk_buff *skb)
 	return (struct verdict){bpf_redirect(LOOPBACK, BPF_F_INGRESS), STEERED_REPLY};
 }
 
-/* Envoy's packets, and what others send; `packet` is parsed. */
+static __always_inline int is_from_proxy(const struct __sk_buff *skb)
+{
+	return (skb->mark & MARK_MASK) == MARK_FROM_PROXY;
+}
+
+/* What others send, and Envoy in its client's name; `packet` is parsed. */
 static __always_inline struct verdict leaving(struct __sk_buff *skb, const struct packet *packet, enum parsed parsed,
 					      enum direction direction)
 {
@@ -242,8 +274,6 @@ static __always_inline struct verdict leaving(struct __sk_buff *skb, const struc
 		return unparsed(parsed);
 	if (mark == MARK_FROM_PROXY_AS && packet->flow.protocol == IPPROTO_TCP)
 		return pass(record(&packet->flow) ? RECORDED : PASS_FROM_PROXY);
-	if (mark == MARK_FROM_PROXY)
-		return pass(PASS_FROM_PROXY);
 	if (direction == TO_WORKLOAD && is_for_proxy(skb, &packet->flow, packet->ipv6))
 		return to_this_node(skb);
 	if (l4_continue(skb, packet, direction, &verdict))
@@ -251,11 +281,22 @@ static __always_inline struct verdict leaving(struct __sk_buff *skb, const struc
 	return pass(PASS_NO_SERVICE);
 }
 
+/* Envoy's packets are looked at no further. */
+static __always_inline struct verdict to_outside(struct __sk_buff *skb, struct packet *packet)
+{
+	if (is_from_proxy(skb))
+		return pass(PASS_FROM_PROXY);
+	return leaving(skb, packet, parse(skb, packet, ANYBODY), TO_NETWORK);
+}
+
 static __always_inline struct verdict to_pod(struct __sk_buff *skb, struct packet *packet)
 {
-	enum parsed parsed = parse(skb, packet, ANYBODY);
 	struct address stand_in;
+	enum parsed parsed;
 
+	if (is_from_proxy(skb))
+		return pass(PASS_FROM_PROXY);
+	parsed = parse(skb, packet, ANYBODY);
 	if (parsed != PARSED_PORTS || (skb->mark & MARK_MASK) != MARK_FROM_PROXY_AS || !is_from_itself(packet))
 		return leaving(skb, packet, parsed, TO_WORKLOAD);
 	stand_in = itself(packet->ipv6);
@@ -326,7 +367,7 @@ int to_network(struct __sk_buff *skb)
 {
 	struct packet packet = {.network = ETH_HLEN};
 
-	return finish(skb, &packet, TO_NETWORK, leaving(skb, &packet, parse(skb, &packet, ANYBODY), TO_NETWORK));
+	return finish(skb, &packet, TO_NETWORK, to_outside(skb, &packet));
 }
 
 /* Links without Ethernet: WireGuard, IP in IP. */
@@ -343,7 +384,7 @@ int to_tunnel(struct __sk_buff *skb)
 {
 	struct packet packet = {.network = NO_ETHERNET};
 
-	return finish(skb, &packet, TO_NETWORK, leaving(skb, &packet, parse(skb, &packet, ANYBODY), TO_NETWORK));
+	return finish(skb, &packet, TO_NETWORK, to_outside(skb, &packet));
 }
 
 static __always_inline struct verdict unserved_by_node(const struct __sk_buff *skb, const struct packet *packet)

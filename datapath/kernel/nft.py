@@ -129,6 +129,10 @@ def _expression(name: str, *parts: bytes) -> bytes:
     return _nested(1, _text(1, name), *([_nested(2, *parts)] if parts else []))
 
 
+# The chain ends there: no other of its rules is for such a packet, and what others ask of it is asked all the same.
+_ACCEPTED: Final = _expression("immediate", _number(1, 0), _nested(2, _nested(2, _number(1, 1))))
+
+
 def _rule(chain: str, rule: Rule) -> bytes:
     register = _number(1, _REGISTER)
     masked = (register, _number(2, _REGISTER), _number(3, 4), _value(4, rule.mask), _value(5, 0))
@@ -138,6 +142,7 @@ def _rule(chain: str, rule: Rule) -> bytes:
         _expression("bitwise", *masked),
         _expression("cmp", register, _number(2, _EQUAL), _value(3, rule.mark)),
         _expression(rule.verdict, *reset),
+        *([_ACCEPTED] if rule.verdict == "notrack" else []),
     )
     return _text(1, TABLE) + _text(2, chain) + _nested(4, *expressions)
 

@@ -1,31 +1,53 @@
-"""Rows of the table for a time or a rate that was measured of two ways in turns."""
+"""Rows of the table for a time or a rate that was measured of two ways in turns.
+
+Samples of one round are compared with each other, as the machine is not the same in the next: the ratio is the median
+of the rounds' ratios, and not that of the medians.
+"""
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tests.bench.measures import Figure, interval, ratio
+from tests.bench.measures import Figure
 
 
 class Pair(NamedTuple):
+    """Samples of the same rounds."""
+
     mine: Sequence[float]
     theirs: Sequence[float]
+
+    @property
+    def ratios(self) -> list[float]:
+        return [mine / theirs for mine, theirs in zip(self.mine, self.theirs, strict=True)]
+
+    @property
+    def turned(self) -> Pair:
+        return Pair(self.theirs, self.mine)
+
+    def interval(self) -> str:
+        """Where 95 of 100 medians of the ratios lie, when the rounds are drawn again."""
+        rng, ratios = random.Random(1), self.ratios
+        medians = sorted(statistics.median(rng.choices(ratios, k=len(ratios))) for _ in range(400))
+        return f"{medians[10]:.2f} to {medians[389]:.2f}"
 
 
 def times(benchmark: str, what: str, pair: Pair, most: float | None, note: str) -> Figure:
     """Less is better."""
     mine, theirs = map(microseconds, pair)
-    return Figure(benchmark, what, mine, theirs, ratio(*pair), most, f"ratio in {interval(*pair)}; {note}")
+    ratio = statistics.median(pair.ratios)
+    return Figure(benchmark, what, mine, theirs, ratio, most, f"ratio in {pair.interval()}; {note}")
 
 
 def rates(benchmark: str, what: str, pair: Pair, least: float | None, note: str) -> Figure:
     """More is better, so that the ratio is the other one's to ours."""
     mine, theirs = map(rate, pair)
-    turned, most = (pair.theirs, pair.mine), None if least is None else round(1 / least, 3)
-    note = f"ratio: limit to ours, in {interval(*turned)}; {note}"
-    return Figure(benchmark, what, mine, theirs, ratio(*turned), most, note)
+    turned, most = pair.turned, None if least is None else round(1 / least, 3)
+    note = f"ratio: limit to ours, in {turned.interval()}; {note}"
+    return Figure(benchmark, what, mine, theirs, statistics.median(turned.ratios), most, note)
 
 
 def microseconds(samples: Sequence[float]) -> str:

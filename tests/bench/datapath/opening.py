@@ -43,7 +43,7 @@ class Sizes(NamedTuple):
     """That are opened one after the other, in each round and way."""
 
 
-FULL: Final = Sizes(rounds=5, connections=400)
+FULL: Final = Sizes(rounds=10, connections=400)
 QUICK: Final = Sizes(rounds=1, connections=100)
 
 

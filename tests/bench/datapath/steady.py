@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from tests.bench.datapath.compared import Pair, microseconds, rate, rates, times
 from tests.bench.datapath.ways import THEIRS, Way, stand
-from tests.bench.measures import Figure, interval, ratio, say
+from tests.bench.measures import Figure, say
 
 MOST: Final = 1.05
 """Of the time and the CPU of who dials Envoy."""
@@ -23,7 +23,7 @@ class Sizes(NamedTuple):
     rounds: int
 
 
-FULL: Final = Sizes(rounds=4)
+FULL: Final = Sizes(rounds=10)
 QUICK: Final = Sizes(rounds=1)
 
 
@@ -56,13 +56,13 @@ def _figures(ways: Mapping[str, Way], name: str, connections: int, most: float |
     def pair(measured: str) -> Pair:
         return Pair(mine.all(load, measured), dialled.all(load, measured))
 
-    without = statistics.median(direct.all(load, "cpu_us"))
-    added = Pair(*([sample - without for sample in samples] for samples in pair("cpu_us")))
+    without = direct.all(load, "cpu_us")
+    added = Pair(*([cpu - bare for cpu, bare in zip(samples, without, strict=True)] for samples in pair("cpu_us")))
     bare = f"direct {microseconds(direct.all(load, 'p50_us'))}"
     yield times("B11", f"{what}: median time of a request", pair("p50_us"), most, bare)
     least = None if most is None else LEAST_RATE
     yield rates("B11", "- requests a second", pair("per_s"), least, f"direct {rate(direct.all(load, 'per_s'))}")
-    note = f"direct {without:.1f} µs, of client and server"
+    note = f"direct {statistics.median(without):.1f} µs, of client and server"
     yield times("B11", "- CPU a request, more than direct", added, most, note)
 
 
@@ -72,12 +72,13 @@ def _scaling(ways: Mapping[str, Way]) -> Figure:
         [most / least for most, least in zip(ways[name].all(many, "per_s"), ways[name].all(few, "per_s"), strict=True)]
         for name in ("ours", "dialled")
     )
+    turned = Pair(theirs, mine)
     return Figure(
         "B11",
         f"requests a second with {CONNECTIONS[1]} connections against {CONNECTIONS[0]}",
         f"{statistics.median(mine):.2f}",
         f"{statistics.median(theirs):.2f}",
-        ratio(theirs, mine),
+        statistics.median(turned.ratios),
         MOST,
-        f"limit: dialling Envoy; ratio: limit to ours, in {interval(theirs, mine)}",
+        f"limit: dialling Envoy; ratio: limit to ours, in {turned.interval()}",
     )
