@@ -20,7 +20,7 @@ from tests.kubernetes.cluster import BUILT, Cluster, started
 NUMBER = 1
 """Of the address that the Gateway has; a replay has the next."""
 
-_UNHURRIED = {"GOGC": "400"}
+_UNHURRIED = {"GOGC": "400", "GOMEMLIMIT": "10GiB"}
 """The API server's garbage is collected rarely: on two cores everybody waits for that, and it is not measured."""
 _CHANGES = frozenset({"create", "update", "patch", "delete"})
 _QUIET_S = 2.0
