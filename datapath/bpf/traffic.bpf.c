@@ -180,6 +180,12 @@ static __always_inline int is_for_socket(struct __sk_buff *skb, const struct pac
 	return is_connected(skb, flow, packet->ipv6);
 }
 
+/* Then it is no reply, and nothing of before goes on with it. */
+static __always_inline int is_opened_to_proxy(const struct packet *packet, const struct service *service)
+{
+	return packet->opens && service && is_proxied(service);
+}
+
 /* Of who is on this node, or outside of it. */
 static __always_inline struct verdict arriving(struct __sk_buff *skb, const struct packet *packet, enum parsed parsed,
 					       enum direction direction)
@@ -197,10 +203,12 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 	service = service_at(&flow->destination, flow->destination_port, flow->protocol);
 	if (is_for_socket(skb, packet, service, direction))
 		return service ? to_proxy(skb, STEERED) : pass(PASS_NO_SERVICE);
-	if (is_for_proxy(skb, flow, packet->ipv6))
-		return to_proxy(skb, STEERED_REPLY);
-	if (l4_continue(skb, packet, direction, &verdict))
-		return verdict;
+	if (!is_opened_to_proxy(packet, service)) {
+		if (is_for_proxy(skb, flow, packet->ipv6))
+			return to_proxy(skb, STEERED_REPLY);
+		if (l4_continue(skb, packet, direction, &verdict))
+			return verdict;
+	}
 	if (!service)
 		return unserved(skb, packet, direction);
 	if (!is_open_to(service, direction))
