@@ -68,9 +68,13 @@ int steer(struct bpf_sk_lookup *ctx)
 {
 	const struct service *service;
 	struct flow flow;
+	__u32 *asks;
 
 	if (ctx->protocol != IPPROTO_TCP)
 		return SK_PASS;
+	asks = bpf_map_lookup_elem(&asking, &only);
+	if (asks && *asks)
+		return SK_DROP;
 	flow = flow_of(ctx);
 	service = service_at(&flow.destination, flow.destination_port, IPPROTO_TCP);
 	if (!service || !is_proxied(service))

@@ -38,6 +38,7 @@ static __always_inline struct verdict drop(enum reason reason)
 
 static __always_inline struct verdict marked(struct __sk_buff *skb, __u32 mark, enum reason reason)
 {
+	barrier_var(skb); /* the verifier wants its fields by their offsets, and no pointer to one of them */
 	skb->mark = (skb->mark & ~MARK_MASK) | mark;
 	return (struct verdict){TC_ACT_UNSPEC, reason};
 }
@@ -160,24 +161,24 @@ static __always_inline int is_open_to(const struct service *service, enum direct
 	return direction != FROM_NETWORK || (service->flags & SERVICE_EXTERNAL);
 }
 
-/* A segment for a socket of this node, as nearly all are that have to do with Envoy: one lookup, that TCP makes again
- * from a warm cache, in the place of those in large maps of whatever else it could be.
+/* Whose a segment is by a socket of this node, as nearly all are that have to do with Envoy: one lookup, that TCP makes
+ * again from a warm cache, before those in large maps of whatever else it could be.
  */
-static __always_inline int is_for_socket(struct __sk_buff *skb, const struct packet *packet,
-					 const struct service *service, enum direction direction)
+static __always_inline enum holder held(struct __sk_buff *skb, const struct packet *packet,
+					const struct service *service, enum direction direction)
 {
 	const struct flow *flow = &packet->flow;
 
 	if (flow->protocol != IPPROTO_TCP || packet->opens)
-		return 0;
+		return HELD_BY_NOBODY;
 	if (service) {
 		if (!is_proxied(service) || !is_open_to(service, direction))
-			return 0;
+			return HELD_BY_NOBODY;
 	} else if (bpf_ntohs(flow->destination_port) >= NODE_PORT_FIRST ||
 		   !bpf_map_lookup_elem(&node_addresses, &flow->destination)) {
-		return 0;
+		return HELD_BY_NOBODY;
 	}
-	return is_connected(skb, flow, packet->ipv6);
+	return holder_of(skb, flow, packet->ipv6);
 }
 
 /* Then it is no reply, and nothing of before goes on with it. */
@@ -201,8 +202,14 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 	if (is_decided(skb))
 		return pass((skb->mark & MARK_MASK) == MARK_TO_PROXY ? PASS_STEERED : PASS_FROM_PROXY);
 	service = service_at(&flow->destination, flow->destination_port, flow->protocol);
-	if (is_for_socket(skb, packet, service, direction))
+	switch (held(skb, packet, service, direction)) {
+	case HELD_BY_PROXY: /* what it sends is not tracked, so that what it gets must not be */
+		return to_proxy(skb, service ? STEERED : STEERED_REPLY);
+	case HELD_BY_PROCESS:
 		return service ? to_proxy(skb, STEERED) : pass(PASS_NO_SERVICE);
+	default:
+		break;
+	}
 	if (!is_opened_to_proxy(packet, service)) {
 		if (is_for_proxy(skb, flow, packet->ipv6))
 			return to_proxy(skb, STEERED_REPLY);

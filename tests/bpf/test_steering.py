@@ -7,28 +7,23 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from ipaddress import ip_address
 
 import pytest
 
 from datapath.kernel.layout import (
     ABSENCE,
     CAPTURE_PORT,
-    CONNECTIONS,
     LISTENERS_PER_FAMILY,
     MARK_FROM_PROXY,
     MARK_TO_PROXY,
     PATIENCE_NS,
     PROXIED_AS,
     Absence,
-    Connection,
     Direction,
-    Flow,
     Index,
     Reason,
     ServiceFlag,
 )
-from datapath.kernel.maps import opened
 from tests.bpf.lab import ADDRESSES, BACKEND, FAMILIES, LOOPBACK, NODE, OUTSIDE, POD, Lab, run
 
 MESH = ("10.96.0.10", "fd00:96::10")
@@ -159,22 +154,6 @@ def test_a_port_is_used_again_while_envoy_remembers_it(
         seen.append(local)
 
     assert [to] * 3 == seen
-
-
-@both
-def test_a_segment_that_envoy_has_a_socket_for_is_envoys(
-    node: Lab, envoy: tuple[socket.socket, ...], family: Family
-) -> None:
-    """Whatever is remembered of a flow with the same addresses and ports, which was before."""
-    to = (MESH[family], HTTP)
-    pod, service, backend = map(ip_address, (ADDRESSES[POD][family], to[0], ADDRESSES[BACKEND][family]))
-    with node.connect(POD, to) as client:
-        server, _, _ = accepted(envoy[family])
-        flow = Flow(pod, service, client.getsockname()[1], HTTP, socket.IPPROTO_TCP)
-        with server, opened(CONNECTIONS, node.pins.maps) as connections:
-            connections.put(flow, Connection(backend, BACKEND_PORT, 1, 1, 0, None, 0))
-            converse(client, server)
-            connections.delete_all([flow])
 
 
 @both
