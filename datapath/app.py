@@ -48,7 +48,7 @@ from xds_server.proxy.process import private_file
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _TAKEN = (
     "another daemon works in this network namespace, and has nothing in {}: correct `bpffs`, "
-    "or run `tidegate node cleanup --force` with that daemon's configuration"
+    "or run `tidegate node cleanup --force` with that daemon's configuration, or with this one if there is no other"
 )
 
 log = structlog.get_logger("node")

@@ -212,7 +212,11 @@ class Node:
 
     def _look_for_processes(self, taken: Accepted) -> None:
         """At ports of the node that a service has: they hear from nobody outside any more, and nothing tells them."""
-        found = overlaid(_services(taken), self.outcome.topology.addresses, listening())
+        try:
+            there = listening()
+        except OSError:  # a kernel without inet_diag does not tell, and nothing else needs it
+            return
+        found = overlaid(_services(taken), self.outcome.topology.addresses, there)
         for port, name in sorted(found.items() - self.outcome.overlaid.items()):
             log.warning("a process listens at a port that a service has", port=port, service=name)
         self.outcome.overlaid = found

@@ -8,7 +8,7 @@ from typing import Final
 
 from datapath.config import Config
 from datapath.kernel import features, nft
-from datapath.kernel.programs import choosing
+from datapath.kernel.programs import sk_lookup_programs
 
 # To attach and to route; to announce addresses; to load programs, on most kernels; to load any: docs/kernels.md.
 _CAPABILITIES: Final = {12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW", 38: "CAP_PERFMON", 39: "CAP_BPF"}
@@ -46,7 +46,7 @@ def is_taken(pins: Path) -> bool:
     Its rules are there, sockets are chosen, and of that nothing is pinned here. Rules alone may be left of one that
     has ended.
     """
-    return not any(pins.glob("*/links/*")) and bool(nft.dumped()) and choosing() > 0
+    return not any(pins.glob("*/links/*")) and bool(nft.dumped()) and sk_lookup_programs() > 0
 
 
 def warnings() -> list[str]:

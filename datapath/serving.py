@@ -43,7 +43,7 @@ def unserved(wanted: Collection[Exposed], active: Collection[str] | None) -> fro
 def overlaid(
     accepted: Iterable[Service], own: Collection[Address], listening: Collection[tuple[Address, int]]
 ) -> dict[int, str]:
-    """The node's ports at which a process listens and a service is, by its name: from outside only that is reached.
+    """The node's ports at which a process listens and a service is, by its name: who comes from outside meets that.
 
     `own` are the node's addresses.
     """
@@ -57,8 +57,15 @@ def overlaid(
         if service.external and service.protocol == TCP
         for frontend in service.frontends
         if (frontend.address is None or frontend.address in own)
-        and any(address.is_unspecified or frontend.address in {None, address} for address in at.get(frontend.port, ()))
+        and any(_is_met(frontend.address, address) for address in at.get(frontend.port, ()))
     }
+
+
+def _is_met(wanted: Address | None, listens: Address) -> bool:
+    """A socket at every address of IPv6 has those of IPv4, too, unless it says otherwise, which is not told."""
+    if wanted is None or wanted == listens:
+        return True
+    return listens.is_unspecified and listens.version in {6, wanted.version}
 
 
 class Judgement:

@@ -182,8 +182,9 @@ def _of_kernel(node: Node) -> Iterator[tuple[str, str]]:
             "a service stays as it was, or out; pods and addresses that do not fit are not looked at",
         )
     for port, name in sorted(view.overlaid.items()):
-        what = f"port {port} of the node is {name}'s, and a process listens there, too: nobody outside reaches it"
-        yield what, f"see `ss -ltnp sport = :{port}`; move the process, or expose the other by another port"
+        what = f"port {port} of the node is {name}'s, and a process listens there, too"
+        advice = f"see `ss -ltnp sport = :{port}`; move the process, or expose the other by another port"
+        yield f"{what}: who comes from outside meets the first", advice
     yield from worded(view.topology.lost, view.topology.links)
     yield from view.topology.problems
 

@@ -18,7 +18,7 @@ from xds_server.model.refs import ObjectRef
 from xds_server.model.resource import INTERCEPTED, LISTENER, ROUTE_CONFIGURATION, Resource, ResourceKey
 from xds_server.pipeline import Pipeline
 from xds_server.relay.words import Refusal, Words
-from xds_server.translation.names import parse_intercepted
+from xds_server.translation.names import is_of_service
 from xds_server.xds.streams import Client
 
 log = structlog.get_logger(__name__)
@@ -410,5 +410,5 @@ class Controller:
 def _shown(type_url: str, versions: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """What a status is made of: of Services, of which there are many, none says who has them."""
     for name, version in versions.items():
-        if type_url != INTERCEPTED or parse_intercepted(name).frontend.kind != "Service":
+        if type_url != INTERCEPTED or not is_of_service(name):
             yield name, version

@@ -28,8 +28,7 @@ def owner(key: ResourceKey) -> ObjectRef | None:
         case resource.VIRTUAL_HOST:
             return names.parse_virtual_host(key.name).table.frontend
         case resource.INTERCEPTED:
-            frontend = names.parse_intercepted(key.name).frontend
-            return frontend if frontend.kind != "Service" else None
+            return None if names.is_of_service(key.name) else names.parse_intercepted(key.name).frontend
     return None
 
 

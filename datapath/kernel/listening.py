@@ -20,11 +20,12 @@ _FAMILIES: Final = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
 
 def listening() -> frozenset[tuple[Address, int]]:
-    """Address and port of each."""
+    """Address and port of each; IPv4's where a socket of IPv6 is for that."""
     found = set()
     with Netlink(_SOCK_DIAG) as netlink:
         for family, length in _FAMILIES.items():
             for message in netlink.dump(_BY_FAMILY, struct.pack(_REQUEST, family, socket.IPPROTO_TCP, 0, 0, _LISTEN)):
                 *_, port, _, address = struct.unpack_from(_TOLD, message)
-                found.add((ip_address(address[:length]), port))
+                own = ip_address(address[:length])
+                found.add((getattr(own, "ipv4_mapped", None) or own, port))
     return frozenset(found)

@@ -229,7 +229,7 @@ def attach_netns(program: Program, pins: Pins, netns: str = "/proc/self/ns/net")
     return Attached(program.name, netns, pin, adopted)
 
 
-def choosing(netns: str = "/proc/self/ns/net") -> int:
+def sk_lookup_programs(netns: str = "/proc/self/ns/net") -> int:
     """How many programs choose sockets in a network namespace."""
     count = ctypes.c_uint32()
     fd = os.open(netns, os.O_RDONLY)

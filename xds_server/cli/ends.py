@@ -32,9 +32,7 @@ def addressed(pipeline: Pipeline, url: str, address: str, *, datapath: bool) -> 
         return [""]
     if found := cluster_addresses(service):
         return list(found)
-    raise ValueError(
-        f"{ref} has no address in spec.clusterIPs: its clients connect to its pods, and nothing is between"
-    )
+    raise ValueError(f"{ref} has no address in spec.clusterIPs: nothing of Tidegate is between it and its clients")
 
 
 def _service(host: str) -> ObjectRef | None:
@@ -64,9 +62,19 @@ def clients_of(pipeline: Pipeline, text: str, *, datapath: bool) -> tuple[str, .
     return pod.addresses
 
 
-def client_for(address: str, clients: Sequence[str]) -> str:
-    """Of several, the first of an address's family."""
-    if not address:
-        return clients[0] if clients else ""
-    version = ip_address(address).version
-    return next((each for each in clients if ip_address(each).version == version), "")
+def between(places: Sequence[str], clients: Sequence[str]) -> list[tuple[str, str]]:
+    """Each place with the client that can be there: one of the same family, if clients are named at all.
+
+    :raises ValueError: nobody can.
+    """
+    if not clients:
+        return [(place, "") for place in places]
+    found = [(place, client) for place in places if (client := _of_family(place, clients))]
+    if not found:
+        raise ValueError(f"--client: nobody connects from {', '.join(clients)} to {', '.join(places)}: name one alike")
+    return found
+
+
+def _of_family(place: str, clients: Sequence[str]) -> str:
+    version = ip_address(place).version if place else 0
+    return next((each for each in clients if version in {0, ip_address(each).version}), "")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from rich.console import Console
 from rich.markup import escape
 
-from xds_server.cli.ends import addressed, client_for, clients_of
+from xds_server.cli.ends import addressed, between, clients_of
 from xds_server.cli.offline import Offline, load
 from xds_server.cli.report import served_at
 from xds_server.config import ConfigError, add_objects, config
@@ -58,10 +58,10 @@ def run(flags: argparse.Namespace) -> int:
         clients = clients_of(found.pipeline, flags.client, datapath=settings.datapath)
         results = [
             result
-            for address in places
+            for address, client in between(places, clients)
             for result in explain(
                 found.pipeline.resources,
-                Request(flags.method, flags.url, headers, client_for(address, clients)),
+                Request(flags.method, flags.url, headers, client),
                 parent=flags.parent,
                 address=address,
                 port_offset=settings.port_offset,

@@ -16,7 +16,7 @@ from xds_server.explain import origin
 from xds_server.explain.answer import Answer, answered, cannot_tell, with_reason
 from xds_server.explain.backend import with_backends
 from xds_server.explain.cluster import endpoints
-from xds_server.explain.interception import in_kernel
+from xds_server.explain.interception import IF_OF_NODE, in_kernel, is_of_nodes
 from xds_server.explain.match import UnmodelledError
 from xds_server.explain.request import Request, Target, target
 from xds_server.explain.result import CONSIDERED_LIMIT, Result
@@ -64,9 +64,10 @@ def explain(
     if not chosen:
         reason = _nobody(resources, asked, frontend, address, port_offset)
         return (Result(parent=parent, address=address, reason=reason),)
+    where = IF_OF_NODE if address and is_of_nodes(resources, address, asked.port) else ""
     return tuple(
         replace(
-            _told(resources, request, asked, listener, binding),
+            with_reason(_told(resources, request, asked, listener, binding), where),
             parent=parent or origin.parent(listener.name),
             address=binding.address,
             listener=listener.name,

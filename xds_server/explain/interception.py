@@ -5,8 +5,8 @@ As with Envoy's messages, it is read from what the daemon is told.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as datapath
 
 _KERNEL: Final = "no route of HTTP is for this port: the kernel chooses a backend, and no proxy sees the connection"
 _NOBODY: Final = "the kernel refuses the connection: no backend can take it"
+IF_OF_NODE: Final = "so it is where the address is one of a node; elsewhere the connection goes where it would anyway"
 _UNTOUCHED: Final = "no service of the mesh has this address and port: the connection goes where it would without it"
 
 
@@ -27,20 +28,28 @@ def in_kernel(resources: Mapping[ResourceKey, Resource], address: str, port: int
     """
     if not any(key.type_url == INTERCEPTED for key in resources):
         return None
-    for name, found, listener in _at(resources, address, port):
-        return None if listener else _balanced(name, found, address)
+    for name, found, frontend in _at(resources, address, port):
+        if frontend.listener:
+            return None
+        balanced = _balanced(name, found, address)
+        return balanced if frontend.address else replace(balanced, reason=f"{balanced.reason}; {IF_OF_NODE}")
     return Result(address=address, outcome="kernel", reason=_UNTOUCHED)
 
 
-def _at(resources: Mapping[ResourceKey, Resource], address: str, port: int) -> Iterator[tuple[str, Any, str]]:
-    """Services at an address and port, or else at every address of the nodes, with the listener that serves them."""
+def is_of_nodes(resources: Mapping[ResourceKey, Resource], address: str, port: int) -> bool:
+    """Whether what is there is so at every address of the nodes, and nowhere else."""
+    return not next((frontend.address for _, _, frontend in _at(resources, address, port)), b"anywhere")
+
+
+def _at(resources: Mapping[ResourceKey, Resource], address: str, port: int) -> Iterator[tuple[str, Any, Any]]:
+    """Services at an address and port, or else at every address of the nodes, with the frontend that they are there."""
     packed = ip_address(address).packed
     anywhere = []
     for key in sorted(key for key in resources if key.type_url == INTERCEPTED):
         found = datapath.Service.FromString(resources[key].body)
         for each in found.frontends:
             if found.protocol == datapath.TCP and each.port == port and each.address in (packed, b""):
-                told = (key.name, found, each.listener)
+                told = (key.name, found, each)
                 if each.address:
                     yield told
                 else:
@@ -49,20 +58,12 @@ def _at(resources: Mapping[ResourceKey, Resource], address: str, port: int) -> I
 
 
 def _balanced(name: str, found: Any, address: str) -> Result:
-    by_weight: dict[int, list[str]] = defaultdict(list)
-    version = ip_address(address).version
-    staying = [each for each in found.backends if not each.terminating]
-    for each in staying or found.backends:
-        reached = ip_address(each.address) if each.address else None
-        if reached is None or reached.version == version:
-            by_weight[each.weight].append(_endpoint(reached, each.port))
+    chosen = _eligible(found.backends, len(ip_address(address).packed))
     port = origin.intercepted(name)
     # A Gateway's backends are those of its TCPRoutes, which the daemon is not told the names of.
     service = f"{port.frontend.namespace}/{port.frontend.name}" if port and port.frontend.kind == "Service" else ""
-    backends = tuple(
-        Backend("", service, port.port if port else 0, weight, tuple(endpoints))
-        for weight, endpoints in sorted(by_weight.items())
-    )
+    number = port.port if port else 0
+    backends = tuple(Backend("", service, number, each.weight, (_endpoint(each),)) for each in chosen)
     endpoints = tuple(each for backend in backends for each in backend.endpoints)
     return Result(
         parent=str(port.frontend) if port else "",
@@ -74,7 +75,19 @@ def _balanced(name: str, found: Any, address: str) -> Result:
     )
 
 
-def _endpoint(address: Any, port: int) -> str:
-    if address is None:
+def _eligible(backends: Iterable[Any], length: int) -> list[Any]:
+    """As the daemon chooses them: of an address's family, who terminates only where nobody else is; and nobody beside.
+
+    `length` is of such an address, in bytes.
+    """
+    weighted = [each for each in backends if each.weight]
+    of_family = [each for each in weighted if len(each.address) == length]
+    staying = [each for each in of_family if not each.terminating] or of_family
+    return staying + [each for each in weighted if not each.address] if staying else []
+
+
+def _endpoint(backend: Any) -> str:
+    if not backend.address:
         return "nobody: refused"
-    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+    address = ip_address(backend.address)
+    return f"[{address}]:{backend.port}" if address.version == 6 else f"{address}:{backend.port}"

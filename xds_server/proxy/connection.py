@@ -20,6 +20,8 @@ from xds_server.proxy.bootstrap import ClientTls
 from xds_server.proxy.process import last_words
 
 EVERY_S = 5.0
+WHILE_CONNECTED_S = 60.0
+"""Envoy's main thread walks all its statistics for the answer: a quarter of a second, where it has 10,000 clusters."""
 AGAIN_S = 600.0
 """After this a cause that lasts is told again."""
 
@@ -48,6 +50,7 @@ async def watch(
     diagnose: Callable[[], Disconnected],
     observe: Callable[[Connected | Disconnected], None],
     every_s: float = EVERY_S,
+    while_connected_s: float = WHILE_CONNECTED_S,
 ) -> NoReturn:
     """Tell of the connection whenever it comes or goes, and of each cause once while it lasts."""
     clock = asyncio.get_running_loop().time
@@ -66,7 +69,7 @@ async def watch(
         if found is not None and not early and (found != told or again):
             told, told_at = found, clock()
             observe(found)
-        await asyncio.sleep(every_s)
+        await asyncio.sleep(while_connected_s if connected else every_s)
 
 
 async def is_connected(envoy: Path) -> bool | None:

@@ -88,10 +88,15 @@ def intercepted(ref: ServiceRef) -> str:
     return f"{name or port(ref.port_ref)}/{ref.protocol}"
 
 
+def is_of_service(intercepted: str) -> bool:
+    """Whether it is a Service's, and not a frontend's."""
+    return intercepted.count("/") == 3
+
+
 def parse_intercepted(name: str) -> PortRef:
     """The port of a Service or a frontend."""
     of_port, _, _ = name.rpartition("/")
-    return parse_port(f"service/{of_port}" if of_port.count("/") == 2 else of_port)
+    return parse_port(f"service/{of_port}" if is_of_service(name) else of_port)
 
 
 def parse_port(name: str) -> PortRef:

@@ -38,6 +38,8 @@ class Pair(NamedTuple):
 def times(benchmark: str, what: str, pair: Pair, most: float | None, note: str) -> Figure:
     """Less is better."""
     mine, theirs = map(microseconds, pair)
+    if min(*pair.mine, *pair.theirs) <= 0:  # of differences, where noise is larger than they are
+        return Figure(benchmark, what, mine, theirs, note=f"no ratio: a sample is below zero; {note}")
     ratio = statistics.median(pair.ratios)
     return Figure(benchmark, what, mine, theirs, ratio, most, f"ratio in {pair.interval()}; {note}")
 

@@ -21,7 +21,7 @@ NUMBER = 1
 """Of the address that the Gateway has; a replay has the next."""
 
 _UNHURRIED = {"GOGC": "400", "GOMEMLIMIT": "10GiB"}
-"""The API server's garbage is collected rarely: on two cores everybody waits for that, and it is not measured."""
+"""The API server's garbage is collected rarely: on two cores everybody waits for that, now and then."""
 _CHANGES = frozenset({"create", "update", "patch", "delete"})
 _QUIET_S = 2.0
 _LONGEST_S = 600.0
