@@ -11,7 +11,7 @@ from pathlib import Path
 from datapath.announcing import leave_groups
 from datapath.config import Config
 from datapath.envoy import end_all
-from datapath.instances import Wanted
+from datapath.instances import Wanted, end_rest
 from datapath.kernel import clsact, routing
 from datapath.kernel.layout import ANSWERS, AnswerKey
 from datapath.kernel.maps import WrongLayout, opened
@@ -27,6 +27,7 @@ def cleanup(config: Config) -> list[str]:
     directory = config.state / "envoy"
     wanted = Wanted(Path(), "", (), directory, config.envoy_cgroup, drain_s=0)
     removed += [f"Envoy, process {pid}" for pid in asyncio.run(end_all(wanted, config.instances))]
+    removed += [f"Envoy of another state directory, process {pid}" for pid in end_rest(config.envoy_cgroup)]
     routing.remove()
     removed += [f"setting {name}, which is what it was" for name in Sysctls(config.sysctls).restore()]
     leave_groups(_announced(pins.maps))

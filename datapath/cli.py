@@ -159,6 +159,8 @@ def _cleanup(config: Config, flags: argparse.Namespace) -> int:
     finally:
         if lost:
             shutil.rmtree(config.state)
+            what = "what the kernel's settings were is not known, since it was written there: they stay as they are"
+            print(f"tidegate node: there is no {config.state}: {what}", file=sys.stderr)
     config.lock.unlink(missing_ok=True)
     print("\n".join([*(f"removed {name}" for name in removed), "nothing of Tidegate is left"]))
     return 0

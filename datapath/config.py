@@ -293,4 +293,4 @@ def envoy_binary(config: Config) -> Path:
     try:
         return find(config.envoy.binary, os.environ)
     except EnvoyNotFoundError as error:
-        raise ConfigError(f"envoy.binary: {error}") from None
+        raise ConfigError(f"envoy.binary: {str(error).removeprefix('--envoy names ')}") from None

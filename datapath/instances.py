@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ _STOPPING_S: Final = 1.0
 """Until all threads of an Envoy have closed their listeners, after the time to leave is over."""
 
 _LOOK_S: Final = 0.1
+_KILLED_S: Final = 2.0
+"""Who is killed is gone by then."""
 _TAIL: Final = 1 << 16
 _LONGEST_WORDS: Final = 400
 _MIGRATES: Final = NETWORK / "ipv4/tcp_migrate_req"
@@ -265,6 +268,18 @@ def running(path: Path, wanted: Wanted) -> list[Instance]:
     known = {instance.pid for instance in found}
     found += [each for pid in _members(wanted.cgroup) if pid not in known and (each := _stray(pid, wanted))]
     return sorted(found, key=lambda instance: instance.number)
+
+
+def end_rest(cgroup: Path) -> list[int]:
+    """End whoever is still in Envoy's cgroup, which nobody else is put into: Envoys of another state directory."""
+    found = _members(cgroup)
+    for pid in found:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + _KILLED_S
+    while _members(cgroup) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
 
 
 def _members(cgroup: Path) -> list[int]:

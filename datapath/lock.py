@@ -33,8 +33,12 @@ def owned(pins: Path, file: Path) -> Iterator[None]:
         stack.callback(os.close, own)
         holder = os.pread(own, 20, 0).decode("ascii", errors="replace").strip()
         _lock(own, f"a daemon runs already (process {holder}) with {file}")
-        os.ftruncate(own, 0)
-        os.pwrite(own, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(own, 0)
+            os.pwrite(own, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            why = f"{file} cannot be written ({error.strerror})"
+            raise Taken(f"{why}: make room there, or name another `state`") from None
         pins.mkdir(mode=0o700, exist_ok=True)
         folder = os.open(pins, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, folder)

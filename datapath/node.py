@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from typing import Final, NoReturn
 
 import structlog
@@ -59,6 +60,7 @@ SEEK_S: Final = 1.0
 REPUBLISHED_S: Final = 60.0
 """Envoy is replaced so often at most because programs do not find it."""
 _SO_NETNS_COOKIE: Final = 71
+_IPV6: Final = Path("/proc/net/if_inet6")
 _FILLING: Final = frozenset({"settings", "node addresses", "workloads", "services", "backends"})
 """What is tried before programs are attached."""
 
@@ -82,6 +84,12 @@ class Outcome:
     runs: int = 0
     faults: dict[str, str] = field(default_factory=dict)
     """By what they are about."""
+
+    @property
+    def uncaptured(self) -> frozenset[str]:
+        """Capture listeners that Envoy has not although it has the other: somebody else is at their port."""
+        wanted = {f"{CAPTURE}ipv4", *([f"{CAPTURE}ipv6"] if _IPV6.exists() else [])}
+        return frozenset(wanted - self.active) if self.captures else frozenset()
 
     @property
     def captures(self) -> bool:

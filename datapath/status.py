@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from datapath.ageing import STATES
 from datapath.client import Client
+from datapath.kernel.layout import CAPTURE_PORT
 from datapath.node import Node, pods_of
 from datapath.ports import worded
 from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
@@ -130,7 +131,16 @@ def unready(node: Node) -> str:
         return f"Envoy does not serve: {node.envoy.state.fault or 'it has no configuration yet'}"
     if node.unpublished.lasts_s:
         return _UNPUBLISHED
+    if node.outcome.uncaptured:
+        return _uncaptured(node)
     return "" if node.outcome.runs else "the kernel has not been brought up to date yet"
+
+
+def _uncaptured(node: Node) -> str:
+    places = {"ipv4": "127.0.0.1", "ipv6": "[::1]"}
+    lacks = [name.rpartition("/")[2] for name in sorted(node.outcome.uncaptured)]
+    at = ", ".join(f"{places[family]}:{CAPTURE_PORT}" for family in lacks)
+    return f"Envoy does not listen at {at}: a process of the node has that port"
 
 
 def unhealthy(node: Node) -> str:
@@ -151,6 +161,9 @@ def _of_envoy(node: Node) -> Iterator[tuple[str, str]]:
         yield "Envoy does not answer", "it is ended after envoy.silenceSeconds, and another one started"
     if node.unpublished.lasts_s:
         yield _UNPUBLISHED, "it is replaced by a new one, which is found; until then services meet their fail mode"
+    if node.outcome.uncaptured:
+        advice = f"see `ss -ltnp sport = :{CAPTURE_PORT}`, and move it; until then services meet their fail mode"
+        yield _uncaptured(node), advice
     if state.successor and state.lacks:
         yield f"a new Envoy waits for {', '.join(sorted(state.lacks))}", "the old one serves until then"
     elif waits_s := node.envoy.overdue_s:

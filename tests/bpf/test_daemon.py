@@ -428,6 +428,20 @@ async def test_connections_that_are_over_are_forgotten(daemon: Node) -> None:
     )
 
 
+async def test_cleanup_ends_the_envoy_of_another_state_too(daemon: Node, tmp_path: Path) -> None:
+    """What is in Envoy's cgroup is Tidegate's, whoever remembers it; a setting that nobody remembers is told of."""
+    members = daemon.cgroup / "tidegate-envoy/cgroup.procs"
+    await daemon.until(lambda: members.exists() and members.read_text().split())
+    daemon.end(signal.SIGKILL)
+    other = daemon.configured(tmp_path / "other.yaml", state=str(tmp_path / "other"))
+
+    code, said = await other.ask("cleanup")
+
+    assert (0, True) == (code, "Envoy of another state directory" in said)
+    assert "what the kernel's settings were is not known" in said
+    assert not members.exists()
+
+
 async def test_a_node_that_is_named_otherwise_keeps_its_programs(daemon: Node) -> None:
     """A daemon under another name does not start, and detaches nothing."""
     daemon.pod("pod0", "10.1.0.1/32")

@@ -95,6 +95,10 @@ def test_what_does_not_begin_as_http_goes_on_as_bytes(explained: Any) -> None:
     [
         (("http://headless.shop/",), "Service/shop/headless has no address in spec.clusterIPs"),
         (("http://shop.shop/", "--client", "consumer/nobody"), "--client consumer/nobody: no such pod is known"),
+        (("http://shpo.shop/",), "URL: there is no Service shpo in namespace shop; did you mean shop?"),
+        (("http://shop.nowhere.svc/",), "URL: there is no Service shop in namespace nowhere; there are: none"),
+        (("http://shop.shop:0/",), "the port is not a number between 1 and 65535"),
+        (("http://10.96.0.10/", "--client", "fd00::1"), "--client: nobody connects from fd00::1 to 10.96.0.10"),
         (("http://shop.shop/", "--client", "nobody"), "--client 'nobody': give an IP address, or NAMESPACE/POD"),
     ],
 )

@@ -89,10 +89,11 @@ def end(cgroup: Path) -> None:
     """Kill what runs in a cgroup and below, each by its id, and remove it; who is dying keeps it for a moment."""
     patience = time.monotonic() + _ENDING_S
     while cgroup.is_dir() and time.monotonic() < patience:
-        for folder in sorted((path.parent for path in cgroup.rglob("cgroup.procs")), reverse=True):
-            kill(folder)
-            with suppress(OSError):
-                folder.rmdir()
+        with suppress(FileNotFoundError):  # another run removes what is left of the same one
+            for folder in sorted((path.parent for path in cgroup.rglob("cgroup.procs")), reverse=True):
+                kill(folder)
+                with suppress(OSError):
+                    folder.rmdir()
         time.sleep(0.005)
 
 

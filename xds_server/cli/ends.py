@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ def addressed(pipeline: Pipeline, url: str, address: str, *, datapath: bool) -> 
     Services are called where nodes have the daemon; their names are those of the cluster's DNS with a namespace:
     NAME.NAMESPACE[.svc[.DOMAIN]].
 
-    :raises ValueError: the Service has no address.
+    :raises ValueError: the Service has no address, or there is none of that name in a namespace that has some.
     """
     host = urlsplit(url).hostname or ""
     if address or not host:
@@ -27,8 +28,15 @@ def addressed(pipeline: Pipeline, url: str, address: str, *, datapath: bool) -> 
     except ValueError:
         pass
     ref = _service(host)
-    service = pipeline.sources.services.get(ref) if ref and datapath else None
+    if ref is None or not datapath:
+        return [""]
+    service = pipeline.sources.services.get(ref)
     if service is None:
+        siblings = sorted(each.name for each in pipeline.sources.services if each.namespace == ref.namespace)
+        if siblings or host.split(".")[2:3] == ["svc"]:
+            near = difflib.get_close_matches(ref.name, siblings, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(siblings[:8]) or 'none'}"
+            raise ValueError(f"URL: there is no Service {ref.name} in namespace {ref.namespace}; {hint}")
         return [""]
     if found := cluster_addresses(service):
         return list(found)

@@ -252,7 +252,7 @@ def _client_matches(matcher: Any, client: str) -> bool:
     if matcher.key != names.CLIENT or matcher.WhichOneof("matcher") != "address_match":
         raise UnmodelledError(f"filter state matcher {matcher.key}")
     if not client:
-        raise UnmodelledError("a request of nobody, of which routes are for some clients alone, (give --client)")
+        raise UnmodelledError("a client that is not named, by whom routes are chosen here (give --client),")
     address = ip_address(client)
     return any(
         address in ip_network(f"{each.address_prefix}/{each.prefix_len.value}") for each in matcher.address_match.ranges

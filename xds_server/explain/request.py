@@ -98,8 +98,10 @@ def target(request: Request) -> Target:
     if url.scheme not in SCHEME_PORTS or not url.hostname:
         raise ValueError(f"URL {request.url!r}: write it as http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH")
     try:
-        port = url.port or SCHEME_PORTS[url.scheme]
+        port = SCHEME_PORTS[url.scheme] if url.port is None else url.port
     except ValueError:
+        port = 0
+    if not port:
         raise ValueError(f"URL {request.url!r}: the port is not a number between 1 and 65535") from None
 
     headers = tuple((name.strip().lower(), value.strip()) for name, value in request.headers)
