@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
 from typing import Final, NoReturn
 
 import structlog
@@ -60,7 +59,6 @@ SEEK_S: Final = 1.0
 REPUBLISHED_S: Final = 60.0
 """Envoy is replaced so often at most because programs do not find it."""
 _SO_NETNS_COOKIE: Final = 71
-_IPV6: Final = Path("/proc/net/if_inet6")
 _FILLING: Final = frozenset({"settings", "node addresses", "workloads", "services", "backends"})
 """What is tried before programs are attached."""
 
@@ -88,7 +86,7 @@ class Outcome:
     @property
     def uncaptured(self) -> frozenset[str]:
         """Capture listeners that Envoy has not although it has the other: somebody else is at their port."""
-        wanted = {f"{CAPTURE}ipv4", *([f"{CAPTURE}ipv6"] if _IPV6.exists() else [])}
+        wanted = {f"{CAPTURE}ipv4", *([f"{CAPTURE}ipv6"] if routing.IPV6.exists() else [])}
         return frozenset(wanted - self.active) if self.captures else frozenset()
 
     @property

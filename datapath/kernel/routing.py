@@ -33,7 +33,8 @@ _SYSCTLS: Final = NETWORK / "ipv4/conf"
 # Who replies to Envoy at a pod's address, on the way to that pod, is sent back by loopback: a process of the node from
 # the node's own address, a pod of the same bridge from its own.
 _ACCEPT_LOCAL: Final = _SYSCTLS / "lo/accept_local"
-_IPV6: Final = Path("/proc/net/if_inet6")
+IPV6: Final = Path("/proc/net/if_inet6")
+"""There where the kernel has it."""
 _NAMES: Final = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 # What would make a rule be for less than all that has its mark.
 _SELECTORS: Final = (
@@ -124,7 +125,7 @@ def _sources(
 ) -> list[tuple[socket.AddressFamily, IPv4Address | IPv6Address | None]]:
     """By family, of those that the kernel has."""
     four, six = (socket.AF_INET, node4), (socket.AF_INET6, node6)
-    return [four, six] if _IPV6.exists() else [four]
+    return [four, six] if IPV6.exists() else [four]
 
 
 def _present(netlink: IPRoute, family: socket.AddressFamily, source: IPv4Address | IPv6Address | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,12 +89,18 @@ def ratio(ours: Sequence[float], limit: Sequence[float]) -> float:
 
 def interval(ours: Sequence[float], limit: Sequence[float]) -> str:
     """Where 95 of 100 ratios of medians lie, when the samples are drawn again."""
-    rng = random.Random(1)
-    ratios = sorted(
-        statistics.median(rng.choices(ours, k=len(ours))) / statistics.median(rng.choices(limit, k=len(limit)))
-        for _ in range(400)
+    return drawn_again(
+        lambda rng: (
+            statistics.median(rng.choices(ours, k=len(ours))) / statistics.median(rng.choices(limit, k=len(limit)))
+        )
     )
-    return f"{ratios[10]:.2f} to {ratios[389]:.2f}"
+
+
+def drawn_again(draw: Callable[[random.Random], float]) -> str:
+    """Where 95 of 100 draws lie; the same for the same samples."""
+    rng = random.Random(1)
+    found = sorted(draw(rng) for _ in range(400))
+    return f"{found[10]:.2f} to {found[389]:.2f}"
 
 
 def against_itself(samples: Sequence[float]) -> float:

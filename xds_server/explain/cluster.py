@@ -38,5 +38,8 @@ def _addresses(assignment: Any) -> tuple[str, ...]:
 def _address(address: Any) -> str:
     if address.WhichOneof("address") == "pipe":
         return str(address.pipe.path)
-    host, port = address.socket_address.address, address.socket_address.port_value
+    return endpoint(address.socket_address.address, address.socket_address.port_value)
+
+
+def endpoint(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from xds_server.explain import origin
+from xds_server.explain.cluster import endpoint
 from xds_server.explain.result import Backend, Result
 from xds_server.model.resource import INTERCEPTED, Resource, ResourceKey
 from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as datapath
@@ -87,7 +88,4 @@ def _eligible(backends: Iterable[Any], length: int) -> list[Any]:
 
 
 def _endpoint(backend: Any) -> str:
-    if not backend.address:
-        return "nobody: refused"
-    address = ip_address(backend.address)
-    return f"[{address}]:{backend.port}" if address.version == 6 else f"{address}:{backend.port}"
+    return endpoint(str(ip_address(backend.address)), backend.port) if backend.address else "nobody: refused"

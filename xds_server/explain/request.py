@@ -102,7 +102,7 @@ def target(request: Request) -> Target:
     except ValueError:
         port = 0
     if not port:
-        raise ValueError(f"URL {request.url!r}: the port is not a number between 1 and 65535") from None
+        raise ValueError(f"URL {request.url!r}: the port is not a number between 1 and 65535")
 
     headers = tuple((name.strip().lower(), value.strip()) for name, value in request.headers)
     for name, value in headers:

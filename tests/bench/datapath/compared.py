@@ -6,12 +6,11 @@ of the rounds' ratios, and not that of the medians.
 
 from __future__ import annotations
 
-import random
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tests.bench.measures import Figure
+from tests.bench.measures import Figure, drawn_again
 
 
 class Pair(NamedTuple):
@@ -30,9 +29,8 @@ class Pair(NamedTuple):
 
     def interval(self) -> str:
         """Where 95 of 100 medians of the ratios lie, when the rounds are drawn again."""
-        rng, ratios = random.Random(1), self.ratios
-        medians = sorted(statistics.median(rng.choices(ratios, k=len(ratios))) for _ in range(400))
-        return f"{medians[10]:.2f} to {medians[389]:.2f}"
+        ratios = self.ratios
+        return drawn_again(lambda rng: statistics.median(rng.choices(ratios, k=len(ratios))))
 
 
 def times(benchmark: str, what: str, pair: Pair, most: float | None, note: str) -> Figure:
