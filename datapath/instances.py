@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 
 from datapath import launcher
 from datapath.kernel.sysctls import NETWORK
 from xds_server.proxy import admin
 from xds_server.proxy.process import opened_log, private_file
+
+log = structlog.get_logger("envoy")
 
 _STOPPING_S: Final = 1.0
 """Until all threads of an Envoy have closed their listeners, after the time to leave is over."""
@@ -106,6 +109,9 @@ def start(wanted: Wanted, number: int) -> Instance:
         "--disable-hot-restart",
         "--drain-time-s",
         str(wanted.leaving_s),
+        # Who is answered meanwhile is told to leave with that: by chance alone, some would be cut off in the end.
+        "--drain-strategy",
+        "immediate",
         *wanted.arguments,
     ]
     with opened_log(log_of(wanted.directory)) as log:
@@ -261,13 +267,25 @@ def running(path: Path, wanted: Wanted) -> list[Instance]:
 
     A daemon that is killed a moment after it has started one has not remembered it.
     """
-    try:
-        found = [each for each in msgspec.json.decode(path.read_bytes(), type=list[Instance]) if is_alive(each)]
-    except (OSError, msgspec.DecodeError):
-        found = []
+    found = [each for each in _remembered(path) if is_alive(each)]
     known = {instance.pid for instance in found}
     found += [each for pid in _members(wanted.cgroup) if pid not in known and (each := _stray(pid, wanted))]
     return sorted(found, key=lambda instance: instance.number)
+
+
+def _remembered(path: Path) -> list[Instance]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[Instance])
+    except FileNotFoundError:
+        return []
+    except (OSError, msgspec.DecodeError) as error:
+        log.warning("which Envoys run cannot be read, and is looked for", path=str(path), reason=str(error)[:256])
+        return []
+
+
+def others(wanted: Wanted) -> list[int]:
+    """Who is in Envoy's cgroup and was not started for this state directory: connections come to them, too."""
+    return [pid for pid in _members(wanted.cgroup) if _stray(pid, wanted) is None and start_of(pid) is not None]
 
 
 def end_rest(cgroup: Path) -> list[int]:

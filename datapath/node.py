@@ -39,7 +39,17 @@ from datapath.resources import WORKLOADS as WORKLOADS_TYPE
 from datapath.resources import Workload as Pod
 from datapath.serving import Exposed, Judgement, exposed, overlaid, unserved
 from datapath.tables import Maps
-from datapath.topology import Topology, inlets, leading_off, node_entries, outward, primary, roles, workload_entries
+from datapath.topology import (
+    Problem,
+    Topology,
+    inlets,
+    leading_off,
+    node_entries,
+    outward,
+    primary,
+    roles,
+    workload_entries,
+)
 from datapath.view import View
 from xds_server.proxy.process import delay_s
 
@@ -124,6 +134,7 @@ class Node:
         self._at_work = asyncio.Lock()
         self._unwritten = False
         self._podless = False
+        self._problems: frozenset[Problem] = frozenset()
         self._leading_off = attachments.leading_off()
         """The links that led off the node when some last did."""
         self._failures = 0
@@ -182,6 +193,7 @@ class Node:
                 if not turns % COMPARED_TURNS:
                     await self._tried("comparison", self._compare)
                     await self._tried("processes", lambda: self._look_for_processes(self.discovery.accepted()))
+                await self._tried("services that were Envoy's", self.maps.services.expire)
                 await self._tried("attachments", self.attachments.repair)
                 await self._tried("routes", self._route)
                 await self._tried("sysctls", self._change)
@@ -255,6 +267,7 @@ class Node:
             return delay_s(1, 0.5)
         self._leading_off = leading_off(found) or self._leading_off
         outcome.topology = self._enrolled(found, uids)
+        self._say(found.problems)
         active = await self.envoy.active()
         if active is not None:
             outcome.active = active
@@ -281,6 +294,13 @@ class Node:
         if podless and not self._podless:
             log.warning("the control plane has no pods for this node", node=self.config.node)
         self._podless = podless
+
+    def _say(self, problems: Collection[Problem]) -> None:
+        """Each once, for as long as it lasts."""
+        for what, advice in problems:
+            if (what, advice) not in self._problems:
+                log.warning("something is wrong", what=what, do=advice)
+        self._problems = frozenset(problems)
 
     def _enrolled(self, topology: Topology, uids: Mapping[Address, str]) -> Topology:
         """With those pods that are whose the control plane says; the port of another is nobody's."""

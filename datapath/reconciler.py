@@ -1,6 +1,7 @@
 """Makes the maps say what is desired, without a moment in which a service that stays is less than whole.
 
 Backends of the next generation are written whole, then the service is switched to them, then the old ones go.
+Where Envoy has served, that is remembered for as long as it may have connections: they are its, until it ends them.
 A service that does not fit stays as it was, or out; it is told, and tried again.
 Must not know how maps are read and written, nor who desires.
 """
@@ -9,16 +10,20 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from datapath.intercept import Group
-from datapath.kernel.layout import Backend, BackendKey, Service, ServiceKey
+from datapath.kernel.layout import Backend, BackendKey, Service, ServiceFlag, ServiceKey
 
 K = TypeVar("K", bound=tuple[Any, ...])
 V = TypeVar("V", bound=tuple[Any, ...])
 
+LEAVING_S: Final = 3600.0
+"""So long Envoy may take at most to let its clients leave a listener that is removed."""
+
 _NUMBERS: Final = 1 << 32
+_KNOWN_TO_PROXY: Final = ServiceFlag.PROXY | ServiceFlag.LEAVING
 _FULL: Final = frozenset({errno.E2BIG, errno.ENOSPC})
 
 
@@ -54,14 +59,21 @@ class ServiceMaps:
     `failed` has what could not be done, by the name of the group.
     """
 
-    def __init__(self, services: Table[ServiceKey, Service], backends: Table[BackendKey, Backend]) -> None:
-        self._services, self._backends = services, backends
+    def __init__(
+        self,
+        services: Table[ServiceKey, Service],
+        backends: Table[BackendKey, Backend],
+        clock: Callable[[], float],
+    ) -> None:
+        self._services, self._backends, self._clock = services, backends, clock
         self._desired = Size(0, 0), Size(0, 0)
         self.read()
 
     def read(self) -> None:
         """Take what the maps have for what is there, and nothing for done."""
         self.entries: dict[ServiceKey, Service] = dict(self._services.items())
+        until = self._clock() + LEAVING_S
+        self._leaving = {key: until for key, entry in self.entries.items() if entry.flags & ServiceFlag.LEAVING}
         self._slots = self._read_slots()
         self._users = Counter(_generation(entry) for entry in self.entries.values())
         self._unused = {generation for generation in self._slots if generation not in self._users}
@@ -100,10 +112,22 @@ class ServiceMaps:
             self._slots.pop(generation, None)
             del self._users[generation]
 
+    def expire(self) -> None:
+        """Forget that Envoy has served what it has not served for long."""
+        now = self._clock()
+        over = [key for key, until in self._leaving.items() if until <= now]
+        gone = [key for key in over if self.entries[key].flags & ServiceFlag.GONE]
+        stays = {key: self.entries[key] for key in over if key not in gone}
+        stays = {key: entry._replace(flags=entry.flags & ~ServiceFlag.LEAVING) for key, entry in stays.items()}
+        self._services.put_all(stays.items())
+        self._note(stays)
+        self._delete(gone)
+
     def sizes(self) -> dict[str, Size]:
         slots = sum(map(len, self._slots.values()))
+        gone = sum(not self._is_there(key) for key in self._leaving)
         return {
-            self._services.name: self._desired[0]._replace(actual=len(self.entries)),
+            self._services.name: self._desired[0]._replace(actual=len(self.entries) - gone),
             self._backends.name: self._desired[1]._replace(actual=slots),
         }
 
@@ -127,10 +151,14 @@ class ServiceMaps:
         """
         if self.failed or not self._done:
             wanted = {key for group in desired.values() for key in group.frontends}
-            return [key for key in self.entries if key not in wanted]
+            return [key for key in self.entries if key not in wanted and self._is_there(key)]
         kept = {key for group in changed.values() for key in group.frontends}
         left = (self._done[name] for name in (*changed, *gone) if name in self._done)
-        return [key for group in left for key in group.frontends if key not in kept and key in self.entries]
+        return [key for group in left for key in group.frontends if key not in kept and self._is_there(key)]
+
+    def _is_there(self, key: ServiceKey) -> bool:
+        entry = self.entries.get(key)
+        return entry is not None and not entry.flags & ServiceFlag.GONE
 
     def _update(self, name: str, group: Group) -> None:
         number = self._id(name, group)
@@ -149,7 +177,7 @@ class ServiceMaps:
     def _id(self, name: str, group: Group) -> int:
         """What it has, or had when the maps were written last; a new one comes after all others."""
         if name not in self._ids:
-            pinned = [self.entries[key].id for key in sorted(group.frontends, key=str) if key in self.entries]
+            pinned = [self.entries[key].id for key in sorted(group.frontends, key=str) if self._is_there(key)]
             number = next((found for found in pinned if found not in self._taken), None) or self._next_id()
             self._ids[name] = number
             self._taken.add(number)
@@ -181,7 +209,7 @@ class ServiceMaps:
 
     def _switch(self, group: Group, generation: Generation) -> None:
         entries = {
-            key: Service(int(flags), *generation, len(group.backends), group.affinity_s)
+            key: Service(int(flags | self._known(key, flags)), *generation, len(group.backends), group.affinity_s)
             for key, flags in group.frontends.items()
         }
         changed = {key: entry for key, entry in entries.items() if self.entries.get(key) != entry}
@@ -189,10 +217,19 @@ class ServiceMaps:
             self._services.put_all(changed.items())
         except OSError:
             # Those that were there are switched or not, and whole either way. New ones are all there, or none.
-            self._services.delete_all([key for key in changed if key not in self.entries])
+            new = [key for key in changed if not self._is_there(key)]
+            self._services.delete_all(key for key in new if key not in self.entries)
+            self._services.put_all((key, self.entries[key]) for key in new if key in self.entries)
             self._note({key: entry for key, entry in self._services.items() if key in changed})
             raise
         self._note(changed)
+
+    def _known(self, key: ServiceKey, flags: ServiceFlag) -> ServiceFlag:
+        """LEAVING, where Envoy has served it, and does not any more."""
+        before = self.entries.get(key)
+        if flags & ServiceFlag.PROXY or before is None or not before.flags & _KNOWN_TO_PROXY:
+            return ServiceFlag(0)
+        return ServiceFlag.LEAVING
 
     def _note(self, entries: Mapping[ServiceKey, Service]) -> None:
         for key, entry in entries.items():
@@ -200,11 +237,22 @@ class ServiceMaps:
                 self._leave(_generation(self.entries[key]))
             self.entries[key] = entry
             self._users[_generation(entry)] += 1
+            if entry.flags & ServiceFlag.LEAVING:
+                self._leaving.setdefault(key, self._clock() + LEAVING_S)
+            else:
+                self._leaving.pop(key, None)
 
     def _withdraw(self, keys: list[ServiceKey]) -> None:
+        left = {key: _left(self.entries[key]) for key in keys if self.entries[key].flags & _KNOWN_TO_PROXY}
+        self._services.put_all(left.items())
+        self._note(left)
+        self._delete([key for key in keys if key not in left])
+
+    def _delete(self, keys: list[ServiceKey]) -> None:
         self._services.delete_all(keys)
         for key in keys:
             self._leave(_generation(self.entries.pop(key)))
+            self._leaving.pop(key, None)
 
     def _leave(self, generation: Generation) -> None:
         self._users[generation] -= 1
@@ -260,6 +308,12 @@ def _said(fault: OSError) -> str:
     if fault.errno in _FULL:
         return "the map is full: serve fewer, or run a version with larger maps"
     return fault.strerror or str(fault)
+
+
+def _left(entry: Service) -> Service:
+    """What is left of one that goes."""
+    external = entry.flags & ServiceFlag.EXTERNAL
+    return Service(int(external | ServiceFlag.LEAVING | ServiceFlag.GONE), id=0)
 
 
 def _generation(entry: Service) -> Generation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class Maps:
     def __init__(self, folder: Path) -> None:
         self._folder, self._stack = folder, ExitStack()
         services, backends = self._open(SERVICES), self._open(BACKENDS)
-        self.services = ServiceMaps(services, backends)
+        self.services = ServiceMaps(services, backends, time.monotonic)
         self.workloads: Entries[AddressKey, Workload] = Entries(self._open(WORKLOADS))
         self.addresses: Entries[AddressKey, NodeAddress] = Entries(self._open(NODE_ADDRESSES))
         self.answers: Map[AnswerKey, Answer] = self._open(ANSWERS)

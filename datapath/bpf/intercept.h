@@ -39,6 +39,8 @@ enum service_flag {
 	SERVICE_EXTERNAL = 2,  /* from outside the node too */
 	SERVICE_FAIL_OPEN = 4, /* without Envoy: as if not PROXY */
 	SERVICE_AFFINITY = 16,
+	SERVICE_LEAVING = 32, /* Envoy has served it, and may have connections to it still */
+	SERVICE_GONE = 64,    /* and is all that there is of it: nobody opens one any more */
 };
 
 struct service {

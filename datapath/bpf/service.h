@@ -7,18 +7,42 @@
 #include "maps.h"
 #include "verdict.h"
 
-static __always_inline const struct service *service_at(const struct address *address, __be16 port, __u8 protocol)
+static __always_inline const struct service *at_address(const struct address *address, __be16 port, __u8 protocol)
 {
 	struct service_key key = {.address = *address, .port = port, .protocol = protocol};
-	const struct service *service = bpf_map_lookup_elem(&svc, &key);
 
-	if (service)
-		return service;
-	__builtin_memset(&key.address, 0, sizeof(key.address));
-	service = bpf_map_lookup_elem(&svc, &key);
-	if (!service || !bpf_map_lookup_elem(&node_addresses, address))
-		return NULL;
-	return service;
+	return bpf_map_lookup_elem(&svc, &key);
+}
+
+static __always_inline const struct service *at_node(const struct address *address, __be16 port, __u8 protocol)
+{
+	const struct address every = {};
+	const struct service *entry = at_address(&every, port, protocol);
+
+	return entry && bpf_map_lookup_elem(&node_addresses, address) ? entry : NULL;
+}
+
+/* Also what is left of one that is gone. */
+static __always_inline const struct service *entry_at(const struct address *address, __be16 port, __u8 protocol)
+{
+	const struct service *entry = at_address(address, port, protocol);
+
+	return entry ? entry : at_node(address, port, protocol);
+}
+
+static __always_inline int is_gone(const struct service *entry)
+{
+	return (entry->flags & SERVICE_GONE) != 0;
+}
+
+static __always_inline const struct service *service_at(const struct address *address, __be16 port, __u8 protocol)
+{
+	const struct service *entry = at_address(address, port, protocol);
+
+	if (entry && !is_gone(entry))
+		return entry;
+	entry = at_node(address, port, protocol);
+	return entry && !is_gone(entry) ? entry : NULL;
 }
 
 /* A pod of this node, or the node itself. */
@@ -30,5 +54,11 @@ static __always_inline int is_of_node(const struct address *address)
 static __always_inline int is_proxied(const struct service *service)
 {
 	return (service->flags & SERVICE_PROXY) != 0;
+}
+
+/* Whether Envoy may have connections to it: those that it has, it keeps. */
+static __always_inline int is_known_to_proxy(const struct service *entry)
+{
+	return (entry->flags & (SERVICE_PROXY | SERVICE_LEAVING)) != 0;
 }
 #endif

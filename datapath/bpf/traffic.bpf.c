@@ -120,7 +120,7 @@ static __always_inline struct verdict to_service(struct __sk_buff *skb, const st
 static __always_inline struct verdict without_ports(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct flow about = {}, reply;
-	const struct service *service;
+	const struct service *entry;
 	int translated;
 
 	if (!parse_error(skb, packet, &about))
@@ -131,8 +131,8 @@ static __always_inline struct verdict without_ports(struct __sk_buff *skb, const
 	translated = l4_error(skb, packet, &about);
 	if (translated)
 		return translated > 0 ? pass(BALANCED_ERROR) : (struct verdict){TC_ACT_SHOT, DROP_MALFORMED};
-	service = service_at(&about.source, about.source_port, about.protocol);
-	if (service && is_proxied(service))
+	entry = entry_at(&about.source, about.source_port, about.protocol);
+	if (entry && is_known_to_proxy(entry))
 		return to_proxy(skb, STEERED_ERROR);
 	return pass(PASS_NO_PORTS);
 }
@@ -164,15 +164,15 @@ static __always_inline int is_open_to(const struct service *service, enum direct
 /* Whose a segment is by a socket of this node, as nearly all are that have to do with Envoy: one lookup, that TCP makes
  * again from a warm cache, before those in large maps of whatever else it could be.
  */
-static __always_inline enum holder held(struct __sk_buff *skb, const struct packet *packet,
-					const struct service *service, enum direction direction)
+static __always_inline enum holder held(struct __sk_buff *skb, const struct packet *packet, const struct service *entry,
+					enum direction direction)
 {
 	const struct flow *flow = &packet->flow;
 
 	if (flow->protocol != IPPROTO_TCP || packet->opens)
 		return HELD_BY_NOBODY;
-	if (service) {
-		if (!is_proxied(service) || !is_open_to(service, direction))
+	if (entry) {
+		if (!is_known_to_proxy(entry) || !is_open_to(entry, direction))
 			return HELD_BY_NOBODY;
 	} else if (bpf_ntohs(flow->destination_port) >= NODE_PORT_FIRST ||
 		   !bpf_map_lookup_elem(&node_addresses, &flow->destination)) {
@@ -192,7 +192,7 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 					       enum direction direction)
 {
 	const struct flow *flow = &packet->flow;
-	const struct service *service;
+	const struct service *entry, *service;
 	struct verdict verdict;
 
 	if (parsed == PARSED_ADDRESSES)
@@ -201,15 +201,18 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 		return unparsed(parsed);
 	if (is_decided(skb))
 		return pass((skb->mark & MARK_MASK) == MARK_TO_PROXY ? PASS_STEERED : PASS_FROM_PROXY);
-	service = service_at(&flow->destination, flow->destination_port, flow->protocol);
-	switch (held(skb, packet, service, direction)) {
+	entry = entry_at(&flow->destination, flow->destination_port, flow->protocol);
+	switch (held(skb, packet, entry, direction)) {
 	case HELD_BY_PROXY: /* what it sends is not tracked, so that what it gets must not be */
-		return to_proxy(skb, service ? STEERED : STEERED_REPLY);
+		return to_proxy(skb, entry ? STEERED : STEERED_REPLY);
 	case HELD_BY_PROCESS:
-		return service ? to_proxy(skb, STEERED) : pass(PASS_NO_SERVICE);
+		return entry ? to_proxy(skb, STEERED) : pass(PASS_NO_SERVICE);
 	default:
 		break;
 	}
+	service = entry;
+	if (entry && is_gone(entry))
+		service = service_at(&flow->destination, flow->destination_port, flow->protocol);
 	if (!is_opened_to_proxy(packet, service)) {
 		if (is_for_proxy(skb, flow, packet->ipv6))
 			return to_proxy(skb, STEERED_REPLY);

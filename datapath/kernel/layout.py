@@ -43,6 +43,8 @@ class ServiceFlag(IntFlag):
     EXTERNAL = 2
     FAIL_OPEN = 4
     AFFINITY = 16
+    LEAVING = 32
+    GONE = 64
 
 
 class Direction(IntEnum):

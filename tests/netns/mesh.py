@@ -114,7 +114,7 @@ class Mesh:
         self.members.append(Member(made, namespace, {"app": name, **labels}))
         return made
 
-    def daemon(self, node: Node, envoy: Path) -> Process:
+    def daemon(self, node: Node, envoy: Path, drain_s: int) -> Process:
         """Of a node, not yet started: its files, its bpffs, and a cgroup of its own."""
         directory, cgroup = self.stand.run.directory / node.name, node.cgroup.parent
         for path in (directory, directory / "bpf", directory / "state", cgroup / "daemon"):
@@ -127,7 +127,7 @@ class Mesh:
             "bpffs": str(directory / "bpf"),
             "cgroup": str(cgroup),
             "devices": ["eth0"],
-            "envoy": {"binary": str(envoy), "concurrency": 2, "drainSeconds": 2},
+            "envoy": {"binary": str(envoy), "concurrency": 2, "drainSeconds": drain_s},
             "logFormat": "json",
         }
         self.config(node).write_text(yaml.safe_dump(config))
@@ -249,7 +249,7 @@ def until(read: Callable[[], T | None], what: str, *, timeout_s: float = WAIT_S)
 
 
 @contextmanager
-def mesh(envoy: Path, *, bridge: str = "") -> Iterator[Mesh]:
+def mesh(envoy: Path, *, bridge: str = "", drain_s: int = 2) -> Iterator[Mesh]:
     """The control plane and both nodes' daemons, started; no pods yet."""
     with stand(bridge=bridge) as built:
         directory = built.run.directory
@@ -264,7 +264,7 @@ def mesh(envoy: Path, *, bridge: str = "") -> Iterator[Mesh]:
             made.apply("mesh", *made.world)
             control_plane.start()
             for node in built.nodes:
-                made.daemon(node, envoy).start()
+                made.daemon(node, envoy, drain_s).start()
             yield made
         finally:
             for process in (*made.daemons.values(), control_plane):

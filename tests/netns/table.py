@@ -57,9 +57,9 @@ class Row:
 
 
 @contextmanager
-def populated(envoy: Path, *, bridge: str = "") -> Iterator[World]:
+def populated(envoy: Path, *, bridge: str = "", drain_s: int = 2) -> Iterator[World]:
     """The mesh with its pods, all of it served."""
-    with mesh(envoy, bridge=bridge) as running:
+    with mesh(envoy, bridge=bridge, drain_s=drain_s) as running:
         node1, node2 = running.stand.nodes
         client, one = running.pod(node1, "client"), running.pod(node1, "one", tier="server")
         consumer = running.pod(node1, "consumer", namespace="orders")

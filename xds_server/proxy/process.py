@@ -126,6 +126,9 @@ def command(options: EnvoyOptions, config: Path) -> list[str]:
         # Connections of a changed or removed listener end within this time, ten minutes by default.
         "--drain-time-s",
         str(max(1, round(options.drain_s)) if options.drain_s else 30),
+        # Who is answered meanwhile is told to leave with that: by chance alone, some would be cut off in the end.
+        "--drain-strategy",
+        "immediate",
         *(["--concurrency", str(options.concurrency)] if options.concurrency else []),
     ]
 

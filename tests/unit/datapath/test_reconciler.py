@@ -19,7 +19,7 @@ from datapath.kernel.layout import (
     ServiceKey,
     Workload,
 )
-from datapath.reconciler import Entries, ServiceMaps
+from datapath.reconciler import LEAVING_S, Entries, ServiceMaps
 from tests.unit.datapath.tables import Table
 
 FULL = "the map is full: serve fewer, or run a version with larger maps"
@@ -48,6 +48,7 @@ class Kernel:
         self.backends: Table[BackendKey, Backend] = Table("backends", backends)
         self.services.written = self.backends.written = self.check
         self.stay: set[ServiceKey] = set()
+        self.now = 0.0
 
     def check(self) -> None:
         for found in self.services.content.values():
@@ -56,16 +57,23 @@ class Kernel:
         assert self.stay <= self.services.content.keys()
 
     def daemon(self) -> ServiceMaps:
-        return ServiceMaps(self.services, self.backends)
+        return ServiceMaps(self.services, self.backends, lambda: self.now)
 
     def served(self) -> dict[ServiceKey, tuple[int, tuple[Backend, ...]]]:
+        """To who opens a connection."""
         return {
             each: (
-                found.flags,
+                found.flags & ~ServiceFlag.LEAVING,
                 tuple(self.backends.content[found.id, found.generation, slot] for slot in range(found.backends)),  # type: ignore[index]
             )
             for each, found in self.services.content.items()
+            if not found.flags & ServiceFlag.GONE
         }
+
+    def kept(self) -> set[ServiceKey]:
+        """Where Envoy keeps the connections that it has."""
+        known = ServiceFlag.PROXY | ServiceFlag.LEAVING
+        return {each for each, found in self.services.content.items() if found.flags & known}
 
     def apply(self, maps: ServiceMaps, desired: Mapping[str, Group]) -> None:
         wanted = {each for found in desired.values() for each in found.frontends}
@@ -120,6 +128,52 @@ def test_flags_alone_write_no_backend() -> None:
     kernel.apply(maps, {"a": group([1], [1, 2], ServiceFlag.PROXY)})
 
     assert (before[0] + 1, before[1]) == (kernel.services.writes, kernel.backends.writes)
+
+
+@pytest.mark.parametrize("after", [{}, {"a": group([1], [1])}])
+def test_where_envoy_has_served_it_is_known_for_an_hour(after: dict[str, Group]) -> None:
+    """Whether the service is the kernel's now, or gone: Envoy ends what it has. To a new connection it is as it is."""
+    kernel = Kernel()
+    maps = kernel.daemon()
+    kernel.apply(maps, {"a": group([1], [1], ServiceFlag.PROXY)})
+
+    kernel.apply(maps, after)
+    known = [kernel.kept()]
+    for later_s in (LEAVING_S - 1, 1):
+        kernel.now += later_s
+        maps.expire()
+        known.append(kernel.kept())
+
+    assert [{key(1)}, {key(1)}, set()] == known
+    assert expected(after) == kernel.served()
+    assert expected(after).keys() == kernel.services.content.keys()
+
+
+def test_a_service_that_comes_back_to_envoy_is_known_for_as_long_as_it_stays() -> None:
+    """What it was before is over."""
+    kernel, proxied = Kernel(), {"a": group([1], [1], ServiceFlag.PROXY)}
+    maps = kernel.daemon()
+    for desired in (proxied, {}, proxied):
+        kernel.apply(maps, desired)
+
+    kernel.now += LEAVING_S
+    maps.expire()
+
+    assert expected(proxied) == kernel.served()
+
+
+def test_a_new_daemon_knows_what_was_envoys() -> None:
+    """For an hour from its own start on, since nobody has told it when that was."""
+    kernel = Kernel()
+    kernel.apply(kernel.daemon(), {"a": group([1], [1], ServiceFlag.PROXY)})
+    kernel.apply(kernel.daemon(), {})
+    kernel.now += LEAVING_S - 1
+    maps = kernel.daemon()
+    kernel.apply(maps, {})
+    kernel.now += LEAVING_S - 1
+    maps.expire()
+
+    assert {key(1)} == kernel.kept()
 
 
 def test_a_daemon_that_starts_writes_nothing_that_is_there() -> None:
@@ -209,48 +263,61 @@ def test_sizes_are_told() -> None:
     assert {"svc": (2, 1), "backends": (3, 2)} == maps.sizes()
 
 
+FLAGS = (ServiceFlag(0), ServiceFlag.PROXY, ServiceFlag.PROXY | ServiceFlag.EXTERNAL)
+FRONTENDS = st.sets(st.integers(1, 6), min_size=1, max_size=3)
+Drawn = dict[str, tuple[set[int], list[int], ServiceFlag]]
 DESIRED = st.dictionaries(
     st.sampled_from("abcd"),
-    st.tuples(st.sets(st.integers(1, 6), min_size=1, max_size=3), st.lists(st.integers(1, 4), max_size=3)),
+    st.tuples(FRONTENDS, st.lists(st.integers(1, 4), max_size=3), st.sampled_from(FLAGS)),
     max_size=4,
 )
 
 
-def distinct(drawn: Mapping[str, tuple[set[int], list[int]]]) -> dict[str, Group]:
+def distinct(drawn: Drawn) -> dict[str, Group]:
     """Each frontend is of one group."""
     owners: dict[int, str] = {}
-    for name, (frontends, _) in sorted(drawn.items()):
+    for name, (frontends, *_) in sorted(drawn.items()):
         for number in frontends:
             owners.setdefault(number, name)
     groups = {
-        name: group([number for number in sorted(frontends) if owners[number] == name], backends)
-        for name, (frontends, backends) in drawn.items()
+        name: group([number for number in sorted(frontends) if owners[number] == name], backends, flags)
+        for name, (frontends, backends, flags) in drawn.items()
     }
     return {name: found for name, found in groups.items() if found.frontends}
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(DESIRED, st.booleans()), min_size=1, max_size=8))
-def test_any_history_ends_as_a_rebuild(history: list[tuple[dict[str, tuple[set[int], list[int]]], bool]]) -> None:
+def test_any_history_ends_as_a_rebuild(history: list[tuple[Drawn, bool]]) -> None:
     """Whatever came before, and whenever the daemon was replaced; and after each write all services are whole."""
     kernel = Kernel()
     maps = kernel.daemon()
     desired: dict[str, Group] = {}
+    proxied: set[ServiceKey] = set()
     for drawn, restarted in history:
         if restarted:
             maps = kernel.daemon()
         desired = distinct(drawn)
         kernel.apply(maps, desired)
+        proxied |= {each for each, (flags, _) in expected(desired).items() if flags & ServiceFlag.PROXY}
 
     assert expected(desired) == kernel.served()
     assert slots(desired) == len(kernel.backends.content)
+    assert proxied == kernel.kept()
+    assert len(expected(desired)) == maps.sizes()["svc"].actual
+
+    kernel.now += LEAVING_S
+    maps.expire()
+    maps.retire()
+
+    whole = {each: (found.flags, found.backends) for each, found in kernel.services.content.items()}
+    assert {each: (flags, len(backends)) for each, (flags, backends) in expected(desired).items()} == whole
+    assert not maps.is_foreign()
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(DESIRED, st.booleans()), min_size=1, max_size=8), st.integers(1, 4), st.integers(1, 6))
-def test_a_full_map_breaks_nobody(
-    history: list[tuple[dict[str, tuple[set[int], list[int]]], bool]], services: int, backends: int
-) -> None:
+def test_a_full_map_breaks_nobody(history: list[tuple[Drawn, bool]], services: int, backends: int) -> None:
     """Services that fit are served, those that do not are told, and nothing is left behind that nobody uses."""
     kernel = Kernel(services, backends)
     maps = kernel.daemon()
