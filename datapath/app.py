@@ -66,6 +66,7 @@ async def run(config: Config) -> None:
         raise ConfigError("; ".join(lacks))
     wanted = wanted_envoy(config)
     with owned(config.pins, config.lock), metrics_socket(config) as scraped:
+        envoy_can_be_scraped(config)
         if probe.is_taken(config.pins):
             raise Taken(_TAKEN.format(config.pins))
         before = discovery(config)
@@ -135,8 +136,8 @@ class Daemon:
                 yield record(event, lambda ifindex: links.get(ifindex, str(ifindex)))
 
     async def _restart(self, _: Answer) -> AsyncGenerator[Answer, None]:
-        self.node.envoy.restart()
-        yield {"restarts": self.node.config.node}
+        started = await self.node.envoy.restarted()
+        yield {"pid": started.pid, "fault": ""} if started else {"pid": None, "fault": self.node.envoy.state.fault}
 
     async def _stop(self, _: Answer) -> AsyncGenerator[Answer, None]:
         yield {"stops": self.node.config.node}
@@ -189,6 +190,26 @@ def metrics_socket(config: Config) -> Iterator[socket.socket | None]:
         raise ConfigError(f"metrics: {config.metrics}: {why}: name another address") from None
     with listening:
         yield listening
+
+
+def envoy_can_be_scraped(config: Config) -> None:
+    """Whether it can listen there, beside another one of ours: it would end at once, and be started again and again.
+
+    :raises ConfigError: it cannot.
+    """
+    address = host_port(config.envoy.metrics)
+    if address is None:
+        return
+    with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            tried.bind(address)
+        except OSError as error:
+            raise ConfigError(
+                f"envoy.metrics: {config.envoy.metrics}: {error.strerror}: name another address, "
+                f"or end who has it (`ss -ltnp sport = :{address[1]}`)"
+            ) from None
 
 
 def discovery(config: Config) -> Discovery:

@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from datapath.announcing import leave_groups
-from datapath.config import Config
 from datapath.envoy import end_all
 from datapath.instances import Wanted, end_rest
 from datapath.kernel import clsact, routing
@@ -17,27 +16,28 @@ from datapath.kernel.layout import ANSWERS, AnswerKey
 from datapath.kernel.maps import WrongLayout, opened
 from datapath.kernel.programs import Pins, detach
 from datapath.kernel.sysctls import Sysctls
+from datapath.places import Places
 
 
-def cleanup(config: Config) -> list[str]:
+def cleanup(places: Places) -> list[str]:
     """What was removed. The caller has the lock."""
-    pins = Pins(config.bpffs)
-    removed = [f"program {pin.name}" for pin in _detached(config.pins)]
+    pins = Pins(places.bpffs)
+    removed = [f"program {pin.name}" for pin in _detached(places.pins)]
     removed += _filters()
-    directory = config.state / "envoy"
-    wanted = Wanted(Path(), "", (), directory, config.envoy_cgroup, drain_s=0)
-    removed += [f"Envoy, process {pid}" for pid in asyncio.run(end_all(wanted, config.instances))]
-    removed += [f"Envoy of another state directory, process {pid}" for pid in end_rest(config.envoy_cgroup)]
+    directory = places.state / "envoy"
+    wanted = Wanted(Path(), "", (), directory, places.envoy_cgroup, drain_s=0)
+    removed += [f"Envoy, process {pid}" for pid in asyncio.run(end_all(wanted, places.instances))]
+    removed += [f"Envoy of another state directory, process {pid}" for pid in end_rest(places.envoy_cgroup)]
     routing.remove()
-    removed += [f"setting {name}, which is what it was" for name in Sysctls(config.sysctls).restore()]
+    removed += [f"setting {name}, which is what it was" for name in Sysctls(places.sysctls).restore()]
     leave_groups(_announced(pins.maps))
     removed += [f"map {pin.name}" for pin in sorted(pins.maps.glob("*"))]
-    _remove_pins(config.pins)
+    _remove_pins(places.pins)
     with suppress(OSError):
-        config.envoy_cgroup.rmdir()
-    for path in (config.accepted, config.instances, config.control):
+        places.envoy_cgroup.rmdir()
+    for path in (places.accepted, places.instances, places.control):
         path.unlink(missing_ok=True)
-    for folder in (directory, config.state / "sources"):
+    for folder in (directory, places.state / "sources"):
         shutil.rmtree(folder, ignore_errors=True)
     return removed
 

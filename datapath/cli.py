@@ -21,6 +21,7 @@ from xds_server.proxy.signals import until_signalled
 
 if TYPE_CHECKING:
     from datapath.config import Config
+    from datapath.places import Places
 
 STOP_S: Final = 10.0
 
@@ -46,19 +47,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace) -> int:
     try:
-        from datapath.config import ConfigError, load  # noqa: PLC0415  (see below)
+        from datapath.config import ConfigError, load, load_places  # noqa: PLC0415  (see below)
     except ImportError as error:
         print(f"tidegate node: {error.name} is not installed: install tidegate[node]", file=sys.stderr)
         return 2
     try:
-        return _ACT[flags.action](load(flags.config), flags)
+        if flags.action == "run":
+            return _run(load(flags.config))
+        return _ASK[flags.action](load_places(flags.config), flags)
     except ConfigError as error:
         for line in str(error).splitlines():
             print(f"tidegate node: {line}", file=sys.stderr)
         return 2
 
 
-def _run(config: Config, flags: argparse.Namespace) -> int:
+def _run(config: Config) -> int:
     from datapath.container import enter_node  # noqa: PLC0415
 
     enter_node(config.cgroup)
@@ -76,14 +79,14 @@ def _run(config: Config, flags: argparse.Namespace) -> int:
     return 0
 
 
-def _status(config: Config, flags: argparse.Namespace) -> int:
+def _status(places: Places, flags: argparse.Namespace) -> int:
     from datapath import status  # noqa: PLC0415
     from datapath.control import asked  # noqa: PLC0415
 
     try:
-        [found] = asked(config.control, {"ask": "status"})
+        [found] = asked(places.control, {"ask": "status"})
     except (OSError, ValueError) as error:
-        return _no_daemon(config, error)
+        return _no_daemon(places, error)
     if flags.output == "json":
         print(json.dumps(found, indent=2))
     else:
@@ -91,28 +94,28 @@ def _status(config: Config, flags: argparse.Namespace) -> int:
     return 1 if found["findings"] else 0
 
 
-def _flows(config: Config, flags: argparse.Namespace) -> int:
+def _flows(places: Places, flags: argparse.Namespace) -> int:
     from datapath import flows  # noqa: PLC0415
     from datapath.control import asked  # noqa: PLC0415
 
     try:
-        for found in asked(config.control, {"ask": "flows"}, within_s=None):
+        for found in asked(places.control, {"ask": "flows"}, within_s=None):
             try:
                 print(json.dumps(found) if flags.output == "json" else flows.text(found), flush=True)
             except BrokenPipeError:  # who reads has read enough, as `head` does
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 return 0
     except OSError as error:
-        return _no_daemon(config, error)
+        return _no_daemon(places, error)
     return 0
 
 
-def _maps(config: Config, flags: argparse.Namespace) -> int:
+def _maps(places: Places, flags: argparse.Namespace) -> int:
     from datapath.entries import records, text  # noqa: PLC0415
     from datapath.kernel.programs import Pins  # noqa: PLC0415
 
     try:
-        for record in records(Pins(config.bpffs).maps):
+        for record in records(Pins(places.bpffs).maps):
             for line in [json.dumps(record)] if flags.output == "json" else text(record):
                 print(line)
     except OSError as error:
@@ -121,81 +124,83 @@ def _maps(config: Config, flags: argparse.Namespace) -> int:
     return 0
 
 
-def _restart_envoy(config: Config, flags: argparse.Namespace) -> int:
+def _restart_envoy(places: Places, flags: argparse.Namespace) -> int:
     from datapath.control import asked  # noqa: PLC0415
 
     try:
-        list(asked(config.control, {"ask": "restart-envoy"}))
-    except OSError as error:
-        return _no_daemon(config, error)
-    print("a new Envoy is started; `tidegate node status` says when it has taken over")
+        [found] = asked(places.control, {"ask": "restart-envoy"})
+    except (OSError, ValueError) as error:
+        return _no_daemon(places, error)
+    if found["fault"]:
+        print(f"tidegate node: no new Envoy, and the old one serves: {found['fault']}", file=sys.stderr)
+        return 1
+    print(f"a new Envoy is started, process {found['pid']}; `tidegate node status` says when it has taken over")
     return 0
 
 
-def _cleanup(config: Config, flags: argparse.Namespace) -> int:
+def _cleanup(places: Places, flags: argparse.Namespace) -> int:
     from datapath.cleanup import cleanup  # noqa: PLC0415
     from datapath.lock import Taken, owned  # noqa: PLC0415
     from datapath.probe import missing_capabilities  # noqa: PLC0415
 
-    if not any(path.is_dir() for path in (config.state, config.pins, config.envoy_cgroup)):
+    if not any(path.is_dir() for path in (places.state, places.pins, places.envoy_cgroup)):
         print(
-            f"tidegate node: there is no {config.state} and no {config.pins}: no daemon has run here", file=sys.stderr
+            f"tidegate node: there is no {places.state} and no {places.pins}: no daemon has run here", file=sys.stderr
         )
         return 1
     if lacks := missing_capabilities(Path("/proc/self/status").read_text()):
         print(f"tidegate node: cleanup lacks {', '.join(lacks)}: run it as root", file=sys.stderr)
         return 1
     if flags.force:
-        _stop_daemon(config)
+        _stop_daemon(places)
     # Without it, what is pinned and who is in Envoy's cgroup are there to be found all the same.
-    lost = not config.state.is_dir()
-    config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lost = not places.state.is_dir()
+    places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        with owned(config.pins, config.lock):
-            removed = cleanup(config)
+        with owned(places.pins, places.lock):
+            removed = cleanup(places)
     except Taken as error:
-        print(f"tidegate node: {error}: end it, or give --force", file=sys.stderr)
+        print(f"tidegate node: {error}, or give --force", file=sys.stderr)
         return 1
     finally:
         if lost:
-            shutil.rmtree(config.state)
+            shutil.rmtree(places.state)
             what = "what the kernel's settings were is not known, since it was written there: they stay as they are"
-            print(f"tidegate node: there is no {config.state}: {what}", file=sys.stderr)
-    config.lock.unlink(missing_ok=True)
+            print(f"tidegate node: there is no {places.state}: {what}", file=sys.stderr)
+    places.lock.unlink(missing_ok=True)
     print("\n".join([*(f"removed {name}" for name in removed), "nothing of Tidegate is left"]))
     return 0
 
 
-def _stop_daemon(config: Config) -> None:
+def _stop_daemon(places: Places) -> None:
     """Ask it to end; where it does not, end it: it keeps nothing that a killed one would lose."""
     from datapath.control import asked  # noqa: PLC0415
     from datapath.lock import holders  # noqa: PLC0415
 
     with suppress(OSError, ValueError):  # none runs, or it does not answer
-        list(asked(config.control, {"ask": "stop"}))
-        _await_end(config)
-    for pid in holders(config.lock, config.pins):
+        list(asked(places.control, {"ask": "stop"}))
+        _await_end(places)
+    for pid in holders(places.lock, places.pins):
         print(f"tidegate node: the daemon, process {pid}, does not end, and is killed", file=sys.stderr)
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    _await_end(config)
+    _await_end(places)
 
 
-def _await_end(config: Config) -> None:
+def _await_end(places: Places) -> None:
     from datapath.lock import holders  # noqa: PLC0415
 
     deadline = time.monotonic() + STOP_S
-    while holders(config.lock, config.pins) and time.monotonic() < deadline:
+    while holders(places.lock, places.pins) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
-def _no_daemon(config: Config, error: Exception) -> int:
-    print(f"tidegate node: no daemon answers at {config.control}: {error}", file=sys.stderr)
+def _no_daemon(places: Places, error: Exception) -> int:
+    print(f"tidegate node: no daemon answers at {places.control}: {error}", file=sys.stderr)
     return 1
 
 
-_ACT: Final[dict[str, Callable[[Config, argparse.Namespace], int]]] = {
-    "run": _run,
+_ASK: Final[dict[str, Callable[[Places, argparse.Namespace], int]]] = {
     "status": _status,
     "flows": _flows,
     "maps": _maps,

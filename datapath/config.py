@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final, Literal
@@ -16,6 +17,8 @@ from typing import Final, Literal
 import msgspec
 import yaml
 
+from datapath.places import Places
+from datapath.shape import MISSING, Fault, known, unknown
 from xds_server.proxy.bootstrap import BootstrapOptions, ClientTls, XdsHost, XdsSocket
 from xds_server.proxy.process import EnvoyNotFoundError, find
 
@@ -23,6 +26,7 @@ MOST_WORKERS: Final = 8
 """Of an Envoy: the sockets of two of them, the old and the new, have to fit into the map of listeners."""
 
 _LONGEST_FILE: Final = 1 << 20
+_MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 _VARIABLE: Final = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
 
@@ -52,17 +56,11 @@ class EnvoyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, renam
     zone: str = ""
 
 
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+class Config(Places, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     node: str
     """The node's name, as Kubernetes has it."""
     server: str
     """The ADS server: unix:PATH, or HOST:PORT with `tls`."""
-    state: Path
-    """A directory of the daemon alone: what was accepted, sockets, Envoy's files."""
-    bpffs: Path = Path("/sys/fs/bpf")
-    """Where a BPF file system is mounted; what is pinned is kept in the folder `tidegate` of it."""
-    cgroup: Path = Path("/sys/fs/cgroup")
-    """The connections of processes below it are balanced; Envoy runs in `tidegate-envoy` of it."""
     tls: Tls | None = None
     devices: tuple[str, ...] = ()
     """Links that lead off the node; empty for those of the default routes."""
@@ -75,36 +73,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     log_format: Literal["auto", "text", "json"] = "auto"
 
     @property
-    def pins(self) -> Path:
-        return self.bpffs / "tidegate"
-
-    @property
-    def envoy_cgroup(self) -> Path:
-        return self.cgroup / "tidegate-envoy"
-
-    @property
-    def control(self) -> Path:
-        return self.state / "control.sock"
-
-    @property
-    def lock(self) -> Path:
-        return self.state / "node.lock"
-
-    @property
-    def accepted(self) -> Path:
-        return self.state / "accepted.json"
-
-    @property
-    def instances(self) -> Path:
-        """Which Envoys run."""
-        return self.state / "envoys.json"
-
-    @property
-    def sysctls(self) -> Path:
-        """Which settings of the kernel were changed, and what they were."""
-        return self.state / "sysctls.json"
-
-    @property
     def own_addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
         return tuple(ip_address(text) for text in self.addresses)
 
@@ -114,19 +82,62 @@ def load(path: Path) -> Config:
 
     :raises ConfigError: it cannot be read, or something in it cannot be used.
     """
+    return parse(_read(path), str(path))
+
+
+def load_places(path: Path) -> Places:
+    """As `load`, and no other field is looked at: whatever has become of the rest, and of the environment."""
+    return parse_places(_read(path), str(path))
+
+
+def _read(path: Path) -> str:
     try:
-        if path.stat().st_size > _LONGEST_FILE:
+        found = path.stat()
+        if found.st_size > _LONGEST_FILE:
             raise ConfigError(f"{path}: it is larger than {_LONGEST_FILE} bytes: name the daemon's configuration")
-        text = path.read_text()
+        if found.st_mode & stat.S_IWOTH and stat.S_ISREG(found.st_mode):
+            why = f"everybody may write it (mode {stat.S_IMODE(found.st_mode):04o}), and it says what root runs"
+            raise ConfigError(f"{path}: {why}: take that away, `chmod o-w {path}`")
+        return path.read_text()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}: name a file that can be read by --config") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: it is no UTF-8 text: write it as YAML") from None
-    return parse(text, str(path))
 
 
 def parse(text: str, origin: str, environ: Mapping[str, str] = os.environ) -> Config:
     """As `load`, of a text that is from somewhere."""
+    document = _filled(_fields(text, origin), environ, origin)
+    faults = list(unknown(document, Config))
+    try:
+        config = msgspec.convert(known(document, Config), Config, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        faults += [fault for fault in [_worded(str(error))] if fault not in faults]
+    else:
+        faults += _faults(config)
+    if faults:
+        raise ConfigError(_told(origin, faults))
+    return config
+
+
+def parse_places(text: str, origin: str, environ: Mapping[str, str] = os.environ) -> Places:
+    """As `load_places`, of a text that is from somewhere."""
+    document = _fields(text, origin)
+    own = {name: value for name, value in document.items() if name in Places.__struct_fields__}
+    try:
+        places = msgspec.convert(_filled(own, environ, origin), Places, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_told(origin, [_worded(str(error))])) from None
+    if faults := _path_faults(places):
+        raise ConfigError(_told(origin, faults))
+    return places
+
+
+def _told(origin: str, faults: Iterable[Fault]) -> str:
+    return "\n".join(f"{origin}: {field}: {fault}" for field, fault in faults)
+
+
+def _fields(text: str, origin: str) -> dict[str, object]:
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -135,24 +146,23 @@ def parse(text: str, origin: str, environ: Mapping[str, str] = os.environ) -> Co
         raise ConfigError(f"{origin}:{where} is no YAML: {getattr(error, 'problem', None) or 'correct it'}") from None
     if not isinstance(document, dict):
         raise ConfigError(f"{origin}: it has no fields: give at least node, server and state")
+    return document
+
+
+def _filled(document: object, environ: Mapping[str, str], origin: str) -> object:
     try:
-        config = msgspec.convert(_filled(document, environ), Config, dec_hook=_path)
+        return _with(document, environ)
     except KeyError as error:
         raise ConfigError(
             f"{origin}: $({error.args[0]}) is not in the environment: set it, or write its value"
         ) from None
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{origin}: {_worded(str(error))}") from None
-    if faults := _faults(config):
-        raise ConfigError("\n".join(f"{origin}: {field}: {fault}" for field, fault in faults))
-    return config
 
 
-def _filled(value: object, environ: Mapping[str, str]) -> object:
+def _with(value: object, environ: Mapping[str, str]) -> object:
     if isinstance(value, dict):
-        return {name: _filled(each, environ) for name, each in value.items()}
+        return {name: _with(each, environ) for name, each in value.items()}
     if isinstance(value, list):
-        return [_filled(each, environ) for each in value]
+        return [_with(each, environ) for each in value]
     return _VARIABLE.sub(lambda found: environ[found[1]], value) if isinstance(value, str) else value
 
 
@@ -162,13 +172,15 @@ def _path(kind: type, value: object) -> object:
     raise ValueError("Expected a path")
 
 
-def _worded(text: str) -> str:
+def _worded(text: str) -> Fault:
     """As msgspec says it, with the field first."""
     what, _, where = text.partition(" - at `$.")
-    return f"{where.rstrip('`')}: {what}" if where else what.replace("Object", "It")
+    if (missing := _MISSING.fullmatch(what)) is not None:
+        return f"{where.rstrip('`')}.{missing[1]}".lstrip("."), MISSING
+    return where.rstrip("`"), f"{what[0].lower()}{what[1:]}: correct it"
 
 
-def _faults(config: Config) -> list[tuple[str, str]]:
+def _faults(config: Config) -> list[Fault]:
     return [
         *_node_faults(config.node),
         *_server_faults(config),
@@ -184,13 +196,13 @@ def _faults(config: Config) -> list[tuple[str, str]]:
     ]
 
 
-def _node_faults(name: str) -> list[tuple[str, str]]:
+def _node_faults(name: str) -> list[Fault]:
     if 0 < len(name) <= 253 and name.isascii() and name.isprintable() and not set(name) & set("/ *"):
         return []
     return [("node", f"{name[:64]!r}: give the node's name, as Kubernetes has it")]
 
 
-def _server_faults(config: Config) -> list[tuple[str, str]]:
+def _server_faults(config: Config) -> list[Fault]:
     if config.server.startswith("unix:"):
         if config.tls is not None:
             return [("tls", "a Unix socket has none: leave it out, or give server as HOST:PORT")]
@@ -205,16 +217,16 @@ def _server_faults(config: Config) -> list[tuple[str, str]]:
     return []
 
 
-def _path_faults(config: Config) -> list[tuple[str, str]]:
-    paths = {"state": config.state, "bpffs": config.bpffs, "cgroup": config.cgroup}
+def _path_faults(places: Places) -> list[Fault]:
+    paths = {"state": places.state, "bpffs": places.bpffs, "cgroup": places.cgroup}
     faults = [(field, f"{path}: give it from / on") for field, path in paths.items() if not path.is_absolute()]
-    longest = config.state / "envoy-00000000.sock"
+    longest = places.state / "envoy-00000000.sock"
     if len(os.fsencode(longest)) > 107:
-        faults.append(("state", f"{config.state}: too long for the sockets in it, which have 107 bytes: name another"))
+        faults.append(("state", f"{places.state}: too long for the sockets in it, which have 107 bytes: name another"))
     return faults
 
 
-def _address_faults(addresses: tuple[str, ...]) -> list[tuple[str, str]]:
+def _address_faults(addresses: tuple[str, ...]) -> list[Fault]:
     faults = []
     for index, text in enumerate(addresses):
         try:
@@ -227,7 +239,7 @@ def _address_faults(addresses: tuple[str, ...]) -> list[tuple[str, str]]:
     return faults
 
 
-def _device_faults(devices: tuple[str, ...]) -> list[tuple[str, str]]:
+def _device_faults(devices: tuple[str, ...]) -> list[Fault]:
     return [
         (f"devices[{index}]", f"{name[:64]!r}: give the name of a link, as `ip link` shows it")
         for index, name in enumerate(devices)
@@ -235,7 +247,7 @@ def _device_faults(devices: tuple[str, ...]) -> list[tuple[str, str]]:
     ]
 
 
-def _envoy_faults(envoy: EnvoyConfig) -> list[tuple[str, str]]:
+def _envoy_faults(envoy: EnvoyConfig) -> list[Fault]:
     faults = []
     if envoy.concurrency is not None and not 1 <= envoy.concurrency <= MOST_WORKERS:
         faults.append(("envoy.concurrency", f"{envoy.concurrency}: give a number from 1 to {MOST_WORKERS}"))

@@ -26,6 +26,7 @@ from datapath.instances import (
     kill,
     last_words,
     listeners,
+    others,
     remember,
     retire,
     running,
@@ -79,6 +80,8 @@ class Envoy:
         """What ran before is known, and whether it serves."""
         self._restart = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
+        self._asked: list[asyncio.Future[Instance | None]] = []
+        """Of those who wait for what becomes of a restart."""
         self._numbers = 0
         self._killed = ""
         self._began = float("-inf")
@@ -87,6 +90,16 @@ class Envoy:
     def restart(self) -> None:
         """Replace it by a new one of the same; one that is to take over already is ended for that."""
         self._restart.set()
+
+    async def restarted(self) -> Instance | None:
+        """As `restart`, until the new one is started, which has not taken over yet.
+
+        None where it cannot be: `state.fault` says why, and it is tried again.
+        """
+        outcome: asyncio.Future[Instance | None] = asyncio.get_running_loop().create_future()
+        self._asked.append(outcome)
+        self.restart()
+        return await outcome
 
     def restart_once(self) -> None:
         """As `restart`, unless one is to take over already."""
@@ -102,6 +115,11 @@ class Envoy:
     @property
     def serves(self) -> bool:
         return self.state.ready and self.state.answers
+
+    @property
+    def others(self) -> list[int]:
+        """Processes in its cgroup that are none of this daemon's."""
+        return others(self._wanted)
 
     @property
     def overdue_s(self) -> float:
@@ -285,14 +303,23 @@ class Envoy:
             try:
                 instance = start(self._wanted, self._numbers)
             except OSError as error:
-                state.fault = f"Envoy cannot be started: {error}"
+                where = error.filename or self._wanted.directory
+                state.fault = f"Envoy cannot be started: {where}: {error.strerror}: see that it can be written and run"
                 log.warning("envoy not started", fault=state.fault)
+                self._answer(None)
                 await self._pause(0.0)
                 continue
             state.starts += 1
             self._began = asyncio.get_running_loop().time()
             log.info("envoy started", pid=instance.pid, number=instance.number)
+            self._answer(instance)
             return instance
+
+    def _answer(self, started: Instance | None) -> None:
+        for outcome in self._asked:
+            if not outcome.done():  # who asked has gone
+                outcome.set_result(started)
+        self._asked.clear()
 
     async def _crashed(self, instance: Instance, why: str) -> None:
         state = self.state

@@ -32,7 +32,7 @@ def owned(pins: Path, file: Path) -> Iterator[None]:
             raise Taken(f"{file} cannot be locked ({error.strerror}): have a file of your own there, or none") from None
         stack.callback(os.close, own)
         holder = os.pread(own, 20, 0).decode("ascii", errors="replace").strip()
-        _lock(own, f"a daemon runs already (process {holder}) with {file}")
+        _lock(own, f"a daemon runs already, process {holder}, with {file}: end it first")
         try:
             os.ftruncate(own, 0)
             os.pwrite(own, f"{os.getpid()}\n".encode(), 0)
@@ -42,7 +42,8 @@ def owned(pins: Path, file: Path) -> Iterator[None]:
         pins.mkdir(mode=0o700, exist_ok=True)
         folder = os.open(pins, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, folder)
-        _lock(folder, f"a daemon runs already, with another state directory, on {pins}")
+        others = ", ".join(map(str, sorted(holders(pins)))) or "of another container"
+        _lock(folder, f"a daemon runs already, process {others}, with another state directory, on {pins}: end it first")
         yield
 
 

@@ -164,6 +164,10 @@ def _of_envoy(node: Node) -> Iterator[tuple[str, str]]:
     if node.outcome.uncaptured:
         advice = f"see `ss -ltnp sport = :{CAPTURE_PORT}`, and move it; until then services meet their fail mode"
         yield _uncaptured(node), advice
+    if others := ", ".join(map(str, node.envoy.others)):
+        what = f"process {others} is in the cgroup of this node's Envoy, and none of this daemon's: an Envoy of another"
+        advice = "it gets a part of the connections, as it was told long ago: let them end, and kill it"
+        yield f"{what} state directory", advice
     if state.successor and state.lacks:
         yield f"a new Envoy waits for {', '.join(sorted(state.lacks))}", "the old one serves until then"
     elif waits_s := node.envoy.overdue_s:

@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from datapath.kernel.layout import NODE_PORT_FIRST, NODE_PORTS
 
 BESIDE: Final = Path("/node/proc/sys/net")
@@ -20,6 +22,8 @@ NETWORK: Final = BESIDE if BESIDE.is_dir() else Path("/proc/sys/net")
 """Of the network namespace of who opens a file there, not of who has mounted it."""
 _PORT_RANGE: Final = NETWORK / "ipv4/ip_local_port_range"
 _RESERVED: Final = NETWORK / "ipv4/ip_local_reserved_ports"
+
+log = structlog.get_logger("sysctls")
 
 Write = Callable[[Path, str], object]
 """Gives a setting a value."""
@@ -31,9 +35,14 @@ class Sysctls:
     def __init__(self, memory: Path, network: Path = NETWORK) -> None:
         self._memory, self._network = memory, network
         self._changed: dict[str, tuple[str, str]] = {}
-        with suppress(OSError, ValueError, TypeError, AttributeError):
+        try:
             found = json.loads(memory.read_bytes())
             self._changed = {str(path): (str(before), str(now)) for path, (before, now) in found.items()}
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            log.warning("what settings were before cannot be read: they are not put back", path=str(memory),
+                        reason=str(error)[:256])  # fmt: skip
 
     def write(self, path: Path, text: str) -> None:
         """Give a setting a value, and remember the one that it has."""

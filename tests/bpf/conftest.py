@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
+from tests.bpf.daemon import Node, node
 from tests.bpf.stand import BUILD
 
 NEEDS = "the tests of BPF programs need root: run `make test` as root"
@@ -32,3 +35,21 @@ def _able() -> None:
 @pytest.fixture(scope="session")
 def build() -> Path:
     return BUILD
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def daemon(tmp_path: Path, envoy: Path) -> AsyncIterator[Node]:
+    """It runs, and has asked for what it wants; a test may end it."""
+    async with node(tmp_path, envoy) as made:
+        made.start()
+        await made.connected(1)
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory, envoy: Path) -> AsyncIterator[Node]:
+    """One for all tests that only say something to it."""
+    async with node(tmp_path_factory.mktemp("shared"), envoy) as made:
+        made.start()
+        await made.connected(1)
+        yield made

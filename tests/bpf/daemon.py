@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from copy import copy
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,12 +21,16 @@ from datapath.kernel import layout
 from datapath.kernel.layout import AddressKey, Backend, Service, ServiceKey
 from datapath.kernel.maps import opened
 from datapath.kernel.programs import Pins
+from datapath.resources import WORKLOADS
 from tests.bpf.lab import _cgroup2, run
 from tests.bpf.stand import bpffs
 from tests.featuretests.ads import Ads, serving
+from tests.unit.datapath.wire import packed, response, service
+from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as pb
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 PATIENCE_S: Final = 60
+UIDS: Final = count(1)
 CAPABILITIES: Final = ("+net_admin", "+net_raw", "+perfmon", "+bpf")
 
 
@@ -54,7 +59,12 @@ class Node:
             )
         )
 
-    def configured(self, file: Path, **fields: str) -> Node:
+    @property
+    def pid(self) -> int:
+        """Of the daemon, as its lock has it: between us there is who enters its namespace."""
+        return int((self.state / "node.lock").read_text())
+
+    def configured(self, file: Path, **fields: object) -> Node:
         """The same node, asked by another configuration: this one but for some fields."""
         file.write_text(yaml.safe_dump(yaml.safe_load(self.config.read_text()) | fields))
         other = copy(self)
@@ -130,6 +140,12 @@ class Node:
         _, output = await self.ask("status", "-o", "json")
         return json.loads(output) if output.startswith("{") else {}
 
+    async def told(self, what: str) -> None:
+        """Status has it among what is wrong."""
+        async with asyncio.timeout(PATIENCE_S):
+            while what not in {each["what"] for each in (await self.status()).get("findings", ())}:
+                await asyncio.sleep(0.1)
+
     async def until(self, holds: Callable[[], object]) -> None:
         async with asyncio.timeout(PATIENCE_S):
             while not holds():
@@ -157,6 +173,18 @@ class Node:
             ["ip", "-n", self.namespace, "-j", "link", "show", link], check=True, capture_output=True
         ).stdout
         return int(json.loads(output)[0]["ifindex"])
+
+
+def web(*backends: str) -> Any:
+    return service(("10.96.0.1", 80, ""), backends=[(each, 8080, 1) for each in backends])
+
+
+def pods(**addresses: str) -> Any:
+    found = [
+        pb.Workload(namespace="default", name=name, uid=f"{name} {next(UIDS)}", addresses=[packed(a)])
+        for name, a in addresses.items()
+    ]
+    return response(("n1", pb.Workloads(workloads=found)), type_url=WORKLOADS)
 
 
 def _slots(entry: Service) -> list[layout.BackendKey]:

@@ -7,18 +7,13 @@ import json
 import os
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import time
-from collections.abc import AsyncIterator
 from ipaddress import ip_address
-from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from datapath.ageing import translated_by
 from datapath.control import asked
@@ -38,48 +33,15 @@ from datapath.kernel.layout import (
 from datapath.kernel.libbpf import call
 from datapath.kernel.maps import opened
 from datapath.kernel.programs import cgroup_id, running
-from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
-from tests.bpf.daemon import Node, node
-from tests.bpf.lab import inside
-from tests.bpf.stand import bpffs
+from datapath.resources import ANNOUNCEMENTS
+from tests.bpf.daemon import Node, node, pods, web
 from tests.unit.datapath.wire import packed, response, service
 from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as pb
 
-UIDS = count(1)
 WEB = ServiceKey(ip_address("10.96.0.1"), 80, 6)
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def daemon(tmp_path: Path, envoy: Path) -> AsyncIterator[Node]:
-    """It runs, and has asked for what it wants; a test may end it."""
-    async with node(tmp_path, envoy) as made:
-        made.start()
-        await made.connected(1)
-        yield made
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory, envoy: Path) -> AsyncIterator[Node]:
-    """One for all tests that only say something to it."""
-    async with node(tmp_path_factory.mktemp("shared"), envoy) as made:
-        made.start()
-        await made.connected(1)
-        yield made
-
-
-def web(*backends: str) -> Any:
-    return service(("10.96.0.1", 80, ""), backends=[(each, 8080, 1) for each in backends])
-
-
-def pods(**addresses: str) -> Any:
-    found = [
-        pb.Workload(namespace="default", name=name, uid=f"{name} {next(UIDS)}", addresses=[packed(a)])
-        for name, a in addresses.items()
-    ]
-    return response(("n1", pb.Workloads(workloads=found)), type_url=WORKLOADS)
 
 
 def backend(address: str) -> Backend:
@@ -247,56 +209,6 @@ async def test_pins_and_control_are_closed_to_others(shared: Node) -> None:
     assert 0o600 == stat.S_IMODE((shared.state / "control.sock").stat().st_mode)
 
 
-async def test_of_two_daemons_one_wins(shared: Node) -> None:
-    """B16: the other says which process has it, ends, and changes nothing."""
-    await shared.until(lambda: f"to_network@{shared.index('up0')}" in shared.links())
-    before = shared.links()
-
-    code, said = await shared.ask()
-
-    assert (1, True) == (code, "a daemon runs already (process" in said)
-    assert before == shared.links()
-    assert "n1" == (await shared.status())["node"]
-
-
-async def test_another_bpf_file_system_hides_no_daemon(shared: Node, tmp_path: Path) -> None:
-    """B16: they have no lock in common; what the first has in the kernel tells of it."""
-    await shared.until(lambda: f"to_network@{shared.index('up0')}" in shared.links())
-    other = shared.configured(tmp_path / "node.yaml", state=str(tmp_path / "state"), bpffs=str(tmp_path / "bpf"))
-
-    with bpffs(tmp_path / "bpf"):
-        code, said = await other.ask()
-
-    assert (1, True) == (code, "another daemon works in this network namespace" in said)
-
-
-async def test_an_address_for_metrics_is_had_first(tmp_path: Path, envoy: Path) -> None:
-    """One that cannot be had is told before anything is in the kernel."""
-    async with node(tmp_path, envoy) as made:
-        with inside(made.namespace):
-            taken = socket.create_server(("127.0.0.1", 0))
-        metrics = f"127.0.0.1:{taken.getsockname()[1]}"
-        with taken:
-            code, said = await made.configured(tmp_path / "metrics.yaml", metrics=metrics).ask()
-
-        assert 2 == code
-        assert f"metrics: {metrics}: Address already in use: name another address" in said
-        assert set() == made.links()
-
-
-async def test_a_process_at_a_services_port_is_told_of(shared: Node) -> None:
-    """Of a port of every node, from outside, it gets nothing any more; it may be there from before."""
-    with inside(shared.namespace):
-        process = socket.create_server(("198.51.100.1", 8443))
-    with process:
-        host = service(("", 8443, ""), backends=[("10.1.0.1", 8443, 1)], external=True)
-        await shared.ads.say(response(("gateway/default/edge/8443/TCP", host)))
-        await shared.until(lambda: "a process listens at a port" in shared.log.read_text())
-        findings = (await shared.status())["findings"]
-
-    assert any("port 8443 of the node is gateway/default/edge/8443/TCP's" in each["what"] for each in findings)
-
-
 async def test_cleanup_leaves_nothing(daemon: Node) -> None:
     """B17: refused while a daemon runs; then no program, map, rule, route, table, cgroup, Envoy or file is left."""
     await daemon.ads.say(response(("web", web("10.1.0.1"))))
@@ -373,18 +285,6 @@ async def test_what_was_attached_to_another_cgroup_is_detached(daemon: Node) -> 
     assert 1 == len(listening)
 
 
-async def test_status_says_what_is_wrong_and_what_to_do(shared: Node) -> None:
-    """A service that cannot be used, by its name."""
-    await shared.ads.say(response(("web", web("10.1.0.1")), ("bad", service(("127.0.0.1", 80, "")))))
-    await shared.until(lambda: WEB in shared.services())
-
-    code, said = await shared.ask("status")
-
-    assert 1 == code
-    assert "! Service bad is refused: frontends[0].address 127.0.0.1 is no address of a service" in said
-    assert f"{SERVICE.rpartition('.')[2]}" in said
-
-
 def _rules(daemon: Node) -> str:
     command = ["ip", "-n", daemon.namespace, "rule", "show", "pref", "9"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -458,16 +358,6 @@ async def test_a_node_that_is_named_otherwise_keeps_its_programs(daemon: Node) -
     assert before == daemon.links()
 
 
-async def test_a_node_without_pods_says_so(daemon: Node) -> None:
-    """In its log and among what is wrong: its name may be another than that in Kubernetes."""
-    await daemon.ads.say(response(removed=["n1"], type_url=WORKLOADS))
-    await daemon.until(lambda: b"the control plane has no pods for this node" in daemon.log.read_bytes())
-
-    told = {each["what"] for each in (await daemon.status())["findings"]}
-
-    assert "the control plane has no pods for node n1" in told
-
-
 async def test_the_links_that_led_off_stay_so_without_a_default_route(tmp_path: Path, envoy: Path) -> None:
     """Neighbours are still served by them, also by the next daemon; and it is said that no link leads off the node."""
     async with node(tmp_path, envoy) as made:
@@ -479,30 +369,12 @@ async def test_the_links_that_led_off_stay_so_without_a_default_route(tmp_path: 
         uplink = {f"{name}@{made.index('up0')}" for name in ("from_network", "to_network")}
         await made.until(lambda: uplink <= made.links())
         made.ip("route del default")
-        await told(made, "no link leads off this node: it has no default route")
+        await made.told("no link leads off this node: it has no default route")
         kept = made.links()
         made.end()
         made.start()
         await made.connected(2)
-        await told(made, "no link leads off this node: it has no default route")
+        await made.told("no link leads off this node: it has no default route")
 
         assert uplink <= kept
         assert uplink <= made.links()
-
-
-async def test_a_pod_without_a_link_is_told(daemon: Node) -> None:
-    """No route leads to it: until one does, it is among what is wrong."""
-    finding = "pod 10.1.0.9 has no link: no route of this node leads to it, or by the gateway of others"
-    await daemon.ads.say(pods(a="10.1.0.9"))
-    await told(daemon, finding)
-    daemon.pod("pod9", "10.1.0.9/32")
-    await daemon.until(lambda: {"10.1.0.9": daemon.index("pod9")} == daemon.pods())
-
-    assert finding not in {each["what"] for each in (await daemon.status())["findings"]}
-
-
-async def told(daemon: Node, what: str) -> None:
-    """Status has it among what is wrong."""
-    async with asyncio.timeout(60):
-        while what not in {each["what"] for each in (await daemon.status()).get("findings", ())}:
-            await asyncio.sleep(0.1)

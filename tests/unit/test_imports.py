@@ -52,7 +52,9 @@ DATAPATH: dict[str, frozenset[str]] = {
     "enrolment": frozenset({"resources"}),
     "reconciler": frozenset({"intercept", "kernel.layout"}),
     "workloads": frozenset({"kernel.peers", "ports", "resources", "topology"}),
-    "config": frozenset(),
+    "places": frozenset(),
+    "shape": frozenset(),
+    "config": frozenset({"places", "shape"}),
     "container": frozenset({"config"}),
     "control": frozenset(),
     "lock": frozenset(),
@@ -95,9 +97,8 @@ PURE |= {f"certificates.{module}" for module in ("authority", "keeping", "token_
 PURE |= {f"xds.{module}" for module in ("handshakes", "identity", "secrets", "stream", "subscription", "wire")}
 PURE |= {f"relay.{module}" for module in ("address", "daemons", "inbox", "message", "words")}
 PURE |= {"kube.election", "kube.held", "kube.kinds", "kube.observed", "kube.pending"}
-DATAPATH_PURE = frozenset(
-    {"discovery", "enrolment", "intercept", "kernel.layout", "ports", "reconciler", "resources", "serving", "topology"}
-)
+DATAPATH_PURE = frozenset({"discovery", "enrolment", "intercept", "kernel.layout", "places", "ports", "reconciler"})
+DATAPATH_PURE |= {"resources", "serving", "shape", "topology"}
 IMPURE = frozenset(
     {"asyncio", "random", "secrets", "selectors", "socket", "subprocess", "threading", "time", "structlog"}
 )

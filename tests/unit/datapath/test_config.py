@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from datapath.config import Config, ConfigError, bootstrap_options, parse
+from datapath.config import Config, ConfigError, bootstrap_options, load, load_places, parse
 from xds_server.proxy.bootstrap import XdsHost, XdsSocket
 
 SMALLEST = "node: n1\nserver: unix:/run/xds.sock\nstate: /run/tidegate\n"
@@ -16,7 +17,7 @@ TLS = "tls: {certificate: /c/tls.crt, privateKey: /c/tls.key, authority: /c/ca.c
 
 def test_three_fields_are_enough() -> None:
     """The rest has an opinion of ours."""
-    assert Config("n1", "unix:/run/xds.sock", Path("/run/tidegate")) == parse(SMALLEST, "file")
+    assert Config(node="n1", server="unix:/run/xds.sock", state=Path("/run/tidegate")) == parse(SMALLEST, "file")
 
 
 def test_another_machine_is_reached_by_certificates() -> None:
@@ -49,9 +50,18 @@ def test_all_nodes_can_have_one_file() -> None:
     [
         ("", "f: it has no fields: give at least node, server and state"),
         ("node: [", "f: line 1 is no YAML"),
-        ("node: n1\nserver: unix:/x\n", "missing required field `state`"),
-        (SMALLEST + "colour: red\n", "unknown field `colour`"),
-        (SMALLEST + "envoy: {concurrency: many}\n", "f: envoy.concurrency: Expected `int | null`, got `str`"),
+        ("node: n1\nserver: unix:/x\n", "f: state: it is missing: give it"),
+        (REMOTE + "tls: {certificate: /c}\n", "f: tls.authority: it is missing: give it"),
+        (
+            SMALLEST + "envoy: {colour: red}\n",
+            "f: envoy.colour: there is no such field: there are binary, concurrency,",
+        ),
+        (SMALLEST + "metric: '1'\n", "f: metric: there is no such field: did you mean `metrics`?"),
+        (SMALLEST + "logLevel: loud\n", "f: logLevel: 'loud': give debug or info or warning or error"),
+        (
+            SMALLEST + "envoy: {concurrency: many}\n",
+            "f: envoy.concurrency: expected `int | null`, got `str`: correct it",
+        ),
         (SMALLEST + "envoy: {concurrency: 9}\n", "f: envoy.concurrency: 9: give a number from 1 to 8"),
         (SMALLEST + "envoy: {silenceSeconds: 5}\n", "f: envoy.silenceSeconds: 5: give a number from 10 to 3600"),
         (SMALLEST + "envoy: {drainSeconds: -1}\n", "f: envoy.drainSeconds: -1: give a number from 0 to 3600"),
@@ -80,7 +90,39 @@ def test_a_fault_names_file_field_and_way_out(text: str, words: str) -> None:
 def test_all_faults_are_told_at_once() -> None:
     """Who corrects a file needs no second try to find the next."""
     with pytest.raises(ConfigError) as raised:
-        parse(SMALLEST + "metrics: '9100'\nbpffs: bpf\n", "f")
+        parse(SMALLEST + "metrics: '9100'\nbpffs: bpf\ncolour: red\nlogFormat: xml\n", "f")
 
-    bpffs, metrics = str(raised.value).splitlines()
-    assert (True, True) == ("f: bpffs: " in bpffs, "f: metrics: " in metrics)
+    fields = [line.split(": ")[1] for line in str(raised.value).splitlines()]
+    assert ["colour", "logFormat", "bpffs", "metrics"] == fields
+
+
+def test_all_that_is_missing_is_told_at_once() -> None:
+    """With what is wrong besides."""
+    with pytest.raises(ConfigError) as raised:
+        parse("nod: n1\nbpffs: 7\n", "f")
+
+    told = [line.removeprefix("f: ") for line in str(raised.value).splitlines()]
+    missing = [f"{field}: it is missing: give it" for field in ("state", "node", "server")]
+    assert [*missing, "nod: there is no such field: did you mean `node`?"] == told[:4]
+
+
+def test_who_only_asks_needs_no_more_than_where_things_are(tmp_path: Path) -> None:
+    """Whatever else is wrong with the file, or missing in the environment."""
+    file = tmp_path / "node.yaml"
+    file.write_text("node: $(NOBODY)\nserver: nonsense\nstate: /run/tidegate\ncolour: red\n")
+
+    assert Path("/run/tidegate/control.sock") == load_places(file).control
+
+
+@pytest.mark.parametrize("read", [load, load_places])
+def test_what_everybody_may_write_is_not_believed(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    """It names what root runs, and what it removes."""
+    file = tmp_path / "node.yaml"
+    file.write_text(SMALLEST)
+    file.chmod(0o666)
+
+    with pytest.raises(ConfigError) as raised:
+        read(file)
+
+    why = "everybody may write it (mode 0666), and it says what root runs"
+    assert f"{file}: {why}: take that away, `chmod o-w {file}`" == str(raised.value)
