@@ -94,7 +94,15 @@ def test_what_does_not_begin_as_http_goes_on_as_bytes(explained: Any) -> None:
     ("arguments", "words"),
     [
         (("http://headless.shop/",), "Service/shop/headless has no address in spec.clusterIPs"),
-        (("http://shop.shop/", "--client", "consumer/nobody"), "--client consumer/nobody: no such pod is known"),
+        (("http://shop.shop/", "--client", "consumer/nobody"), "--client consumer/nobody: there is no such pod"),
+        (("http://shop.shop/", "--client", "a/b/c"), "--client 'a/b/c': give an IP address, or NAMESPACE/POD"),
+        (("http://shop.shop/", "--address", "nonsense"), "--address 'nonsense': give an IP address"),
+        (("http://shop.shop:81/",), "URL: Service/shop/shop has no TCP port 81; there are: "),
+        (("http://[::1/",), "URL 'http://[::1/': write an IPv6 address in brackets"),
+        (
+            ("http://shop.shop/", "--parent", "Service/shop/x"),
+            "no such Gateway, Ingress or Service with routes is served",
+        ),
         (("http://shpo.shop/",), "URL: there is no Service shpo in namespace shop; did you mean shop?"),
         (("http://shop.nowhere.svc/",), "URL: there is no Service shop in namespace nowhere; there are: none"),
         (("http://shop.shop:0/",), "the port is not a number between 1 and 65535"),

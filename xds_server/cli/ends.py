@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
+from xds_server.explain.request import destination
 from xds_server.ingestion.service_addresses import cluster_addresses
 from xds_server.model.refs import ObjectRef
 from xds_server.pipeline import Pipeline
@@ -18,11 +18,13 @@ def addressed(pipeline: Pipeline, url: str, address: str, *, datapath: bool) -> 
     Services are called where nodes have the daemon; their names are those of the cluster's DNS with a namespace:
     NAME.NAMESPACE[.svc[.DOMAIN]].
 
-    :raises ValueError: the Service has no address, or there is none of that name in a namespace that has some.
+    :raises ValueError: the address is none; the Service has none, or not the port; or there is none of that name in a
+        namespace that has some.
     """
-    host = urlsplit(url).hostname or ""
-    if address or not host:
-        return [address]
+    if address:
+        return [_address(address, f"--address {address!r}: give an IP address")]
+    parts, port = destination(url)
+    host = parts.hostname or ""
     try:
         return [str(ip_address(host))]
     except ValueError:
@@ -39,6 +41,9 @@ def addressed(pipeline: Pipeline, url: str, address: str, *, datapath: bool) -> 
             raise ValueError(f"URL: there is no Service {ref.name} in namespace {ref.namespace}; {hint}")
         return [""]
     if found := cluster_addresses(service):
+        ports = [str(each.port) for each in service.spec.ports if each.protocol == "TCP"]
+        if str(port) not in ports:
+            raise ValueError(f"URL: {ref} has no TCP port {port}; there are: {', '.join(ports) or 'none'}")
         return list(found)
     raise ValueError(f"{ref} has no address in spec.clusterIPs: nothing of Tidegate is between it and its clients")
 
@@ -57,17 +62,27 @@ def clients_of(pipeline: Pipeline, text: str, *, datapath: bool) -> tuple[str, .
     """
     if not text:
         return ()
-    namespace, slash, name = text.partition("/")
-    if not slash:
-        try:
-            return (str(ip_address(text)),)
-        except ValueError:
-            raise ValueError(f"--client {text!r}: give an IP address, or NAMESPACE/POD") from None
-    pod = pipeline.ingested.workloads.get(ObjectRef("Pod", namespace, name))
+    namespace, _, name = text.partition("/")
+    if not namespace or not name or "/" in name:
+        return (_address(text, f"--client {text!r}: give an IP address, or NAMESPACE/POD"),)
+    if not datapath:
+        raise ValueError(f"--client {text}: pods are known where nodes have the daemon only: give --datapath")
+    ref = ObjectRef("Pod", namespace, name)
+    if (known := pipeline.ingested.workloads.get(ref)) is not None:
+        return known.addresses
+    pod = pipeline.sources.pods.get(ref)
     if pod is None:
-        why = "it is not there, has no address of its own, or has ended" if datapath else "give --datapath"
-        raise ValueError(f"--client {text}: no such pod is known: {why}")
-    return pod.addresses
+        raise ValueError(f"--client {text}: there is no such pod")
+    if pod.spec.host_network:
+        raise ValueError(f"--client {text}: it has the network of its node: give an IP address, the node's")
+    raise ValueError(f"--client {text}: it has no address in status.podIPs, is on no node yet, or has ended")
+
+
+def _address(text: str, otherwise: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError(otherwise) from None
 
 
 def between(places: Sequence[str], clients: Sequence[str]) -> list[tuple[str, str]]:

@@ -49,7 +49,8 @@ def run(flags: argparse.Namespace) -> int:
     if flags.parent and flags.parent not in parents and flags.parent not in map(str, parents.values()):
         near = difflib.get_close_matches(flags.parent, parents, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(parents)) or 'none'}"
-        raise ConfigError(f"--parent {flags.parent}: no such Gateway or Ingress is served; {hint}")
+        what = "Gateway, Ingress or Service with routes" if settings.datapath else "Gateway or Ingress"
+        raise ConfigError(f"--parent {flags.parent}: no such {what} is served; {hint}")
     headers = tuple(_header(text) for text in flags.header)
     try:
         places = (

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 SCHEME_PORTS: Final = {"http": 80, "https": 443}
 # Envoy keeps these as one value from the start; every other header keeps its lines apart.
@@ -94,16 +94,7 @@ class Target:
 
 def target(request: Request) -> Target:
     """Raise `ValueError` in words for the author of a URL or header that no client could send."""
-    url = urlsplit(request.url)
-    if url.scheme not in SCHEME_PORTS or not url.hostname:
-        raise ValueError(f"URL {request.url!r}: write it as http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH")
-    try:
-        port = SCHEME_PORTS[url.scheme] if url.port is None else url.port
-    except ValueError:
-        port = 0
-    if not port:
-        raise ValueError(f"URL {request.url!r}: the port is not a number between 1 and 65535")
-
+    url, port = destination(request.url)
     headers = tuple((name.strip().lower(), value.strip()) for name, value in request.headers)
     for name, value in headers:
         if not _HEADER_NAME.fullmatch(name) or re.search(r"[\r\n\0]", value):
@@ -118,7 +109,24 @@ def target(request: Request) -> Target:
         headers=tuple(pair for pair in headers if pair[0] != "host"),
     )
     tls = url.scheme == "https"
-    return Target(port, tls, _server_name(url.hostname) if tls else "", head)
+    return Target(port, tls, _server_name(url.hostname or "") if tls else "", head)
+
+
+def destination(url: str) -> tuple[SplitResult, int]:
+    """A URL's parts, of which it has a host, and the port that it leads to. Raise `ValueError` as `target` does."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError(f"URL {url!r}: write an IPv6 address in brackets, http://[2001:db8::1]:8080/PATH") from None
+    if parts.scheme not in SCHEME_PORTS or not parts.hostname:
+        raise ValueError(f"URL {url!r}: write it as http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH")
+    try:
+        port = SCHEME_PORTS[parts.scheme] if parts.port is None else parts.port
+    except ValueError:
+        port = 0
+    if not port:
+        raise ValueError(f"URL {url!r}: the port is not a number between 1 and 65535")
+    return parts, port
 
 
 def _authority(scheme: str, netloc: str, port: int) -> str:
