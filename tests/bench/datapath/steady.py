@@ -23,7 +23,7 @@ class Sizes(NamedTuple):
     rounds: int
 
 
-FULL: Final = Sizes(rounds=10)
+FULL: Final = Sizes(rounds=20)
 QUICK: Final = Sizes(rounds=1)
 
 
