@@ -17,7 +17,19 @@ from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from google.rpc.status_pb2 import Status
 
-from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS, Announcements, InvalidResource, Resource, decoded
+from datapath.resources import (
+    ANNOUNCEMENTS,
+    SERVICE,
+    WORKLOADS,
+    Announcement,
+    Announcements,
+    InvalidResource,
+    Resource,
+    Service,
+    Workload,
+    Workloads,
+    decoded,
+)
 
 _INVALID_ARGUMENT: Final = 3
 _NAMED_REFUSALS: Final = 20
@@ -70,6 +82,20 @@ class Accepted:
     def resources(self, type_url: str) -> list[Resource]:
         """In the order of their names, so that nothing depends on the order in which they came."""
         return [found.resource for (url, _), found in sorted(self.held.items()) if url == type_url]
+
+    def services(self) -> list[Service]:
+        return [found for found in self.resources(SERVICE) if isinstance(found, Service)]
+
+    def pods(self) -> list[Workload]:
+        """Of this node."""
+        found = self.resources(WORKLOADS)
+        return [pod for each in found if isinstance(each, Workloads) for pod in each.workloads]
+
+    def announcements(self) -> list[Announcement]:
+        found = self.resources(ANNOUNCEMENTS)
+        return [
+            announcement for each in found if isinstance(each, Announcements) for announcement in each.announcements
+        ]
 
 
 class Discovery:
@@ -126,12 +152,7 @@ class Discovery:
         return described
 
     def _announced(self) -> list[str]:
-        return [
-            str(each.address)
-            for found in self.accepted().resources(ANNOUNCEMENTS)
-            if isinstance(found, Announcements)
-            for each in found.announcements
-        ]
+        return [str(each.address) for each in self.accepted().announcements()]
 
     def receive(self, response: Any) -> Answer:
         """Take a `DeltaDiscoveryResponse`."""

@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NoReturn
 
@@ -27,17 +27,17 @@ from datapath.awhile import Awhile
 from datapath.config import Config
 from datapath.discovery import Accepted, Discovery, Key, types
 from datapath.enrolment import Enrolment
-from datapath.envoy import CAPTURE, Envoy
-from datapath.intercept import Intercept, Services, steered
+from datapath.envoy import Envoy
+from datapath.intercept import Intercept, steered
 from datapath.kernel import routing
 from datapath.kernel.layout import NODE_PORT_FIRST, NODE_PORTS, ONLY, Settings
 from datapath.kernel.listening import listening
 from datapath.kernel.routing import Installed
 from datapath.kernel.sysctls import Sysctls, reserve_ports
-from datapath.resources import ANNOUNCEMENTS, SERVICE, Address, Announcement, Announcements, Service, Workloads
+from datapath.outcome import Outcome
+from datapath.resources import ANNOUNCEMENTS, SERVICE, Address
 from datapath.resources import WORKLOADS as WORKLOADS_TYPE
-from datapath.resources import Workload as Pod
-from datapath.serving import Exposed, Judgement, exposed, overlaid, unserved
+from datapath.serving import Judgement, exposed, overlaid, unserved
 from datapath.tables import Maps
 from datapath.topology import (
     Problem,
@@ -78,33 +78,6 @@ Settled = Callable[[int, Collection[str], Mapping[Key, str]], None]
 log = structlog.get_logger("node")
 
 
-@dataclass(slots=True, eq=False)
-class Outcome:
-    """Of the last time that the kernel was brought up to date, or as far as it is; others see it as a `View`."""
-
-    topology: Topology = field(default_factory=Topology)
-    services: Services = field(default_factory=lambda: Services({}, {}, frozenset()))
-    active: frozenset[str] = frozenset()
-    exposed: frozenset[Exposed] = frozenset()
-    """What Envoy is to serve to clients outside."""
-    overlaid: Mapping[int, str] = field(default_factory=dict)
-    """The node's ports that a process has, too, with the service that takes them."""
-    runs: int = 0
-    faults: dict[str, str] = field(default_factory=dict)
-    """By what they are about."""
-
-    @property
-    def uncaptured(self) -> frozenset[str]:
-        """Capture listeners that Envoy has not although it has the other: somebody else is at their port."""
-        wanted = {f"{CAPTURE}ipv4", *([f"{CAPTURE}ipv6"] if routing.IPV6.exists() else [])}
-        return frozenset(wanted - self.active) if self.captures else frozenset()
-
-    @property
-    def captures(self) -> bool:
-        """Envoy has a capture listener, by which programs are to find it."""
-        return any(name.startswith(CAPTURE) for name in self.active)
-
-
 class Node:
     """Everything between the shells: `changed` is set by each of them."""
 
@@ -143,7 +116,7 @@ class Node:
         self._installed: Installed | None = None
         """The rules and routes, as they were made last."""
         pinned = {key: entry.flags for key, entry in maps.services.entries.items()}
-        self.outcome.active = steered(_services(discovery.accepted()), pinned)
+        self.outcome.active = steered(discovery.accepted().services(), pinned)
         links = {key.address: found.ifindex for key, found in maps.workloads.entries.items()}
         self._enrolment = Enrolment(_uids(discovery.accepted()), links)
         self._show()
@@ -157,7 +130,7 @@ class Node:
         """Listeners that accepted services name."""
         return frozenset(
             frontend.listener
-            for service in _services(self.discovery.accepted())
+            for service in self.discovery.accepted().services()
             for frontend in service.frontends
             if frontend.listener
         )
@@ -234,7 +207,7 @@ class Node:
             there = listening()
         except OSError:  # a kernel without inet_diag does not tell, and nothing else needs it
             return
-        found = overlaid(_services(taken), self.outcome.topology.addresses, there)
+        found = overlaid(taken.services(), self.outcome.topology.addresses, there)
         for port, name in sorted(found.items() - self.outcome.overlaid.items()):
             log.warning("a process listens at a port that a service has", port=port, service=name)
         self.outcome.overlaid = found
@@ -256,7 +229,7 @@ class Node:
         taken = self.discovery.accepted()  # what comes meanwhile is not in the file either
         await self._persist(taken)
         self._count(taken)
-        pods, uids = [pod.addresses for pod in pods_of(taken)], _uids(taken)
+        pods, uids = [pod.addresses for pod in taken.pods()], _uids(taken)
         held = {key.address: entry.ifindex for key, entry in self.maps.workloads.entries.items()}
         try:
             found = await workloads.survey(
@@ -276,9 +249,9 @@ class Node:
             if await self._may_attach(taken):
                 await self._attach(prune=WORKLOADS_TYPE in taken.heard)
             await self._announce(taken)
+            outcome.runs += 1
             await asyncio.to_thread(self._show)
             self.settled(taken.responses, self._written(), self._refused())
-        outcome.runs += 1
         if outcome.faults or self.maps.services.failed or self.maps.workloads.failed or self.maps.addresses.failed:
             self._failures += 1
             self.errors += 1
@@ -290,7 +263,7 @@ class Node:
 
     def _count(self, taken: Accepted) -> None:
         """Say once that no pod is left, or was ever told of: so it looks when the node's name is wrong."""
-        podless = WORKLOADS_TYPE in taken.heard and not pods_of(taken)
+        podless = WORKLOADS_TYPE in taken.heard and not taken.pods()
         if podless and not self._podless:
             log.warning("the control plane has no pods for this node", node=self.config.node)
         self._podless = podless
@@ -313,16 +286,7 @@ class Node:
 
     def _show(self) -> None:
         """Of a moment at which nobody is at work."""
-        outcome = self.outcome
-        self.view = View.of(
-            outcome.topology,
-            outcome.services,
-            outcome.active,
-            outcome.overlaid,
-            outcome.faults,
-            self.attachments,
-            self.maps,
-        )
+        self.view = View.of(self.outcome, self.attachments, self.maps)
 
     def _written(self) -> frozenset[str]:
         """The types of which the kernel has now what it takes; services that could not be tried are tried again."""
@@ -377,7 +341,7 @@ class Node:
     async def _fill_services(self, taken: Accepted) -> None:
         outcome, maps = self.outcome, self.maps.services
         addresses = tuple(outcome.topology.addresses)
-        services = _services(taken)
+        services = taken.services()
         outcome.exposed = exposed(services)
         outcome.services = self._intercept.services(services, outcome.active, addresses, _uids(taken).keys())
         groups = outcome.services.groups
@@ -392,7 +356,7 @@ class Node:
             return
         devices = outward(self.outcome.topology)
         own = dict(macs(devices))
-        desired = answers(_announcements(taken), devices, own)
+        desired = answers(taken.announcements(), devices, own)
         # Before anything is announced: what one link says is heard by another one on the same segment.
         await self._tried("MACs", lambda: self.maps.macs.reconcile(mac_entries(own)))
         told_now = taken.told_announcements and self.connected()
@@ -447,23 +411,9 @@ class Node:
             faults.pop(what, None)
 
 
-def _services(taken: Accepted) -> list[Service]:
-    return [found for found in taken.resources(SERVICE) if isinstance(found, Service)]
-
-
-def _announcements(taken: Accepted) -> list[Announcement]:
-    found = taken.resources(ANNOUNCEMENTS)
-    return [announcement for each in found if isinstance(each, Announcements) for announcement in each.announcements]
-
-
-def pods_of(taken: Accepted) -> list[Pod]:
-    found = taken.resources(WORKLOADS_TYPE)
-    return [pod for each in found if isinstance(each, Workloads) for pod in each.workloads]
-
-
 def _uids(taken: Accepted) -> dict[Address, str]:
     """Of the pods of this node, by address."""
-    return {address: pod.uid for pod in pods_of(taken) for address in pod.addresses}
+    return {address: pod.uid for pod in taken.pods() for address in pod.addresses}
 
 
 def netns_cookie() -> int:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from datapath.ageing import STATES
 from datapath.client import Client
 from datapath.kernel.layout import CAPTURE_PORT
-from datapath.node import Node, pods_of
+from datapath.node import Node
 from datapath.ports import worded
 from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
 
@@ -131,14 +131,14 @@ def unready(node: Node) -> str:
         return f"Envoy does not serve: {node.envoy.state.fault or 'it has no configuration yet'}"
     if node.unpublished.lasts_s:
         return _UNPUBLISHED
-    if node.outcome.uncaptured:
+    if node.view.uncaptured:
         return _uncaptured(node)
-    return "" if node.outcome.runs else "the kernel has not been brought up to date yet"
+    return "" if node.view.runs else "the kernel has not been brought up to date yet"
 
 
 def _uncaptured(node: Node) -> str:
     places = {"ipv4": "127.0.0.1", "ipv6": "[::1]"}
-    lacks = [name.rpartition("/")[2] for name in sorted(node.outcome.uncaptured)]
+    lacks = [name.rpartition("/")[2] for name in sorted(node.view.uncaptured)]
     at = ", ".join(f"{places[family]}:{CAPTURE_PORT}" for family in lacks)
     return f"Envoy does not listen at {at}: a process of the node has that port"
 
@@ -161,7 +161,7 @@ def _of_envoy(node: Node) -> Iterator[tuple[str, str]]:
         yield "Envoy does not answer", "it is ended after envoy.silenceSeconds, and another one started"
     if node.unpublished.lasts_s:
         yield _UNPUBLISHED, "it is replaced by a new one, which is found; until then services meet their fail mode"
-    if node.outcome.uncaptured:
+    if node.view.uncaptured:
         advice = f"see `ss -ltnp sport = :{CAPTURE_PORT}`, and move it; until then services meet their fail mode"
         yield _uncaptured(node), advice
     if others := ", ".join(map(str, node.envoy.others)):
@@ -213,7 +213,7 @@ def _of_stream(node: Node, client: Client) -> Iterator[tuple[str, str]]:
     for type_url in (SERVICE, WORKLOADS):
         if type_url not in node.discovery.heard:
             yield f"nobody has said anything about {short(type_url)}", "run `tidegate serve` with --datapath"
-    if WORKLOADS in node.discovery.heard and not pods_of(node.discovery.accepted()):
+    if WORKLOADS in node.discovery.heard and not node.discovery.accepted().pods():
         what = f"the control plane has no pods for node {node.config.node}"
         yield what, "unless none runs here, the configuration's `node` is not its name in Kubernetes: correct it"
 

@@ -12,6 +12,7 @@ from typing import Self
 
 from datapath.attachments import Attachments, Place
 from datapath.intercept import Services
+from datapath.outcome import Outcome
 from datapath.reconciler import Size
 from datapath.tables import Maps
 from datapath.topology import Topology
@@ -25,8 +26,11 @@ class View:
     services: Services
     active: frozenset[str]
     """Listeners of Envoy, by which the flags are set."""
+    uncaptured: frozenset[str]
+    """Capture listeners that it has not although it has the other."""
     overlaid: Mapping[int, str]
     """The node's ports that a process has, too, with the service that takes them."""
+    runs: int
     sizes: Mapping[str, Size]
     attached: Mapping[Place, bool]
     """Whether a link was there before."""
@@ -39,21 +43,21 @@ class View:
     reattached: int
 
     @classmethod
-    def of(cls, topology: Topology, services: Services, active: frozenset[str],
-           overlaid: Mapping[int, str], faults: Mapping[str, str],
-           attachments: Attachments, maps: Maps) -> Self:  # fmt: skip
+    def of(cls, outcome: Outcome, attachments: Attachments, maps: Maps) -> Self:
         """Copies of what is changed in place; nobody changes it meanwhile."""
         unfit = {"pods": maps.workloads.failed, "node": maps.addresses.failed}
         return cls(
-            topology,
-            services,
-            active,
-            overlaid,
+            outcome.topology,
+            outcome.services,
+            outcome.active,
+            outcome.uncaptured,
+            outcome.overlaid,
+            outcome.runs,
             maps.sizes(),
             {place: each.adopted for place, each in attachments.attached.items()},
             dict(attachments.missing),
             dict(attachments.behind),
-            dict(faults),
+            dict(outcome.faults),
             {**{f"service {name}": why for name, why in maps.services.failed.items()},
              **{what: why for what, why in unfit.items() if why}},
             len(maps.services.failed),

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from datapath.awhile import Awhile
-from datapath.node import Outcome
+from datapath.outcome import Outcome
 from datapath.status import UNHEALTHY_S, unhealthy, unready
 
 
@@ -26,9 +26,9 @@ def test_a_node_whose_envoy_lacks_one_of_its_ports_is_not_ready() -> None:
     """Somebody else has it: connections of that family would pass by Envoy."""
     said = []
     for active in (set[str](), {"capture/ipv6"}, {"capture/ipv4", "capture/ipv6"}):
-        outcome = Outcome(active=frozenset(active), runs=1)
+        view = Outcome(active=frozenset(active), runs=1)
         envoy = SimpleNamespace(state=SimpleNamespace(ready=True))
-        node: Any = SimpleNamespace(envoy=envoy, unpublished=Awhile(), outcome=outcome)
+        node: Any = SimpleNamespace(envoy=envoy, unpublished=Awhile(), view=view)
         said.append(unready(node))
 
     assert ["", "Envoy does not listen at 127.0.0.1:15001: a process of the node has that port", ""] == said
