@@ -9,7 +9,7 @@ import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from aiohttp import web
@@ -46,7 +46,9 @@ from xds_server.proxy.bootstrap import bootstrap, certificate_sources
 from xds_server.proxy.process import private_file
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_TAKEN = (
+_REMOVED_S: Final = 60.0
+"""Envoy is told that it has no listener for a service only after the kernel leads nobody there any more."""
+_TAKEN: Final = (
     "another daemon works in this network namespace, and has nothing in {}: correct `bpffs`, "
     "or run `tidegate node cleanup --force` with that daemon's configuration, or with this one if there is no other"
 )
@@ -82,7 +84,7 @@ async def _run(config: Config, wanted: Wanted, before: Discovery, scraped: socke
     attachments.load()
     async with AsyncExitStack() as stack:
         stack.callback(attachments.close)
-        maps = Maps(pins.maps)
+        maps = Maps(pins.maps, leaving_s=config.envoy.drain_seconds + _REMOVED_S)
         stack.callback(maps.close)
         attachments.attach_listen()
         node = Node(config, before, Envoy(wanted, config.instances), attachments, maps)
@@ -136,8 +138,10 @@ class Daemon:
                 yield record(event, lambda ifindex: links.get(ifindex, str(ifindex)))
 
     async def _restart(self, _: Answer) -> AsyncGenerator[Answer, None]:
-        started = await self.node.envoy.restarted()
-        yield {"pid": started.pid, "fault": ""} if started else {"pid": None, "fault": self.node.envoy.state.fault}
+        envoy = self.node.envoy
+        started = await envoy.restarted() if envoy.state.current else None
+        fault = "" if started else envoy.state.fault or "none has been started yet"
+        yield {"pid": started.pid if started else None, "fault": fault, "serves": envoy.serves}
 
     async def _stop(self, _: Answer) -> AsyncGenerator[Answer, None]:
         yield {"stops": self.node.config.node}
@@ -203,6 +207,8 @@ def envoy_can_be_scraped(config: Config) -> None:
     with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET) as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if tried.family == socket.AF_INET6:
+            tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
             tried.bind(address)
         except OSError as error:

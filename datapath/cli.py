@@ -102,8 +102,8 @@ def _flows(places: Places, flags: argparse.Namespace) -> int:
         for found in asked(places.control, {"ask": "flows"}, within_s=None):
             try:
                 print(json.dumps(found) if flags.output == "json" else flows.text(found), flush=True)
-            except BrokenPipeError:  # who reads has read enough, as `head` does
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            except BrokenPipeError:
+                _read_enough()
                 return 0
     except OSError as error:
         return _no_daemon(places, error)
@@ -118,10 +118,18 @@ def _maps(places: Places, flags: argparse.Namespace) -> int:
         for record in records(Pins(places.bpffs).maps):
             for line in [json.dumps(record)] if flags.output == "json" else text(record):
                 print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _read_enough()
     except OSError as error:
         print(f"tidegate node: {error}: no daemon has run here, or you are not root", file=sys.stderr)
         return 1
     return 0
+
+
+def _read_enough() -> None:
+    """Who reads what we write does not any more, as `head`: nothing of it is said when we end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _restart_envoy(places: Places, flags: argparse.Namespace) -> int:
@@ -132,7 +140,8 @@ def _restart_envoy(places: Places, flags: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         return _no_daemon(places, error)
     if found["fault"]:
-        print(f"tidegate node: no new Envoy, and the old one serves: {found['fault']}", file=sys.stderr)
+        old = "the old one serves" if found["serves"] else "none serves"
+        print(f"tidegate node: no new Envoy, and {old}: {found['fault']}", file=sys.stderr)
         return 1
     print(f"a new Envoy is started, process {found['pid']}; `tidegate node status` says when it has taken over")
     return 0
@@ -168,7 +177,8 @@ def _cleanup(places: Places, flags: argparse.Namespace) -> int:
             what = "what the kernel's settings were is not known, since it was written there: they stay as they are"
             print(f"tidegate node: there is no {places.state}: {what}", file=sys.stderr)
     places.lock.unlink(missing_ok=True)
-    print("\n".join([*(f"removed {name}" for name in removed), "nothing of Tidegate is left"]))
+    left = ", but what was changed of the kernel's settings" if lost else ""
+    print("\n".join([*(f"removed {name}" for name in removed), f"nothing of Tidegate is left{left}"]))
     return 0
 
 

@@ -153,6 +153,8 @@ class Envoy:
         """Take what runs: of two, the newer one is to take over, as it was before we came, if it is what is wanted."""
         state, made_of = self.state, self._wanted.made_of()
         superseded = []
+        if self.others:
+            log.warning("envoys of another state directory get connections, too", pids=self.others)
         found = running(self._memory, self._wanted)
         self._numbers = max((instance.number for instance in found), default=0)
         for instance in found:
@@ -198,7 +200,11 @@ class Envoy:
             self._serves()
         else:
             self._restart.clear()
-            self._succeeds(await self._started())
+            successor = self._tried()
+            if successor is None:  # the one that serves is watched until then
+                asyncio.get_running_loop().call_later(self._delay_s(0.0), self._restart.set)
+                return
+            self._succeeds(successor)
             self._remember()
 
     async def _replace(self) -> None:
@@ -297,23 +303,27 @@ class Envoy:
 
     async def _started(self) -> Instance:
         """Try until one has been started; whether it stays is another matter."""
+        while (instance := self._tried()) is None:
+            await self._pause(0.0)
+        return instance
+
+    def _tried(self) -> Instance | None:
+        """A new one, or None, of which the fault is told."""
         state = self.state
-        while True:
-            self._numbers += 1
-            try:
-                instance = start(self._wanted, self._numbers)
-            except OSError as error:
-                where = error.filename or self._wanted.directory
-                state.fault = f"Envoy cannot be started: {where}: {error.strerror}: see that it can be written and run"
-                log.warning("envoy not started", fault=state.fault)
-                self._answer(None)
-                await self._pause(0.0)
-                continue
-            state.starts += 1
-            self._began = asyncio.get_running_loop().time()
-            log.info("envoy started", pid=instance.pid, number=instance.number)
-            self._answer(instance)
-            return instance
+        self._numbers += 1
+        try:
+            instance = start(self._wanted, self._numbers)
+        except OSError as error:
+            where = error.filename or self._wanted.directory
+            state.fault = f"Envoy cannot be started: {where}: {error.strerror}: see that it can be written and run"
+            log.warning("envoy not started", fault=state.fault)
+            self._answer(None)
+            return None
+        state.starts += 1
+        self._began = asyncio.get_running_loop().time()
+        log.info("envoy started", pid=instance.pid, number=instance.number)
+        self._answer(instance)
+        return instance
 
     def _answer(self, started: Instance | None) -> None:
         for outcome in self._asked:
@@ -331,9 +341,11 @@ class Envoy:
         await self._pause(asyncio.get_running_loop().time() - self._began)
 
     async def _pause(self, lived_s: float) -> None:
-        state = self.state
-        state.failures = failures_after(state.failures, lived_s)
-        await asyncio.sleep(delay_s(state.failures, self._chance()))
+        await asyncio.sleep(self._delay_s(lived_s))
+
+    def _delay_s(self, lived_s: float) -> float:
+        self.state.failures = failures_after(self.state.failures, lived_s)
+        return delay_s(self.state.failures, self._chance())
 
     def _serves(self) -> None:
         self.state.ready, self.state.answers, self.state.fault = True, True, ""

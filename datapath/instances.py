@@ -75,9 +75,19 @@ class Wanted:
         """For half of that time clients are told to leave, and are served; then it takes none, and they may finish."""
         return max(1, round(self.drain_s / 2))
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Two of any version run beside each other, and a killed one leaves no shared memory behind.
+
+        Who is answered while a listener drains is told to leave with that, all at once: by chance, as is the default,
+        some would be cut off in the end with a request on the way.
+        """
+        drain = ("--drain-time-s", str(self.leaving_s), "--drain-strategy", "immediate")
+        return ("--disable-hot-restart", *drain, *self.arguments)
+
     def made_of(self) -> str:
         found = self.binary.stat()
-        parts = (str(self.binary), found.st_size, found.st_mtime_ns, self.bootstrap, self.cgroup, *self.arguments)
+        parts = (str(self.binary), found.st_size, found.st_mtime_ns, self.bootstrap, self.cgroup, *self.flags)
         return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:16]
 
     def admin(self, number: int) -> Path:
@@ -105,14 +115,7 @@ def start(wanted: Wanted, number: int) -> Instance:
         str(wanted.binary),
         "--config-path",
         str(config),
-        # Two of any version run beside each other, and a killed one leaves no shared memory behind.
-        "--disable-hot-restart",
-        "--drain-time-s",
-        str(wanted.leaving_s),
-        # Who is answered meanwhile is told to leave with that: by chance alone, some would be cut off in the end.
-        "--drain-strategy",
-        "immediate",
-        *wanted.arguments,
+        *wanted.flags,
     ]
     with opened_log(log_of(wanted.directory)) as log:
         # What asyncio starts, it would kill when its transport is collected.

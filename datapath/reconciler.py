@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from datapath.intercept import Group
@@ -18,9 +19,6 @@ from datapath.kernel.layout import Backend, BackendKey, Service, ServiceFlag, Se
 
 K = TypeVar("K", bound=tuple[Any, ...])
 V = TypeVar("V", bound=tuple[Any, ...])
-
-LEAVING_S: Final = 3600.0
-"""So long Envoy may take at most to let its clients leave a listener that is removed."""
 
 _NUMBERS: Final = 1 << 32
 _KNOWN_TO_PROXY: Final = ServiceFlag.PROXY | ServiceFlag.LEAVING
@@ -64,15 +62,17 @@ class ServiceMaps:
         services: Table[ServiceKey, Service],
         backends: Table[BackendKey, Backend],
         clock: Callable[[], float],
+        leaving_s: float,
     ) -> None:
-        self._services, self._backends, self._clock = services, backends, clock
+        """`leaving_s` is how long Envoy may have connections to what it does not serve any more."""
+        self._services, self._backends, self._clock, self._leaving_s = services, backends, clock, leaving_s
         self._desired = Size(0, 0), Size(0, 0)
         self.read()
 
     def read(self) -> None:
         """Take what the maps have for what is there, and nothing for done."""
         self.entries: dict[ServiceKey, Service] = dict(self._services.items())
-        until = self._clock() + LEAVING_S
+        until = self._clock() + self._leaving_s
         self._leaving = {key: until for key, entry in self.entries.items() if entry.flags & ServiceFlag.LEAVING}
         self._slots = self._read_slots()
         self._users = Counter(_generation(entry) for entry in self.entries.values())
@@ -119,8 +119,7 @@ class ServiceMaps:
         gone = [key for key in over if self.entries[key].flags & ServiceFlag.GONE]
         stays = {key: self.entries[key] for key in over if key not in gone}
         stays = {key: entry._replace(flags=entry.flags & ~ServiceFlag.LEAVING) for key, entry in stays.items()}
-        self._services.put_all(stays.items())
-        self._note(stays)
+        self._put(stays)
         self._delete(gone)
 
     def sizes(self) -> dict[str, Size]:
@@ -218,8 +217,9 @@ class ServiceMaps:
         except OSError:
             # Those that were there are switched or not, and whole either way. New ones are all there, or none.
             new = [key for key in changed if not self._is_there(key)]
-            self._services.delete_all(key for key in new if key not in self.entries)
-            self._services.put_all((key, self.entries[key]) for key in new if key in self.entries)
+            with suppress(OSError):  # what is there then is noted
+                self._services.delete_all(key for key in new if key not in self.entries)
+                self._services.put_all((key, self.entries[key]) for key in new if key in self.entries)
             self._note({key: entry for key, entry in self._services.items() if key in changed})
             raise
         self._note(changed)
@@ -238,15 +238,23 @@ class ServiceMaps:
             self.entries[key] = entry
             self._users[_generation(entry)] += 1
             if entry.flags & ServiceFlag.LEAVING:
-                self._leaving.setdefault(key, self._clock() + LEAVING_S)
+                self._leaving.setdefault(key, self._clock() + self._leaving_s)
             else:
                 self._leaving.pop(key, None)
 
     def _withdraw(self, keys: list[ServiceKey]) -> None:
         left = {key: _left(self.entries[key]) for key in keys if self.entries[key].flags & _KNOWN_TO_PROXY}
-        self._services.put_all(left.items())
-        self._note(left)
+        self._put(left)
         self._delete([key for key in keys if key not in left])
+
+    def _put(self, entries: Mapping[ServiceKey, Service]) -> None:
+        """Of keys that are there; some may have been written where that fails."""
+        try:
+            self._services.put_all(entries.items())
+        except OSError:
+            self._note({key: entry for key, entry in self._services.items() if key in entries})
+            raise
+        self._note(entries)
 
     def _delete(self, keys: list[ServiceKey]) -> None:
         self._services.delete_all(keys)

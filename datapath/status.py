@@ -157,6 +157,8 @@ def _of_envoy(node: Node) -> Iterator[tuple[str, str]]:
     if not state.ready:
         why = state.fault or "it has no configuration yet"
         yield f"Envoy does not serve: {why}", "new connections meet the fail mode of their service; see envoy.log"
+    elif state.fault:
+        yield f"Envoy is not replaced: {state.fault}", "it is tried again; the one that runs serves until then"
     elif not state.answers:
         yield "Envoy does not answer", "it is ended after envoy.silenceSeconds, and another one started"
     if node.unpublished.lasts_s:
@@ -165,9 +167,8 @@ def _of_envoy(node: Node) -> Iterator[tuple[str, str]]:
         advice = f"see `ss -ltnp sport = :{CAPTURE_PORT}`, and move it; until then services meet their fail mode"
         yield _uncaptured(node), advice
     if others := ", ".join(map(str, node.envoy.others)):
-        what = f"process {others} is in the cgroup of this node's Envoy, and none of this daemon's: an Envoy of another"
-        advice = "it gets a part of the connections, as it was told long ago: let them end, and kill it"
-        yield f"{what} state directory", advice
+        what = f"Envoys of another state directory are in this node's cgroup for Envoy: {others}"
+        yield what, "they get a part of the connections, and are told nothing new: end those processes"
     if state.successor and state.lacks:
         yield f"a new Envoy waits for {', '.join(sorted(state.lacks))}", "the old one serves until then"
     elif waits_s := node.envoy.overdue_s:

@@ -36,10 +36,10 @@ from datapath.reconciler import Entries, ServiceMaps, Size
 class Maps:
     """They are read and written by one thread at a time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, leaving_s: float) -> None:
         self._folder, self._stack = folder, ExitStack()
         services, backends = self._open(SERVICES), self._open(BACKENDS)
-        self.services = ServiceMaps(services, backends, time.monotonic)
+        self.services = ServiceMaps(services, backends, time.monotonic, leaving_s)
         self.workloads: Entries[AddressKey, Workload] = Entries(self._open(WORKLOADS))
         self.addresses: Entries[AddressKey, NodeAddress] = Entries(self._open(NODE_ADDRESSES))
         self.answers: Map[AnswerKey, Answer] = self._open(ANSWERS)

@@ -56,9 +56,15 @@ static __always_inline int is_proxied(const struct service *service)
 	return (service->flags & SERVICE_PROXY) != 0;
 }
 
+/* Envoy has served it, and does not any more. */
+static __always_inline int is_leaving(const struct service *entry)
+{
+	return (entry->flags & SERVICE_LEAVING) != 0;
+}
+
 /* Whether Envoy may have connections to it: those that it has, it keeps. */
 static __always_inline int is_known_to_proxy(const struct service *entry)
 {
-	return (entry->flags & (SERVICE_PROXY | SERVICE_LEAVING)) != 0;
+	return is_proxied(entry) || is_leaving(entry);
 }
 #endif

@@ -132,7 +132,9 @@ static __always_inline struct verdict without_ports(struct __sk_buff *skb, const
 	if (translated)
 		return translated > 0 ? pass(BALANCED_ERROR) : (struct verdict){TC_ACT_SHOT, DROP_MALFORMED};
 	entry = entry_at(&about.source, about.source_port, about.protocol);
-	if (entry && is_known_to_proxy(entry))
+	if (!entry || !is_known_to_proxy(entry))
+		return pass(PASS_NO_PORTS);
+	if (is_proxied(entry) || holder_of(skb, &reply, packet->ipv6) == HELD_BY_PROXY)
 		return to_proxy(skb, STEERED_ERROR);
 	return pass(PASS_NO_PORTS);
 }
@@ -169,7 +171,7 @@ static __always_inline enum holder held(struct __sk_buff *skb, const struct pack
 {
 	const struct flow *flow = &packet->flow;
 
-	if (flow->protocol != IPPROTO_TCP || packet->opens)
+	if (flow->protocol != IPPROTO_TCP || (packet->opens && !(entry && is_leaving(entry))))
 		return HELD_BY_NOBODY;
 	if (entry) {
 		if (!is_known_to_proxy(entry) || !is_open_to(entry, direction))
@@ -194,6 +196,7 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 	const struct flow *flow = &packet->flow;
 	const struct service *entry, *service;
 	struct verdict verdict;
+	enum holder holder;
 
 	if (parsed == PARSED_ADDRESSES)
 		return without_ports(skb, packet);
@@ -202,14 +205,11 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 	if (is_decided(skb))
 		return pass((skb->mark & MARK_MASK) == MARK_TO_PROXY ? PASS_STEERED : PASS_FROM_PROXY);
 	entry = entry_at(&flow->destination, flow->destination_port, flow->protocol);
-	switch (held(skb, packet, entry, direction)) {
-	case HELD_BY_PROXY: /* what it sends is not tracked, so that what it gets must not be */
+	holder = held(skb, packet, entry, direction);
+	if (holder == HELD_BY_PROXY) /* what it sends is not tracked, so that what it gets must not be */
 		return to_proxy(skb, entry ? STEERED : STEERED_REPLY);
-	case HELD_BY_PROCESS:
-		return entry ? to_proxy(skb, STEERED) : pass(PASS_NO_SERVICE);
-	default:
-		break;
-	}
+	if (holder == HELD_BY_PROCESS) /* its own, where the service is gone */
+		return entry && !is_gone(entry) ? to_proxy(skb, STEERED) : pass(PASS_NO_SERVICE);
 	service = entry;
 	if (entry && is_gone(entry))
 		service = service_at(&flow->destination, flow->destination_port, flow->protocol);
@@ -219,6 +219,9 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 		if (l4_continue(skb, packet, direction, &verdict))
 			return verdict;
 	}
+	/* What Envoy has closed first, and nobody else has: its client closes, too. */
+	if (holder == HELD_NO_MORE && !packet->opens && entry && is_leaving(entry))
+		return to_proxy(skb, STEERED);
 	if (!service)
 		return unserved(skb, packet, direction);
 	if (!is_open_to(service, direction))

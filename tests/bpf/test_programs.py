@@ -353,7 +353,7 @@ def test_many_starts_leave_no_more_than_one(node: Lab) -> None:
         for _ in range(STARTS):
             started = Attachments(node.pins, node.cgroup, envoy_cgroup)
             started.load()
-            with closing(Maps(node.pins.maps)):
+            with closing(Maps(node.pins.maps, leaving_s=1)):
                 started.attach_listen()
                 started.reconcile(roles)
                 started.prune()

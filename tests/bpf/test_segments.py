@@ -25,7 +25,7 @@ from datapath.kernel.layout import (
     ServiceKey,
 )
 from datapath.kernel.maps import opened
-from tests.bpf.lab import ADDRESSES, BACKEND, FAMILIES, NODE, OUTSIDE, POD, Lab, run, transparent
+from tests.bpf.lab import ADDRESSES, BACKEND, FAMILIES, NODE, POD, Lab, run, transparent
 from tests.bpf.test_steering import SO_MARK, Family, accepted, both, converse
 
 SERVICE = ("10.96.0.77", "fd00:96::77")
@@ -92,42 +92,6 @@ def test_one_that_the_kernel_balances_is_told_of_as_that_alone(node: Lab, family
     assert {Reason.BALANCED} == told
     assert set() == counted & {Reason.REFUSED_NO_LISTENER, Reason.SELECTED}
     assert Reason.PASS_BALANCED in counted
-
-
-@both
-@pytest.mark.parametrize("left", [ServiceFlag.LEAVING, ServiceFlag.LEAVING | ServiceFlag.GONE])
-def test_envoy_keeps_what_it_has_of_a_service_that_leaves(node: Lab, family: Family, left: ServiceFlag) -> None:
-    """Whether that is the kernel's to balance now, or is no more: its connections end when Envoy ends them.
-
-    Early demultiplexing would find its socket by itself, until the node's routes change.
-    """
-    node.sysctl(NODE, "ipv4/ip_early_demux", "0")
-    address, port = SERVICE[family], HTTP + 1
-    entry = ServiceKey(ip_address(address), port, socket.IPPROTO_TCP)
-    node.services.put(entry, Service(ServiceFlag.PROXY, 710))
-    with node.capture(FAMILIES[family]) as envoy, node.connect(POD, (address, port)) as client:
-        server, _, _ = accepted(envoy)
-        with server:
-            node.services.put(entry, Service(left, 0))
-            converse(client, server)
-    node.sysctl(NODE, "ipv4/ip_early_demux", "1")
-
-
-@both
-def test_who_is_gone_is_opened_to_no_more(node: Lab, family: Family) -> None:
-    """It is as if it were not there, at every address of the node too, where another has the port now."""
-    address, port = ADDRESSES[NODE][family], HTTP + 2 + family  # both families share what is at every address
-    gone = ServiceFlag.LEAVING | ServiceFlag.GONE | ServiceFlag.EXTERNAL
-    node.services.put(ServiceKey(ip_address(address), port, socket.IPPROTO_TCP), Service(gone, 0))
-    with node.listener(NODE, address, port) as process, node.connect(OUTSIDE, (address, port)) as client:
-        server, _, _ = accepted(process)
-        with server:
-            converse(client, server)
-    node.serve(None, port, ServiceFlag.PROXY | ServiceFlag.EXTERNAL)
-    with node.capture(FAMILIES[family]) as envoy, node.connect(OUTSIDE, (address, port)) as client:
-        server, _, _ = accepted(envoy)
-        with server:
-            converse(client, server)
 
 
 @both

@@ -149,8 +149,8 @@ async def test_an_envoy_of_another_state_directory_is_told(daemon: Node, tmp_pat
     other = daemon.configured(tmp_path / "other.yaml", state=str(tmp_path / "other"))
     other.start()
     try:
-        what = f"process {stray} is in the cgroup of this node's Envoy, and none of this daemon's: an Envoy of another"
-        await other.told(f"{what} state directory")
+        what = f"Envoys of another state directory are in this node's cgroup for Envoy: {stray}"
+        await other.told(what)
     finally:
         other.end()
 
@@ -171,7 +171,7 @@ async def test_what_cannot_be_read_of_envoys_is_told_and_looked_for(daemon: Node
 
 
 async def test_a_restart_of_envoy_that_cannot_be_is_told_to_who_asks(tmp_path: Path, envoy: Path) -> None:
-    """On a full disk: where, and why; the old one serves, and once there is room the new one takes over."""
+    """On a full disk: where, why, and whether another one serves; once there is room it can be."""
     async with node(tmp_path, envoy) as made:
         made.state.mkdir()
         run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(made.state))
@@ -188,7 +188,7 @@ async def test_a_restart_of_envoy_that_cannot_be_is_told_to_who_asks(tmp_path: P
             run("umount", "--lazy", str(made.state))
 
     assert (1, 0) == (code, done)
-    assert f"no new Envoy, and the old one serves: Envoy cannot be started: {made.state}/envoy" in said
+    assert f"no new Envoy, and none serves: Envoy cannot be started: {made.state}/envoy" in said
     assert "No space left on device" in said
 
 

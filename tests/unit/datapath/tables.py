@@ -15,7 +15,9 @@ class Table(Generic[K, V]):
         self.name, self.capacity = name, capacity
         self.content: dict[K, V] = {}
         self.written: Callable[[], None] = lambda: None
-        self.writes = 0
+        self.writes = self.puts = 0
+        self.failing: set[int] = set()
+        """Of all that are put, which ones fail."""
 
     def items(self) -> Iterable[tuple[K, V]]:
         return list(self.content.items())
@@ -25,6 +27,9 @@ class Table(Generic[K, V]):
 
     def put_all(self, entries: Iterable[tuple[K, V]]) -> None:
         for key, value in entries:
+            self.puts += 1
+            if self.puts in self.failing:
+                raise OSError(errno.ENOMEM, "Cannot allocate memory")
             if key not in self.content and len(self.content) >= self.capacity:
                 raise OSError(errno.E2BIG, "Argument list too long")
             self.content[key] = value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 
 import pytest
@@ -19,9 +20,10 @@ from datapath.kernel.layout import (
     ServiceKey,
     Workload,
 )
-from datapath.reconciler import LEAVING_S, Entries, ServiceMaps
+from datapath.reconciler import Entries, ServiceMaps
 from tests.unit.datapath.tables import Table
 
+LEAVING_S = 100.0
 FULL = "the map is full: serve fewer, or run a version with larger maps"
 BACKENDS_FULL, FRONTENDS_FULL = f"backends (map backends): {FULL}", f"frontends (map svc): {FULL}"
 
@@ -57,7 +59,7 @@ class Kernel:
         assert self.stay <= self.services.content.keys()
 
     def daemon(self) -> ServiceMaps:
-        return ServiceMaps(self.services, self.backends, lambda: self.now)
+        return ServiceMaps(self.services, self.backends, lambda: self.now, LEAVING_S)
 
     def served(self) -> dict[ServiceKey, tuple[int, tuple[Backend, ...]]]:
         """To who opens a connection."""
@@ -131,7 +133,7 @@ def test_flags_alone_write_no_backend() -> None:
 
 
 @pytest.mark.parametrize("after", [{}, {"a": group([1], [1])}])
-def test_where_envoy_has_served_it_is_known_for_an_hour(after: dict[str, Group]) -> None:
+def test_where_envoy_has_served_it_is_known_for_a_while(after: dict[str, Group]) -> None:
     """Whether the service is the kernel's now, or gone: Envoy ends what it has. To a new connection it is as it is."""
     kernel = Kernel()
     maps = kernel.daemon()
@@ -163,7 +165,7 @@ def test_a_service_that_comes_back_to_envoy_is_known_for_as_long_as_it_stays() -
 
 
 def test_a_new_daemon_knows_what_was_envoys() -> None:
-    """For an hour from its own start on, since nobody has told it when that was."""
+    """For as long from its own start on, since nobody has told it when that was."""
     kernel = Kernel()
     kernel.apply(kernel.daemon(), {"a": group([1], [1], ServiceFlag.PROXY)})
     kernel.apply(kernel.daemon(), {})
@@ -311,7 +313,35 @@ def test_any_history_ends_as_a_rebuild(history: list[tuple[Drawn, bool]]) -> Non
     maps.retire()
 
     whole = {each: (found.flags, found.backends) for each, found in kernel.services.content.items()}
+    assert kernel.kept() <= {each for each, (flags, _) in expected(desired).items() if flags & ServiceFlag.PROXY}
     assert {each: (flags, len(backends)) for each, (flags, backends) in expected(desired).items()} == whole
+    assert not maps.is_foreign()
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(DESIRED, st.sets(st.integers(0, 12), max_size=4)), min_size=1, max_size=8))
+def test_a_write_that_fails_breaks_nobody(history: list[tuple[Drawn, set[int]]]) -> None:
+    """Wherever it fails, also as what was done is undone: services are whole, and the next try puts all right."""
+    kernel = Kernel()
+    maps = kernel.daemon()
+    desired: dict[str, Group] = {}
+    for drawn, failing in history:
+        desired = distinct(drawn)
+        kernel.services.failing = {kernel.services.puts + each for each in failing}
+        with suppress(OSError):
+            maps.reconcile(desired)
+        maps.retire()
+        kernel.check()
+        kernel.now += LEAVING_S / 2
+        with suppress(OSError):
+            maps.expire()
+        maps.retire()
+        kernel.check()
+    kernel.services.failing = set()
+    maps.reconcile(desired)
+    maps.retire()
+
+    assert ({}, expected(desired)) == (maps.failed, kernel.served())
     assert not maps.is_foreign()
 
 
