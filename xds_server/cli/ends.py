@@ -29,6 +29,8 @@ def addressed(pipeline: Pipeline, url: str, address: str, *, datapath: bool) -> 
         return [str(ip_address(host))]
     except ValueError:
         pass
+    if not host.strip("0123456789."):
+        raise ValueError(f"URL: {host} is no IP address: an IPv4 address is four numbers from 0 to 255")
     ref = _service(host)
     if ref is None or not datapath:
         return [""]

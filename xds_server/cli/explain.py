@@ -18,7 +18,7 @@ from xds_server.cli.report import served_at
 from xds_server.config import ConfigError, add_objects, config
 from xds_server.explain.explain import explain
 from xds_server.explain.listener import ANY_ADDRESS
-from xds_server.explain.request import Request
+from xds_server.explain.request import Request, destination
 from xds_server.explain.result import Result, document
 from xds_server.status.conditions import rows, translated
 from xds_server.translation import names
@@ -71,6 +71,8 @@ def run(flags: argparse.Namespace) -> int:
         ]
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if settings.datapath and not flags.parent and places == [""]:
+        results = _by_name(flags.url, results)
     results = list(_as_clients_see(found, results))
     if flags.output == "json":
         documents = [document(result) | {"conditions": _failing(found, result)} for result in results]
@@ -78,6 +80,15 @@ def run(flags: argparse.Namespace) -> int:
     else:
         _show(found, results)
     return 0
+
+
+def _by_name(url: str, results: list[Result]) -> list[Result]:
+    """Without Services, which are reached by a name of theirs or by an address, and this host is neither."""
+    elsewhere = [result for result in results if not result.parent.startswith("Service/")]
+    if results and not elsewhere:
+        host, way = destination(url)[0].hostname, "give NAME.NAMESPACE of a Service, or its address"
+        raise ConfigError(f"URL: {host} is no Service, and no Gateway or Ingress listens at its port; {way}")
+    return elsewhere
 
 
 def _as_clients_see(found: Offline, results: Iterable[Result]) -> Iterator[Result]:
