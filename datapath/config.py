@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import yaml
@@ -77,6 +77,19 @@ class Config(Places, frozen=True, kw_only=True, forbid_unknown_fields=True, rena
         return tuple(ip_address(text) for text in self.addresses)
 
 
+class _Loader(yaml.SafeLoader):
+    """A field that is there twice is a fault: "mapping keys must be unique" (YAML 1.2.2, 3.2.1.1)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value[:64]} is there twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path) -> Config:
     """Read and check a file; nothing else is looked at yet.
 
@@ -139,7 +152,7 @@ def _told(origin: str, faults: Iterable[Fault]) -> str:
 
 def _fields(text: str, origin: str) -> dict[str, object]:
     try:
-        document = yaml.safe_load(text)
+        document = _Loader(text).get_single_data()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
@@ -156,6 +169,8 @@ def _filled(document: object, environ: Mapping[str, str], origin: str) -> object
         raise ConfigError(
             f"{origin}: $({error.args[0]}) is not in the environment: set it, or write its value"
         ) from None
+    except RecursionError:
+        raise ConfigError(f"{origin}: something in it has itself as a part: write it out") from None
 
 
 def _with(value: object, environ: Mapping[str, str]) -> object:

@@ -66,6 +66,8 @@ class State:
     """How many were ended because they did not answer."""
     failures: int = 0
     fault: str = ""
+    unremembered: str = ""
+    """Why the next daemon will have to look for it."""
 
 
 class Envoy:
@@ -366,11 +368,12 @@ class Envoy:
     def _remember(self) -> None:
         state = self.state
         alive = [*state.draining, *filter(None, (state.current, state.successor))]
+        state.unremembered = ""
         try:
             remember(self._memory, alive)
         except OSError as error:
-            state.fault = f"{self._memory} cannot be written, so the next daemon will not know this Envoy: {error}"
-            log.warning("envoy not remembered", fault=state.fault)
+            state.unremembered = f"{self._memory} cannot be written, and has who runs: {error.strerror}"
+            log.warning("envoy not remembered", fault=state.unremembered)
 
 
 async def end_all(wanted: Wanted, memory: Path) -> list[int]:

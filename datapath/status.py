@@ -158,9 +158,11 @@ def _of_envoy(node: Node) -> Iterator[tuple[str, str]]:
         why = state.fault or "it has no configuration yet"
         yield f"Envoy does not serve: {why}", "new connections meet the fail mode of their service; see envoy.log"
     elif state.fault:
-        yield f"Envoy is not replaced: {state.fault}", "it is tried again; the one that runs serves until then"
+        yield state.fault, "it is tried again; the one that runs serves until then"
     elif not state.answers:
         yield "Envoy does not answer", "it is ended after envoy.silenceSeconds, and another one started"
+    if state.unremembered:
+        yield state.unremembered, "make room there, or see that it can be written; it is tried at the next change"
     if node.unpublished.lasts_s:
         yield _UNPUBLISHED, "it is replaced by a new one, which is found; until then services meet their fail mode"
     if node.view.uncaptured:

@@ -93,7 +93,7 @@ async def survey(
         addresses=own,
         devices={ifindex: kinds[ifindex] for ifindex in (*outward, _LOOPBACK) if ifindex in kinds},
         links=links,
-        problems=problems + _of_kube_proxy(links.values()) + _unrouted(behind, ways),
+        problems=problems + _homeless(addresses, own) + _of_kube_proxy(links.values()) + _unrouted(behind, ways),
     )
 
 
@@ -204,6 +204,14 @@ def _address(message: Any) -> tuple[Address, int] | None:
     return ip_address(text), message["index"]
 
 
+def _homeless(configured: Iterable[Address], own: Collection[Address]) -> tuple[Problem, ...]:
+    return tuple(
+        (f"no link of this node has {address}", "correct `addresses`, which names it, or give a link that address")
+        for address in configured
+        if address not in own
+    )
+
+
 def _own(
     found: list[tuple[Address, int]],
     outward: Collection[int],
@@ -213,7 +221,7 @@ def _own(
     """What the node sends from first, then those of links that lead off it: the first is one that others reach."""
     known = dict(found)
     if configured:
-        return {address: known.get(address, 0) for address in configured}
+        return {address: known[address] for address in configured if address in known}
 
     def order(pair: tuple[Address, int]) -> tuple[bool, bool, int, bytes]:
         address, ifindex = pair

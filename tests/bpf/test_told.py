@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from ipaddress import ip_address
@@ -13,7 +14,7 @@ import yaml
 
 from datapath.kernel.layout import ServiceKey
 from datapath.resources import SERVICE, WORKLOADS
-from tests.bpf.daemon import Node, node, pods, web
+from tests.bpf.daemon import PATIENCE_S, Node, node, pods, web
 from tests.bpf.lab import inside, run
 from tests.bpf.stand import bpffs
 from tests.unit.datapath.wire import response, service
@@ -138,6 +139,23 @@ async def test_a_link_that_is_not_there_is_told(tmp_path: Path, envoy: Path) -> 
 
     assert any("nowhere0" in what for what in findings)
     assert 1 == made.log.read_text().count("nowhere0")
+
+
+async def test_an_address_that_the_node_has_not_is_told_and_not_used(tmp_path: Path, envoy: Path) -> None:
+    """All else goes on by the others, and it is used as soon as a link has it."""
+    what = "no link of this node has 198.51.100.9"
+    async with node(tmp_path, envoy) as made:
+        made.configured(made.config, addresses=["198.51.100.9", "198.51.100.1"])
+        made.start()
+        await made.connected(1)
+        await made.told(what)
+        before = [each["what"] for each in (await made.status())["findings"]]
+        made.ip("addr add 198.51.100.9/24 dev up0")
+        async with asyncio.timeout(PATIENCE_S):
+            while what in {each["what"] for each in (await made.status())["findings"]}:
+                await asyncio.sleep(0.1)
+
+    assert not any("Invalid argument" in each for each in before)
 
 
 async def test_an_envoy_of_another_state_directory_is_told(daemon: Node, tmp_path: Path) -> None:

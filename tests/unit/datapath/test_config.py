@@ -50,6 +50,8 @@ def test_all_nodes_can_have_one_file() -> None:
     [
         ("", "f: it has no fields: give at least node, server and state"),
         ("node: [", "f: line 1 is no YAML"),
+        (SMALLEST + "node: n2\n", "f: line 4 is no YAML: node is there twice"),
+        ("state: &a [*a]\n", "f: something in it has itself as a part: write it out"),
         ("node: n1\nserver: unix:/x\n", "f: state: it is missing: give it"),
         (REMOTE + "tls: {certificate: /c}\n", "f: tls.authority: it is missing: give it"),
         (
