@@ -18,7 +18,7 @@ import msgspec
 import yaml
 
 from datapath.places import Places
-from datapath.shape import MISSING, Fault, known, unknown
+from datapath.shape import MISSING, Fault, sifted
 from xds_server.proxy.bootstrap import BootstrapOptions, ClientTls, XdsHost, XdsSocket
 from xds_server.proxy.process import EnvoyNotFoundError, find
 
@@ -120,12 +120,12 @@ def _read(path: Path) -> str:
 
 def parse(text: str, origin: str, environ: Mapping[str, str] = os.environ) -> Config:
     """As `load`, of a text that is from somewhere."""
-    document = _filled(_fields(text, origin), environ, origin)
-    faults = list(unknown(document, Config))
+    document, faults = sifted(_filled(_fields(text, origin), environ, origin), Config)
     try:
-        config = msgspec.convert(known(document, Config), Config, dec_hook=_path)
+        config = msgspec.convert(document, Config, dec_hook=_path)
     except msgspec.ValidationError as error:
-        faults += [fault for fault in [_worded(str(error))] if fault not in faults]
+        if (fault := _worded(str(error))) not in faults:
+            faults.append(fault)
     else:
         faults += _faults(config)
     if faults:

@@ -81,7 +81,8 @@ class Accepted:
 
     def resources(self, type_url: str) -> list[Resource]:
         """In the order of their names, so that nothing depends on the order in which they came."""
-        return [found.resource for (url, _), found in sorted(self.held.items()) if url == type_url]
+        own = {name: found.resource for (url, name), found in self.held.items() if url == type_url}
+        return [own[name] for name in sorted(own)]
 
     def services(self) -> list[Service]:
         return [found for found in self.resources(SERVICE) if isinstance(found, Service)]

@@ -155,8 +155,8 @@ class Envoy:
         """Take what runs: of two, the newer one is to take over, as it was before we came, if it is what is wanted."""
         state, made_of = self.state, self._wanted.made_of()
         superseded = []
-        if self.others:
-            log.warning("envoys of another state directory get connections, too", pids=self.others)
+        if strays := self.others:
+            log.warning("envoys of another state directory get connections, too", pids=strays)
         found = running(self._memory, self._wanted)
         self._numbers = max((instance.number for instance in found), default=0)
         for instance in found:

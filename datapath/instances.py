@@ -25,7 +25,7 @@ import structlog
 from datapath import launcher
 from datapath.kernel.sysctls import NETWORK
 from xds_server.proxy import admin
-from xds_server.proxy.process import opened_log, private_file
+from xds_server.proxy.process import fixed_flags, opened_log, private_file
 
 log = structlog.get_logger("envoy")
 
@@ -77,13 +77,7 @@ class Wanted:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Two of any version run beside each other, and a killed one leaves no shared memory behind.
-
-        Who is answered while a listener drains is told to leave with that, all at once: by chance, as is the default,
-        some would be cut off in the end with a request on the way.
-        """
-        drain = ("--drain-time-s", str(self.leaving_s), "--drain-strategy", "immediate")
-        return ("--disable-hot-restart", *drain, *self.arguments)
+        return (*fixed_flags(self.leaving_s), *self.arguments)
 
     def made_of(self) -> str:
         found = self.binary.stat()
@@ -117,7 +111,7 @@ def start(wanted: Wanted, number: int) -> Instance:
         str(config),
         *wanted.flags,
     ]
-    with opened_log(log_of(wanted.directory)) as log:
+    with opened_log(log_of(wanted.directory)) as output:
         # What asyncio starts, it would kill when its transport is collected.
         pid = os.posix_spawn(
             command[0],
@@ -125,8 +119,8 @@ def start(wanted: Wanted, number: int) -> Instance:
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, log.fileno(), 1),
-                (os.POSIX_SPAWN_DUP2, log.fileno(), 2),
+                (os.POSIX_SPAWN_DUP2, output.fileno(), 1),
+                (os.POSIX_SPAWN_DUP2, output.fileno(), 2),
             ],
             setsid=True,
         )

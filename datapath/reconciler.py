@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
@@ -115,12 +115,10 @@ class ServiceMaps:
     def expire(self) -> None:
         """Forget that Envoy has served what it has not served for long."""
         now = self._clock()
-        over = [key for key, until in self._leaving.items() if until <= now]
-        gone = [key for key in over if self.entries[key].flags & ServiceFlag.GONE]
-        stays = {key: self.entries[key] for key in over if key not in gone}
-        stays = {key: entry._replace(flags=entry.flags & ~ServiceFlag.LEAVING) for key, entry in stays.items()}
-        self._put(stays)
-        self._delete(gone)
+        over = {key: self.entries[key] for key, until in self._leaving.items() if until <= now}
+        stays = {key: entry for key, entry in over.items() if self._is_there(key)}
+        self._put({key: entry._replace(flags=entry.flags & ~ServiceFlag.LEAVING) for key, entry in stays.items()})
+        self._delete([key for key in over if key not in stays])
 
     def sizes(self) -> dict[str, Size]:
         slots = sum(map(len, self._slots.values()))
@@ -220,7 +218,7 @@ class ServiceMaps:
             with suppress(OSError):  # what is there then is noted
                 self._services.delete_all(key for key in new if key not in self.entries)
                 self._services.put_all((key, self.entries[key]) for key in new if key in self.entries)
-            self._note({key: entry for key, entry in self._services.items() if key in changed})
+            self._note_found(changed)
             raise
         self._note(changed)
 
@@ -242,6 +240,10 @@ class ServiceMaps:
             else:
                 self._leaving.pop(key, None)
 
+    def _note_found(self, keys: Collection[ServiceKey]) -> None:
+        """What the map has of these, after not all that was written is there."""
+        self._note({key: entry for key, entry in self._services.items() if key in keys})
+
     def _withdraw(self, keys: list[ServiceKey]) -> None:
         left = {key: _left(self.entries[key]) for key in keys if self.entries[key].flags & _KNOWN_TO_PROXY}
         self._put(left)
@@ -252,7 +254,7 @@ class ServiceMaps:
         try:
             self._services.put_all(entries.items())
         except OSError:
-            self._note({key: entry for key, entry in self._services.items() if key in entries})
+            self._note_found(entries)
             raise
         self._note(entries)
 

@@ -5,7 +5,6 @@ The decoder of a structure tells the first fault alone, and does not say what it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -20,38 +19,27 @@ Fault = tuple[str, str]
 """The field, from the document's top, and what is wrong with it."""
 
 
-def unknown(document: object, kind: Any, above: str = "") -> Iterator[Fault]:
-    """Of a document that is to become a `kind`; what the decoder tells of itself is left to it."""
+def sifted(document: object, kind: Any, above: str = "") -> tuple[object, list[Fault]]:
+    """A document that is to become a `kind`, without what that does not know: the decoder tells of the rest."""
     if not isinstance(document, dict):
-        return
-    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
-    for field in msgspec.structs.fields(kind):
-        if field.required and field.encode_name not in document:
-            yield f"{above}{field.encode_name}", MISSING
-    for name, value in document.items():
-        if name not in fields:
-            yield f"{above}{str(name)[:_LONGEST_WORD]}", f"there is no such field: {_meant(str(name), fields)}"
-            continue
-        words = _words(fields[name])
-        if words and isinstance(value, str) and value not in words:
-            yield f"{above}{name}", f"{value[:_LONGEST_WORD]!r}: give {' or '.join(words)}"
-        inner = _structure(fields[name])
-        if inner is not None:
-            yield from unknown(value, inner, f"{above}{name}.")
-
-
-def known(document: object, kind: Any) -> object:
-    """Without what `unknown` finds, so that the decoder tells what else there is."""
-    if not isinstance(document, dict):
-        return document
-    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+        return document, []
+    found = msgspec.structs.fields(kind)
+    fields = {field.encode_name: field.type for field in found}
+    required = (field.encode_name for field in found if field.required)
+    faults = [(f"{above}{name}", MISSING) for name in required if name not in document]
     kept = {}
     for name, value in document.items():
-        words = _words(fields.get(name))
-        if name in fields and not (words and isinstance(value, str) and value not in words):
-            inner = _structure(fields[name])
-            kept[name] = value if inner is None else known(value, inner)
-    return kept
+        where = f"{above}{str(name)[:_LONGEST_WORD]}"
+        if name not in fields:
+            faults.append((where, f"there is no such field: {_meant(str(name), fields)}"))
+            continue
+        words, inner = _words(fields[name]), _structure(fields[name])
+        if words and isinstance(value, str) and value not in words:
+            faults.append((where, f"{value[:_LONGEST_WORD]!r}: give {' or '.join(words)}"))
+            continue
+        kept[name], within = (value, []) if inner is None else sifted(value, inner, f"{where}.")
+        faults += within
+    return kept, faults
 
 
 def _meant(name: str, fields: dict[str, Any]) -> str:

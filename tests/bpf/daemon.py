@@ -140,10 +140,13 @@ class Node:
         _, output = await self.ask("status", "-o", "json")
         return json.loads(output) if output.startswith("{") else {}
 
-    async def told(self, what: str) -> None:
-        """Status has it among what is wrong."""
+    async def told(self, what: str, *, over: bool = False) -> None:
+        """Status has it among what is wrong, or no more."""
         async with asyncio.timeout(PATIENCE_S):
-            while what not in {each["what"] for each in (await self.status()).get("findings", ())}:
+            while True:
+                findings = (await self.status()).get("findings")
+                if findings is not None and over != (what in {each["what"] for each in findings}):
+                    return
                 await asyncio.sleep(0.1)
 
     async def until(self, holds: Callable[[], object]) -> None:

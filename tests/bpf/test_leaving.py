@@ -15,7 +15,7 @@ import pytest
 
 from datapath.kernel.layout import Direction, Reason, Service, ServiceFlag, ServiceKey
 from tests.bpf.lab import ADDRESSES, BACKEND, FAMILIES, NODE, OUTSIDE, PATIENCE_S, POD, Lab, inside, run
-from tests.bpf.test_steering import Family, accepted, both, converse
+from tests.bpf.test_steering import Family, accepted, both, converse, converse_at
 
 SERVICE: Final = ("10.96.0.88", "fd00:96::88")
 PORT: Final = 80
@@ -124,9 +124,7 @@ def test_from_a_port_that_envoy_has_still_comes_no_half_of_a_connection(node: La
             client.close()
             node.services.put(key, Service(GONE, 0))
             with node.connect(OUTSIDE, (SERVICE[family], PORT), port=40123) as again:
-                second, _, _ = accepted(listener)
-                with second:
-                    converse(again, second)
+                converse_at(listener, again)
 
 
 @both
@@ -138,9 +136,7 @@ def test_a_process_that_has_the_port_now_is_behind_the_nodes_firewall_as_ever(no
     with served(node, None, port) as key, rules(node, "firewall", firewall):
         node.services.put(key, Service(GONE, 0))
         with node.listener(NODE, address, port) as process, node.connect(OUTSIDE, (address, port)) as client:
-            server, _, _ = accepted(process)
-            with server:
-                converse(client, server)
+            converse_at(process, client)
 
 
 @both
@@ -150,9 +146,7 @@ def test_who_is_gone_hides_nobody_at_every_address_of_the_node(node: Lab, family
     with served(node, address, port) as gone, served(node, None, port), node.capture(FAMILIES[family]) as envoy:
         node.services.put(gone, Service(GONE, 0))
         with node.connect(OUTSIDE, (address, port)) as client:
-            server, _, _ = accepted(envoy)
-            with server:
-                converse(client, server)
+            converse_at(envoy, client)
 
 
 @both

@@ -26,7 +26,7 @@ from datapath.kernel.layout import (
 )
 from datapath.kernel.maps import opened
 from tests.bpf.lab import ADDRESSES, BACKEND, FAMILIES, NODE, POD, Lab, run, transparent
-from tests.bpf.test_steering import SO_MARK, Family, accepted, both, converse
+from tests.bpf.test_steering import SO_MARK, Family, accepted, both, converse, converse_at
 
 SERVICE = ("10.96.0.77", "fd00:96::77")
 HTTP, BACKEND_PORT = 80, 8080
@@ -68,9 +68,7 @@ def test_a_socket_in_time_wait_has_nothing_more(node: Lab, family: Family) -> No
         server.close()
         assert b"" == client.recv(1)
     with node.listener(BACKEND, *backend) as listener, node.connect(POD, to, port=40111) as again:
-        server, _, _ = accepted(listener)
-        with server:
-            converse(again, server)
+        converse_at(listener, again)
 
 
 @both
@@ -106,9 +104,7 @@ def test_replies_to_envoy_are_not_tracked_either(node: Lab, family: Family, mark
             upstream.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
             upstream.bind((own, 20001))
             upstream.connect(backend)
-            server, _, _ = accepted(listener)
-            with server:
-                converse(upstream, server)
+            converse_at(listener, upstream)
     finally:
         run("ip", "netns", "exec", node.name(NODE), "nft", "delete", "table", "inet", "firewall")
 
@@ -118,8 +114,6 @@ def test_the_nodes_own_connections_are_left_alone(node: Lab) -> None:
     to = (ADDRESSES[NODE][0], BACKEND_PORT)
     before = node.count(Reason.STEERED_REPLY, Direction.FROM_WORKLOAD)
     with node.listener(NODE, *to) as listener, node.connect(POD, to) as client:
-        server, _, _ = accepted(listener)
-        with server:
-            converse(client, server)
+        converse_at(listener, client)
 
     assert before == node.count(Reason.STEERED_REPLY, Direction.FROM_WORKLOAD)

@@ -74,6 +74,13 @@ def converse(one: socket.socket, other: socket.socket) -> None:
             received += receiver.recv(4000)
 
 
+def converse_at(listener: socket.socket, client: socket.socket) -> None:
+    """It is the listener that has the client's connection."""
+    connection, _, _ = accepted(listener)
+    with connection:
+        converse(client, connection)
+
+
 def asked(
     node: Lab, listener: socket.socket, who: str, to: tuple[str, int], *, port: int = 0, mark: int = 0
 ) -> tuple[tuple[str, int], str]:

@@ -23,8 +23,7 @@ def addressed(pipeline: Pipeline, url: str, address: str, *, datapath: bool) -> 
     """
     if address:
         return [_address(address, f"--address {address!r}: give an IP address")]
-    parts, port = destination(url)
-    host = parts.hostname or ""
+    _, host, port = destination(url)
     try:
         return [str(ip_address(host))]
     except ValueError:
@@ -38,8 +37,7 @@ def addressed(pipeline: Pipeline, url: str, address: str, *, datapath: bool) -> 
     if service is None:
         siblings = sorted(each.name for each in pipeline.sources.services if each.namespace == ref.namespace)
         if siblings or host.split(".")[2:3] == ["svc"]:
-            near = difflib.get_close_matches(ref.name, siblings, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(siblings[:8]) or 'none'}"
+            hint = meant(ref.name, siblings, most=8)
             raise ValueError(f"URL: there is no Service {ref.name} in namespace {ref.namespace}; {hint}")
         return [""]
     if found := cluster_addresses(service):
@@ -78,6 +76,12 @@ def clients_of(pipeline: Pipeline, text: str, *, datapath: bool) -> tuple[str, .
     if pod.spec.host_network:
         raise ValueError(f"--client {text}: it has the network of its node: give an IP address, the node's")
     raise ValueError(f"--client {text}: it has no address in status.podIPs, is on no node yet, or has ended")
+
+
+def meant(name: str, there: Sequence[str], *, most: int | None = None) -> str:
+    """A hint for who names what is not there: the one that is like it, or the first of all."""
+    near = difflib.get_close_matches(name, there, n=1, cutoff=0.4)
+    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(there[:most]) or 'none'}"
 
 
 def _address(text: str, otherwise: str) -> str:

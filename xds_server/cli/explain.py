@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,7 @@ from dataclasses import replace
 from rich.console import Console
 from rich.markup import escape
 
-from xds_server.cli.ends import addressed, between, clients_of
+from xds_server.cli.ends import addressed, between, clients_of, meant
 from xds_server.cli.offline import Offline, load
 from xds_server.cli.report import served_at
 from xds_server.config import ConfigError, add_objects, config
@@ -47,10 +46,8 @@ def run(flags: argparse.Namespace) -> int:
         print(f"not served: {problem.text}", file=sys.stderr)
     parents = served_at(found.pipeline)
     if flags.parent and flags.parent not in parents and flags.parent not in map(str, parents.values()):
-        near = difflib.get_close_matches(flags.parent, parents, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(parents)) or 'none'}"
         what = "Gateway, Ingress or Service with routes" if settings.datapath else "Gateway or Ingress"
-        raise ConfigError(f"--parent {flags.parent}: no such {what} is served; {hint}")
+        raise ConfigError(f"--parent {flags.parent}: no such {what} is served; {meant(flags.parent, sorted(parents))}")
     headers = tuple(_header(text) for text in flags.header)
     try:
         places = (
@@ -86,7 +83,8 @@ def _by_name(url: str, results: list[Result]) -> list[Result]:
     """Without Services, which are reached by a name of theirs or by an address, and this host is neither."""
     elsewhere = [result for result in results if not result.parent.startswith("Service/")]
     if results and not elsewhere:
-        host, way = destination(url)[0].hostname, "give NAME.NAMESPACE of a Service, or its address"
+        _, host, _ = destination(url)
+        way = "give NAME.NAMESPACE of a Service, or its address"
         raise ConfigError(f"URL: {host} is no Service, and no Gateway or Ingress listens at its port; {way}")
     return elsewhere
 

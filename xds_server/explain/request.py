@@ -94,7 +94,7 @@ class Target:
 
 def target(request: Request) -> Target:
     """Raise `ValueError` in words for the author of a URL or header that no client could send."""
-    url, port = destination(request.url)
+    url, host, port = destination(request.url)
     headers = tuple((name.strip().lower(), value.strip()) for name, value in request.headers)
     for name, value in headers:
         if not _HEADER_NAME.fullmatch(name) or re.search(r"[\r\n\0]", value):
@@ -109,11 +109,11 @@ def target(request: Request) -> Target:
         headers=tuple(pair for pair in headers if pair[0] != "host"),
     )
     tls = url.scheme == "https"
-    return Target(port, tls, _server_name(url.hostname or "") if tls else "", head)
+    return Target(port, tls, _server_name(host) if tls else "", head)
 
 
-def destination(url: str) -> tuple[SplitResult, int]:
-    """A URL's parts, of which it has a host, and the port that it leads to. Raise `ValueError` as `target` does."""
+def destination(url: str) -> tuple[SplitResult, str, int]:
+    """A URL's parts, and the host and port that it leads to. Raise `ValueError` as `target` does."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -126,7 +126,7 @@ def destination(url: str) -> tuple[SplitResult, int]:
         port = 0
     if not port:
         raise ValueError(f"URL {url!r}: the port is not a number between 1 and 65535")
-    return parts, port
+    return parts, parts.hostname, port
 
 
 def _authority(scheme: str, netloc: str, port: int) -> str:

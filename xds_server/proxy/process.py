@@ -121,16 +121,19 @@ def command(options: EnvoyOptions, config: Path) -> list[str]:
         str(config),
         "--log-level",
         options.log_level,
-        # One epoch at a time: a killed Envoy leaves no shared memory behind, and a machine may have any number of them.
-        "--disable-hot-restart",
-        # Connections of a changed or removed listener end within this time, ten minutes by default.
-        "--drain-time-s",
-        str(max(1, round(options.drain_s)) if options.drain_s else 30),
-        # Who is answered meanwhile is told to leave with that: by chance alone, some would be cut off in the end.
-        "--drain-strategy",
-        "immediate",
+        *fixed_flags(max(1, round(options.drain_s)) if options.drain_s else 30),
         *(["--concurrency", str(options.concurrency)] if options.concurrency else []),
     ]
+
+
+def fixed_flags(drain_s: int) -> tuple[str, ...]:
+    """Of every Envoy that we run.
+
+    One epoch at a time: a killed one leaves no shared memory behind, and a machine may have any number, of any version.
+    Connections of a changed or removed listener end within `drain_s`, ten minutes by default. Who is answered meanwhile
+    is told to leave with that, all at once: by chance, as is the default, some would be cut off at a request.
+    """
+    return ("--disable-hot-restart", "--drain-time-s", str(drain_s), "--drain-strategy", "immediate")
 
 
 async def supervise(
