@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+import msgspec
 import structlog
 
 from datapath.instances import (
@@ -30,6 +31,7 @@ from datapath.instances import (
     remember,
     retire,
     running,
+    since_boot_s,
     start,
     stop,
 )
@@ -154,18 +156,11 @@ class Envoy:
     async def _adopt(self) -> None:
         """Take what runs: of two, the newer one is to take over, as it was before we came, if it is what is wanted."""
         state, made_of = self.state, self._wanted.made_of()
-        superseded = []
         if strays := self.others:
             log.warning("envoys of another state directory get connections, too", pids=strays)
         found = running(self._memory, self._wanted)
         self._numbers = max((instance.number for instance in found), default=0)
-        for instance in found:
-            if instance.draining:
-                self._drain(instance)
-            elif state.current is None:
-                state.current = instance
-            else:
-                superseded.append(instance)
+        superseded = [instance for instance in found if not await self._is_in_use(instance)]
         if state.current is None:
             return
         log.info("envoy adopted", pid=state.current.pid, number=state.current.number)
@@ -177,6 +172,23 @@ class Envoy:
             await self._give_up(instance)
         if await admin.is_ready(self._wanted.admin(state.current.number)):
             self._serves()
+
+    async def _is_in_use(self, instance: Instance) -> bool:
+        """One that serves or drains; they come with the oldest first.
+
+        Where nobody remembers who serves, the next one has taken over if it has what the one before it has.
+        """
+        state = self.state
+        if instance.drains_since is not None:
+            self._drain(instance)
+        elif state.current is None:
+            state.current = instance
+        elif not state.current.made_of and await self._has_all_of(state.current, instance):
+            self._drain(state.current)
+            state.current = instance
+        else:
+            return False
+        return True
 
     async def _start(self) -> None:
         """The first, or the one after a crash: nobody serves meanwhile."""
@@ -263,17 +275,21 @@ class Envoy:
     async def _complete(self, successor: Instance) -> None:
         """Until it has all listeners that the other has and that are still asked for."""
         assert self.state.current is not None
-        socket, old = self._wanted.admin(successor.number), self._wanted.admin(self.state.current.number)
-        await admin.ready(socket, every_s=_LOOK_S)
-        while True:
-            has, had = await listeners(socket), await listeners(old)
-            named = self.named()
-            self.state.lacks = frozenset(
-                name for name in (had or ()) if (name in named or name.startswith(CAPTURE)) and name not in (has or ())
-            )
-            if has is not None and not self.state.lacks:
-                return
+        await admin.ready(self._wanted.admin(successor.number), every_s=_LOOK_S)
+        while not await self._has_all_of(self.state.current, successor):
             await asyncio.sleep(_LOOK_S)
+
+    async def _has_all_of(self, old: Instance, new: Instance) -> bool:
+        """Whether it is ready and has every listener of the other's that is asked for: `state.lacks` has the rest."""
+        socket = self._wanted.admin(new.number)
+        if not await admin.is_ready(socket):
+            return False
+        has, had = await listeners(socket), await listeners(self._wanted.admin(old.number))
+        named = self.named()
+        self.state.lacks = frozenset(
+            name for name in (had or ()) if (name in named or name.startswith(CAPTURE)) and name not in (has or ())
+        )
+        return has is not None and not self.state.lacks
 
     async def _hung(self, instance: Instance) -> None:
         """Return when it has not answered for as long as it may be silent; that it is not ready is an answer."""
@@ -355,7 +371,8 @@ class Envoy:
         self.on_change()
 
     def _drain(self, instance: Instance) -> None:
-        draining = Instance(instance.number, instance.pid, instance.started, instance.made_of, draining=True)
+        since_s = since_boot_s() if instance.drains_since is None else instance.drains_since
+        draining = msgspec.structs.replace(instance, drains_since=since_s)
         self.state.draining.append(draining)
         assert self._tasks is not None
         self._tasks.create_task(self._retire(draining))

@@ -49,7 +49,8 @@ class Instance(msgspec.Struct, frozen=True):
     """In ticks since the machine's start, as /proc has it."""
     made_of: str
     """Digest of its binary, bootstrap, cgroup and arguments."""
-    draining: bool = False
+    drains_since: float | None = None
+    """When its clients were told to leave for another, in seconds since the machine's start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,11 @@ class Wanted:
     """For how long it may not answer."""
     patience_s: float = 30.0
     """For how long one may not serve that is to take over, before that is told."""
+
+    @property
+    def ends_s(self) -> float:
+        """Who is told to leave for another one has ended after so long, whoever is connected."""
+        return self.leaving_s + _STOPPING_S + self.drain_s / 2
 
     @property
     def leaving_s(self) -> int:
@@ -201,14 +207,23 @@ def kill(instance: Instance) -> None:
     _signal(instance, signal.SIGKILL)
 
 
+def since_boot_s() -> float:
+    """A clock that all daemons of a machine have in common, and that nobody sets."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 async def retire(instance: Instance, wanted: Wanted) -> None:
-    """Let its clients leave for the one that has taken over, then end it."""
+    """Let its clients leave for the one that has taken over, then end it: in the time that is left of it.
+
+    Envoy goes on with a drain that it has begun when it is asked again, as by a daemon that has come since.
+    """
     socket = wanted.admin(instance.number)
+    began_s = instance.drains_since if instance.drains_since is not None else since_boot_s()
     with suppress(OSError, TimeoutError), migrating():
-        async with asyncio.timeout(wanted.leaving_s + _STOPPING_S + wanted.drain_s / 2):
+        async with asyncio.timeout(began_s + wanted.ends_s - since_boot_s()):
             await admin.ask(socket, "/drain_listeners?graceful", method="POST")
             # Nobody may be connected at a moment, and somebody in the next, for as long as it listens.
-            await asyncio.sleep(wanted.leaving_s + _STOPPING_S)
+            await asyncio.sleep(began_s + wanted.leaving_s + _STOPPING_S - since_boot_s())
             while await admin.connected(socket):
                 await asyncio.sleep(_LOOK_S)
     await stop(instance, wanted)

@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from datapath.envoy import Envoy, end_all
-from datapath.instances import Wanted, is_alive, running
+from datapath.instances import Instance, Wanted, is_alive, remember, running, since_boot_s
 from tests.e2e.installation import WAIT_S, Installation, installed
 from tests.e2e.load import Backend, Target, load
 from tests.e2e.test_continuity import route, service
@@ -231,6 +232,47 @@ async def test_of_two_that_are_found_the_newer_one_takes_over(wanted: Wanted, in
         await until(lambda: second.state.ready and pid(second) == newer)
 
         assert newer == pid(second)
+
+
+async def test_of_two_that_nobody_remembers_the_one_that_took_over_serves_on(wanted: Wanted) -> None:
+    """The file is damaged while the older one drains: the newer one has clients, and only the older one leaves."""
+    async with kept(replace(wanted, drain_s=600)) as first:
+        await until(lambda: first.state.ready)
+        older = pid(first)
+        first.restart()
+        await until(lambda: first.state.draining)
+        newer = pid(first)
+    memory(wanted).write_text("[")
+    (wanted.cgroup / "cgroup.procs").write_text(f"{older}\n{newer}\n")
+    async with kept(replace(wanted, drain_s=600)) as second:
+        await until(second.adopted.is_set)
+        adopted = pid(second), [each.pid for each in second.state.draining]
+
+    assert (newer, [older]) == adopted
+
+
+async def test_a_drain_ends_in_its_time_whatever_becomes_of_the_daemon(wanted: Wanted) -> None:
+    """Else each restart of it would leave one Envoy more, as long as somebody stays connected."""
+    drains = replace(wanted, drain_s=600)
+    async with kept(drains) as first:
+        await until(lambda: first.state.ready)
+        first.restart()
+        await until(lambda: first.state.draining)
+        [since_s] = [each.drains_since for each in first.state.draining]
+    async with kept(drains) as second:
+        await until(second.adopted.is_set)
+        [draining] = second.state.draining
+    over = since_boot_s() - drains.ends_s
+    remember(memory(wanted), [replaced(each, over) for each in running(memory(wanted), wanted)])
+    async with kept(drains) as third:
+        await until(lambda: third.state.current and not third.state.draining)
+
+    assert (since_s, False) == (draining.drains_since, is_alive(draining))
+
+
+def replaced(instance: Instance, since_s: float) -> Instance:
+    """As if it drained since then, if it does."""
+    return instance if instance.drains_since is None else msgspec.structs.replace(instance, drains_since=since_s)
 
 
 async def test_a_successor_that_a_wrong_server_keeps_waiting_is_replaced_when_that_is_corrected(
