@@ -7,6 +7,7 @@ import shutil
 import socket
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from datapath.announcing import leave_groups
 from datapath.envoy import end_all
@@ -19,8 +20,14 @@ from datapath.kernel.sysctls import Sysctls
 from datapath.places import Places
 
 
-def cleanup(places: Places) -> list[str]:
-    """What was removed. The caller has the lock."""
+class Removed(NamedTuple):
+    parts: list[str]
+    lost: str
+    """Why the kernel's settings are not put back, where it is not known what they were."""
+
+
+def cleanup(places: Places) -> Removed:
+    """The caller has the lock."""
     pins = Pins(places.bpffs)
     removed = [f"program {pin.name}" for pin in _detached(places.pins)]
     removed += _filters()
@@ -29,7 +36,8 @@ def cleanup(places: Places) -> list[str]:
     removed += [f"Envoy, process {pid}" for pid in asyncio.run(end_all(wanted, places.instances))]
     removed += [f"Envoy of another state directory, process {pid}" for pid in end_rest(places.envoy_cgroup)]
     routing.remove()
-    removed += [f"setting {name}, which is what it was" for name in Sysctls(places.sysctls).restore()]
+    sysctls = Sysctls(places.sysctls)
+    removed += [f"setting {name}, which is what it was" for name in sysctls.restore()]
     leave_groups(_announced(pins.maps))
     removed += [f"map {pin.name}" for pin in sorted(pins.maps.glob("*"))]
     _remove_pins(places.pins)
@@ -39,7 +47,7 @@ def cleanup(places: Places) -> list[str]:
         path.unlink(missing_ok=True)
     for folder in (directory, places.state / "sources"):
         shutil.rmtree(folder, ignore_errors=True)
-    return removed
+    return Removed(removed, sysctls.lost)
 
 
 def _announced(maps: Path) -> list[AnswerKey]:

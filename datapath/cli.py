@@ -121,8 +121,11 @@ def _maps(places: Places, flags: argparse.Namespace) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         _read_enough()
-    except OSError as error:
-        print(f"tidegate node: {error}: no daemon has run here, or you are not root", file=sys.stderr)
+    except PermissionError as error:
+        print(f"tidegate node: {error.filename or places.pins}: {error.strerror}: run it as root", file=sys.stderr)
+        return 1
+    except OSError:
+        print(f"tidegate node: there are no maps in {places.pins}: no daemon has run here", file=sys.stderr)
         return 1
     return 0
 
@@ -163,7 +166,7 @@ def _cleanup(places: Places, flags: argparse.Namespace) -> int:
     if flags.force:
         _stop_daemon(places)
     # Without it, what is pinned and who is in Envoy's cgroup are there to be found all the same.
-    lost = not places.state.is_dir()
+    lost = "" if places.state.is_dir() else f"there is no {places.state}"
     places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with owned(places.pins, places.lock):
@@ -174,11 +177,14 @@ def _cleanup(places: Places, flags: argparse.Namespace) -> int:
     finally:
         if lost:
             shutil.rmtree(places.state)
-            what = "what the kernel's settings were is not known, since it was written there: they stay as they are"
-            print(f"tidegate node: there is no {places.state}: {what}", file=sys.stderr)
     places.lock.unlink(missing_ok=True)
+    lost = lost or removed.lost
     left = ", but what was changed of the kernel's settings" if lost else ""
-    print("\n".join([*(f"removed {name}" for name in removed), f"nothing of Tidegate is left{left}"]))
+    print("\n".join([*(f"removed {name}" for name in removed.parts), f"nothing of Tidegate is left{left}"]))
+    if lost:
+        what = "what the kernel's settings were is not known, and they stay as they are"
+        way = "docs/datapath.md has those that the daemon changes"
+        print(f"tidegate node: {lost}: {what}: {way}", file=sys.stderr)
     return 0
 
 
@@ -206,7 +212,8 @@ def _await_end(places: Places) -> None:
 
 
 def _no_daemon(places: Places, error: Exception) -> int:
-    print(f"tidegate node: no daemon answers at {places.control}: {error}", file=sys.stderr)
+    way = "run `tidegate node` with this configuration" if isinstance(error, FileNotFoundError) else "see its log"
+    print(f"tidegate node: no daemon answers at {places.control}: {error}: {way}", file=sys.stderr)
     return 1
 
 

@@ -35,14 +35,16 @@ class Sysctls:
     def __init__(self, memory: Path, network: Path = NETWORK) -> None:
         self._memory, self._network = memory, network
         self._changed: dict[str, tuple[str, str]] = {}
+        self.lost = ""
+        """Why it is not known what settings were before."""
         try:
             found = json.loads(memory.read_bytes())
             self._changed = {str(path): (str(before), str(now)) for path, (before, now) in found.items()}
         except FileNotFoundError:
             pass
         except (OSError, ValueError, TypeError, AttributeError) as error:
-            log.warning("what settings were before cannot be read: they are not put back", path=str(memory),
-                        reason=str(error)[:256])  # fmt: skip
+            self.lost = f"{memory} cannot be read ({str(error)[:256]})"
+            log.warning("what settings were before is not known: they are not put back", reason=self.lost)
 
     def write(self, path: Path, text: str) -> None:
         """Give a setting a value, and remember the one that it has."""
@@ -56,7 +58,12 @@ class Sysctls:
             self._remember(path, before, now)
 
     def restore(self) -> list[str]:
-        """Every setting that still has what was written here; those that were put back."""
+        """Every setting that still has what was written here; those that were put back.
+
+        A file that cannot be read stays, for who can.
+        """
+        if self.lost:
+            return []
         restored = []
         for name, (before, now) in self._changed.items():
             path = self._network / name
@@ -70,6 +77,7 @@ class Sysctls:
     def _remember(self, path: Path, before: str, now: str) -> None:
         self._changed = {name: both for name, both in self._changed.items() if (self._network / name).exists()}
         self._changed[str(path.relative_to(self._network))] = before, now
+        self.lost = ""
         new = self._memory.with_name(f"{self._memory.name}.new")
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

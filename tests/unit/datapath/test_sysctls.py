@@ -72,10 +72,20 @@ def test_a_setting_that_has_gone_is_no_fault(memory: Path, setting: Path, tmp_pa
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', "null"])
 def test_a_memory_that_cannot_be_read_is_none(memory: Path, text: str) -> None:
-    """Nothing is put back, and it is written anew."""
+    """Nothing is put back, which is told; and it stays, for who can read it."""
     memory.write_text(text)
+    sysctls = Sysctls(memory, memory.parent)
 
-    assert [] == Sysctls(memory, memory.parent).restore()
+    assert ([], True, text) == (sysctls.restore(), str(memory) in sysctls.lost, memory.read_text())
+
+
+def test_what_is_changed_after_a_damage_is_put_back(memory: Path, setting: Path) -> None:
+    """The memory is written anew with it."""
+    memory.write_text("{")
+    sysctls = Sysctls(memory, memory.parent)
+    sysctls.write(setting, "2")
+
+    assert (["net.rp_filter"], "") == (sysctls.restore(), sysctls.lost)
 
 
 @pytest.mark.parametrize(("text", "ports"), [("", set()), ("80", {80}), ("80,90-92\n", {80, 90, 91, 92})])
