@@ -35,7 +35,6 @@ from datapath.instances import Wanted
 from datapath.kernel import verdicts
 from datapath.kernel.events import Events
 from datapath.kernel.layout import BACKENDS, CONNECTIONS, NODE_ADDRESSES, SERVICES, TRANSLATIONS, WORKLOADS, MapSpec
-from datapath.kernel.libbpf import map_info
 from datapath.kernel.maps import opened
 from datapath.kernel.programs import Pins
 from datapath.lock import Taken, owned
@@ -191,7 +190,7 @@ def metrics_socket(config: Config) -> Iterator[socket.socket | None]:
         listening = socket.create_server(address, family=family)
     except OSError as error:
         why = str(error.strerror).partition(" (while attempting")[0]
-        raise ConfigError(f"metrics: {config.metrics}: {why}: name another address") from None
+        raise ConfigError(f"metrics: {config.metrics}: {why}: {_elsewhere(address)}") from None
     with listening:
         yield listening
 
@@ -212,10 +211,12 @@ def envoy_can_be_scraped(config: Config) -> None:
         try:
             tried.bind(address)
         except OSError as error:
-            raise ConfigError(
-                f"envoy.metrics: {config.envoy.metrics}: {error.strerror}: name another address, "
-                f"or end who has it (`ss -ltnp sport = :{address[1]}`)"
-            ) from None
+            why = f"{error.strerror}: {_elsewhere(address)}"
+            raise ConfigError(f"envoy.metrics: {config.envoy.metrics}: {why}") from None
+
+
+def _elsewhere(address: tuple[str, int]) -> str:
+    return f"name another address, or end who has it (`ss -ltnp sport = :{address[1]}`)"
 
 
 def discovery(config: Config) -> Discovery:
@@ -264,7 +265,7 @@ def capacities(pinned: Path) -> dict[str, int]:
     specs: tuple[MapSpec[Any, Any], ...] = (SERVICES, BACKENDS, WORKLOADS, NODE_ADDRESSES, CONNECTIONS, TRANSLATIONS)
     for spec in specs:
         with opened(spec, pinned) as each:
-            found[spec.name] = map_info(each.fd, spec.name).max_entries
+            found[spec.name] = each.capacity
     return found
 
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 import yaml
 
 from datapath.places import Places
-from datapath.shape import MISSING, Fault, sifted
+from datapath.shape import Fault, sifted
 from xds_server.proxy.bootstrap import BootstrapOptions, ClientTls, XdsHost, XdsSocket
 from xds_server.proxy.process import EnvoyNotFoundError, find
 
@@ -26,8 +27,10 @@ MOST_WORKERS: Final = 8
 """Of an Envoy: the sockets of two of them, the old and the new, have to fit into the map of listeners."""
 
 _LONGEST_FILE: Final = 1 << 20
-_MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 _VARIABLE: Final = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
+
+
+T = TypeVar("T")
 
 
 class ConfigError(ValueError):
@@ -120,34 +123,24 @@ def _read(path: Path) -> str:
 
 def parse(text: str, origin: str, environ: Mapping[str, str] = os.environ) -> Config:
     """As `load`, of a text that is from somewhere."""
-    document, faults = sifted(_filled(_fields(text, origin), environ, origin), Config)
-    try:
-        config = msgspec.convert(document, Config, dec_hook=_path)
-    except msgspec.ValidationError as error:
-        if (fault := _worded(str(error))) not in faults:
-            faults.append(fault)
-    else:
-        faults += _faults(config)
-    if faults:
-        raise ConfigError(_told(origin, faults))
-    return config
+    return _checked(_filled(_fields(text, origin), environ, origin), Config, _faults, origin)
 
 
 def parse_places(text: str, origin: str, environ: Mapping[str, str] = os.environ) -> Places:
     """As `load_places`, of a text that is from somewhere."""
     document = _fields(text, origin)
     own = {name: value for name, value in document.items() if name in Places.__struct_fields__}
-    try:
-        places = msgspec.convert(_filled(own, environ, origin), Places, dec_hook=_path)
-    except msgspec.ValidationError as error:
-        raise ConfigError(_told(origin, [_worded(str(error))])) from None
-    if faults := _path_faults(places):
-        raise ConfigError(_told(origin, faults))
-    return places
+    return _checked(_filled(own, environ, origin), Places, _path_faults, origin)
 
 
-def _told(origin: str, faults: Iterable[Fault]) -> str:
-    return "\n".join(f"{origin}: {field}: {fault}" for field, fault in faults)
+def _checked(document: object, kind: type[T], faults_of: Callable[[T], list[Fault]], origin: str) -> T:
+    """All that is wrong is told at once; values that depend on each other, when each can be had."""
+    sound, faults = sifted(document, kind, _path)
+    with suppress(msgspec.ValidationError):  # what is missing is told
+        found = msgspec.convert(sound, kind, dec_hook=_path)
+        if not (faults := faults + faults_of(found)):
+            return found
+    raise ConfigError("\n".join(f"{origin}: {field}: {fault}" for field, fault in faults))
 
 
 def _fields(text: str, origin: str) -> dict[str, object]:
@@ -185,14 +178,6 @@ def _path(kind: type, value: object) -> object:
     if kind is Path and isinstance(value, str) and value:
         return Path(value)
     raise ValueError("Expected a path")
-
-
-def _worded(text: str) -> Fault:
-    """As msgspec says it, with the field first."""
-    what, _, where = text.partition(" - at `$.")
-    if (missing := _MISSING.fullmatch(what)) is not None:
-        return f"{where.rstrip('`')}.{missing[1]}".lstrip("."), MISSING
-    return where.rstrip("`"), f"{what[0].lower()}{what[1:]}: correct it"
 
 
 def _faults(config: Config) -> list[Fault]:

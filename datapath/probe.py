@@ -23,16 +23,20 @@ def lacks(config: Config) -> list[str]:
     status, mounts = _STATUS.read_text(), _MOUNTS.read_text()
     found = [f"{name} is missing: run it as root, or with this capability" for name in missing_capabilities(status)]
     if file_system(mounts, config.bpffs) != "bpf":
-        found.append(f"bpffs: {config.bpffs} is no BPF file system: mount -t bpf bpf {config.bpffs}, or name another")
+        way = f"mount -t bpf bpf {config.bpffs}, or name another"
+        found.append(f"bpffs: {_lacking(config.bpffs, 'is no BPF file system')}: {way}")
     if file_system(mounts, config.cgroup) != "cgroup2":
-        found.append(
-            f"cgroup: {config.cgroup} is not of cgroup version 2: name where that is mounted, or a folder of it"
-        )
+        way = "name where that is mounted, or a folder of it"
+        found.append(f"cgroup: {_lacking(config.cgroup, 'is not of cgroup version 2')}: {way}")
     if not _BTF.exists():
         found.append("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF): run one that has, as distributions' do")
     if not missing_capabilities(status):
         found += older(features.absent())
     return found
+
+
+def _lacking(folder: Path, otherwise: str) -> str:
+    return f"{folder} {otherwise}" if folder.is_dir() else f"there is no folder {folder}"
 
 
 def older(absent: Iterable[str]) -> list[str]:

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,10 @@ class Map(Generic[K, V]):
     def __init__(self, fd: int, spec: MapSpec[K, V]) -> None:
         self.fd, self.spec, self.name = fd, spec, spec.name
         self._batches = True
+
+    @cached_property
+    def capacity(self) -> int:
+        return int(map_info(self.fd, self.name).max_entries)
 
     def close(self) -> None:
         os.close(self.fd)

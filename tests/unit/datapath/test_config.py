@@ -98,6 +98,15 @@ def test_all_faults_are_told_at_once() -> None:
     assert ["colour", "logFormat", "bpffs", "metrics"] == fields
 
 
+def test_all_that_is_of_another_type_is_told_at_once() -> None:
+    """Wherever it is; a whole that is to have fields, too."""
+    with pytest.raises(ConfigError) as raised:
+        parse(SMALLEST + "tls: 7\ndevices: [1, eth0]\nenvoy: {concurrency: many, drainSeconds: soon}\n", "f")
+
+    fields = [line.split(": ")[1] for line in str(raised.value).splitlines()]
+    assert ["tls", "devices[0]", "envoy.concurrency", "envoy.drainSeconds"] == fields
+
+
 def test_all_that_is_missing_is_told_at_once() -> None:
     """With what is wrong besides."""
     with pytest.raises(ConfigError) as raised:

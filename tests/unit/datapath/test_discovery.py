@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,15 @@ def test_what_was_accepted_is_read_back_from_its_file(tmp_path: Path) -> None:
 
     assert discovery.accepted() == accepted.read(path, "n1")
     assert 0o600 == path.stat().st_mode & 0o777
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """With the reason, the way out, and what it means."""
+    path = tmp_path / "none" / "accepted.json"
+    why = re.escape(f"{path} cannot be written (No such file or directory): make room there, or")
+
+    with pytest.raises(OSError, match=why):
+        accepted.write(path, "n1", Accepted())
 
 
 def test_no_file_is_no_fault(tmp_path: Path) -> None:
