@@ -31,6 +31,10 @@ class Table(Protocol[K, V]):
     @property
     def name(self) -> str: ...
 
+    @property
+    def capacity(self) -> int:
+        """How many entries it has room for."""
+
     def items(self) -> Iterable[tuple[K, V]]: ...
 
     def put_all(self, entries: Iterable[tuple[K, V]]) -> None:
@@ -211,6 +215,7 @@ class ServiceMaps:
         }
         changed = {key: entry for key, entry in entries.items() if self.entries.get(key) != entry}
         try:
+            self._make_room(changed)
             self._services.put_all(changed.items())
         except OSError:
             # Those that were there are switched or not, and whole either way. New ones are all there, or none.
@@ -221,6 +226,13 @@ class ServiceMaps:
             self._note_found(changed)
             raise
         self._note(changed)
+
+    def _make_room(self, entries: Collection[ServiceKey]) -> None:
+        """Of what is gone the oldest goes whole, where the map would be full: what is there is worth more."""
+        lacks = sum(key not in self.entries for key in entries) + len(self.entries) - self._services.capacity
+        if lacks > 0:
+            gone = [key for key in self._leaving if not self._is_there(key) and key not in entries]
+            self._delete(sorted(gone, key=self._leaving.__getitem__)[:lacks])
 
     def _known(self, key: ServiceKey, flags: ServiceFlag) -> ServiceFlag:
         """LEAVING, where Envoy has served it, and does not any more."""

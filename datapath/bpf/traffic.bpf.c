@@ -164,17 +164,17 @@ static __always_inline int is_open_to(const struct service *service, enum direct
 }
 
 /* Whose a segment is by a socket of this node, as nearly all are that have to do with Envoy: one lookup, that TCP makes
- * again from a warm cache, before those in large maps of whatever else it could be.
+ * again from a warm cache, before those in large maps of whatever else it could be. A connection from outside was opened
+ * when that was allowed, and goes on when it is not any more.
  */
-static __always_inline enum holder held(struct __sk_buff *skb, const struct packet *packet, const struct service *entry,
-					enum direction direction)
+static __always_inline enum holder held(struct __sk_buff *skb, const struct packet *packet, const struct service *entry)
 {
 	const struct flow *flow = &packet->flow;
 
 	if (flow->protocol != IPPROTO_TCP || (packet->opens && !(entry && is_leaving(entry))))
 		return HELD_BY_NOBODY;
 	if (entry) {
-		if (!is_known_to_proxy(entry) || !is_open_to(entry, direction))
+		if (!is_known_to_proxy(entry))
 			return HELD_BY_NOBODY;
 	} else if (bpf_ntohs(flow->destination_port) >= NODE_PORT_FIRST ||
 		   !bpf_map_lookup_elem(&node_addresses, &flow->destination)) {
@@ -205,7 +205,7 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 	if (is_decided(skb))
 		return pass((skb->mark & MARK_MASK) == MARK_TO_PROXY ? PASS_STEERED : PASS_FROM_PROXY);
 	entry = entry_at(&flow->destination, flow->destination_port, flow->protocol);
-	holder = held(skb, packet, entry, direction);
+	holder = held(skb, packet, entry);
 	if (holder == HELD_BY_PROXY) /* what it sends is not tracked, so that what it gets must not be */
 		return to_proxy(skb, entry ? STEERED : STEERED_REPLY);
 	if (holder == HELD_BY_PROCESS) /* its own, where the service is gone */
@@ -220,7 +220,7 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 			return verdict;
 	}
 	/* What Envoy has closed first, and nobody else has: its client closes, too. */
-	if (holder == HELD_NO_MORE && !packet->opens && entry && is_leaving(entry))
+	if (holder == HELD_NO_MORE && !packet->opens && entry && is_leaving(entry) && is_open_to(entry, direction))
 		return to_proxy(skb, STEERED);
 	if (!service)
 		return unserved(skb, packet, direction);

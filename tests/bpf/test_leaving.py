@@ -69,15 +69,20 @@ def kube_proxy(node: Lab, family: Family) -> AbstractContextManager[None]:
 @both
 @who
 @left
+@pytest.mark.parametrize("every", [False, True], ids=["its own", "the node's"])
 def test_what_envoy_has_it_keeps_until_both_have_closed(
-    node: Lab, family: Family, who: str, flags: ServiceFlag
+    node: Lab, family: Family, who: str, flags: ServiceFlag, every: bool
 ) -> None:
-    """It closes first, as at the end of a drain: who sends then is told by it, and by nobody else."""
+    """It closes first, as at the end of a drain: who sends then is told by it, and by nobody else.
+
+    Also at a port of all of the node's addresses.
+    """
+    address = ADDRESSES[NODE][family] if every else SERVICE[family]
     astray = {Reason.PASS_NO_SERVICE, Reason.PASS_UNDERWAY, Reason.REFUSED_NO_CONNECTION}
     with (
-        served(node, SERVICE[family]) as key,
+        served(node, None if every else address) as key,
         node.capture(FAMILIES[family]) as envoy,
-        node.connect(who, (SERVICE[family], PORT)) as client,
+        node.connect(who, (address, PORT)) as client,
     ):
         server, _, _ = accepted(envoy)
         node.services.put(key, Service(flags, 0))
@@ -92,6 +97,26 @@ def test_what_envoy_has_it_keeps_until_both_have_closed(
 
     grown = {reason for (reason, _), number in node.counted().items() if number > before.get((reason, _), 0)}
     assert set() == grown & astray
+
+
+@both
+@pytest.mark.parametrize("flags", [ServiceFlag.PROXY, ServiceFlag.LEAVING, ServiceFlag.LEAVING | ServiceFlag.GONE])
+def test_who_is_outside_keeps_a_connection_of_what_is_not_for_outside_any_more(
+    node: Lab, family: Family, flags: ServiceFlag
+) -> None:
+    """It was opened when it was, and Envoy serves it; a new one is not led there."""
+    with (
+        served(node, SERVICE[family]) as key,
+        node.capture(FAMILIES[family]) as envoy,
+        kube_proxy(node, family),
+        node.listener(BACKEND, ADDRESSES[BACKEND][family], BACKEND_PORT) as backend,
+        node.connect(OUTSIDE, (SERVICE[family], PORT)) as client,
+    ):
+        server, _, _ = accepted(envoy)
+        node.services.put(key, Service(flags, 0))
+        converse(client, server)
+        with node.connect(OUTSIDE, (SERVICE[family], PORT)) as another:
+            converse_at(backend, another)
 
 
 def await_half_closed(node: Lab, family: Family, port: int) -> None:

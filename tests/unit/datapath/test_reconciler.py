@@ -244,6 +244,21 @@ def test_a_new_service_is_there_with_all_frontends_or_none() -> None:
     assert 1 == len(kernel.backends.content)
 
 
+def test_what_is_gone_makes_room_for_what_is_there() -> None:
+    """The oldest goes, and no more than is needed; what comes back is none of it."""
+    kernel = Kernel(services=3)
+    maps = kernel.daemon()
+    for number in (1, 2, 3):
+        kernel.apply(maps, {"a": group([number], [1], ServiceFlag.PROXY)})
+        kernel.now += 1
+    desired = {"a": group([4], [1]), "b": group([2], [2], ServiceFlag.PROXY)}
+
+    kernel.apply(maps, desired)
+
+    assert ({}, expected(desired)) == (maps.failed, kernel.served())
+    assert {key(2), key(3)} == kernel.kept()
+
+
 def test_what_did_not_fit_comes_when_there_is_room() -> None:
     """A failure is tried again."""
     kernel, b = Kernel(services=1), group([2], [2])
