@@ -15,7 +15,7 @@ export TIDEGATE_ENVOY ?= $(CURDIR)/$(ENVOY)
 export PATH := $(PATH):$(CURDIR)/$(PROMETHEUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv envoy prometheus go cluster-binary nft network-tools iptables wrk clang bpf conformance-binary conformance manifests format proto check test soak demo demo-mesh cluster demo-kubernetes bench bench-kubernetes bench-datapath clean
+.PHONY: help venv envoy prometheus go cluster-binary nft network-tools iptables clang bpf conformance-binary conformance manifests format proto check test soak demo demo-mesh cluster demo-kubernetes bench bench-kubernetes bench-datapath clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -76,12 +76,6 @@ iptables:
 	@command -v iptables-legacy-restore >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	  { apt-get install -qq -y iptables >/dev/null 2>&1 || { apt-get update -qq && apt-get install -qq -y iptables >/dev/null; }; }; } || \
 	  { echo "Install iptables (iptables-legacy-restore on PATH): its rules are measured beside ours." >&2; exit 1; }
-
-# It makes the requests that are measured.
-wrk:
-	@command -v wrk >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-	  { apt-get install -qq -y wrk >/dev/null 2>&1 || { apt-get update -qq && apt-get install -qq -y wrk >/dev/null; }; }; } || \
-	  { echo "Install wrk (on PATH): the requests of the benchmarks of the datapath are made by it." >&2; exit 1; }
 
 # The compiler of BPF programs, and libbpf's headers; `make bpf` needs both.
 clang:
@@ -162,7 +156,7 @@ bench: venv envoy  ## the figures of docs/benchmarks.md
 bench-kubernetes: venv envoy cluster-binary  ## the figures of docs/benchmarks.md that need an API server, on a test cluster; BENCH="--large --churn 600" for all
 	$(BIN)/python -m tests.bench.kubernetes $(BENCH)
 
-bench-datapath: venv envoy bpf network-tools iptables wrk  ## the figures of docs/benchmarks.md of the kernel side (as root); BENCH="b11 b12 --quick" narrows them
+bench-datapath: venv envoy bpf network-tools iptables  ## the figures of docs/benchmarks.md of the kernel side (as root); BENCH="b11 b12 --quick" narrows them
 	$(BIN)/python -m tests.bench.datapath $(BENCH)
 
 clean:  ## remove all that make has installed

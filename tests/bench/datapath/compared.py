@@ -1,45 +1,58 @@
 """Rows of the table for a time or a rate that was measured of two ways in turns.
 
-Samples of one round are compared with each other, as the machine is not the same in the next: the ratio is the median
-of the rounds' ratios, and not that of the medians.
+Samples of one turn are compared with each other, as the machine is not the same in the next; and so are the processes
+of one stand, as another Envoy of the same has its memory elsewhere, which makes it quicker or slower by some percent.
+The ratio is the mean of the stands', and a stand's the median of its turns'.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
-from tests.bench.measures import Figure, drawn_again
+from tests.bench.measures import Figure, drawn_again, middle
+
+Samples = Sequence[Sequence[float]]
+"""By stand, and of each by turn."""
 
 
 class Pair(NamedTuple):
-    """Samples of the same rounds."""
+    """Samples of the same stands and turns."""
 
-    mine: Sequence[float]
-    theirs: Sequence[float]
+    mine: Samples
+    theirs: Samples
 
     @property
     def ratios(self) -> list[float]:
-        return [mine / theirs for mine, theirs in zip(self.mine, self.theirs, strict=True)]
+        """Of each stand."""
+        return [statistics.median(quotients(*stand)) for stand in zip(self.mine, self.theirs, strict=True)]
+
+    @property
+    def ratio(self) -> float:
+        return statistics.mean(self.ratios)
 
     @property
     def turned(self) -> Pair:
         return Pair(self.theirs, self.mine)
 
     def interval(self) -> str:
-        """Where 95 of 100 medians of the ratios lie, when the rounds are drawn again."""
+        """Where 95 of 100 means lie, when the stands are drawn again."""
         ratios = self.ratios
-        return drawn_again(lambda rng: statistics.median(rng.choices(ratios, k=len(ratios))))
+        return drawn_again(lambda rng: statistics.mean(rng.choices(ratios, k=len(ratios))))
+
+
+def quotients(mine: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    return [own / other for own, other in zip(mine, theirs, strict=True)]
 
 
 def times(benchmark: str, what: str, pair: Pair, most: float | None, note: str) -> Figure:
     """Less is better."""
     mine, theirs = map(microseconds, pair)
-    if min(*pair.mine, *pair.theirs) <= 0:  # of differences, where noise is larger than they are
+    if min(chain(*pair.mine, *pair.theirs)) <= 0:  # of differences, where noise is larger than they are
         return Figure(benchmark, what, mine, theirs, note=f"no ratio: a sample is below zero; {note}")
-    ratio = statistics.median(pair.ratios)
-    return Figure(benchmark, what, mine, theirs, ratio, most, f"ratio in {pair.interval()}; {note}")
+    return Figure(benchmark, what, mine, theirs, pair.ratio, most, f"ratio in {pair.interval()}; {note}")
 
 
 def rates(benchmark: str, what: str, pair: Pair, least: float | None, note: str) -> Figure:
@@ -47,12 +60,17 @@ def rates(benchmark: str, what: str, pair: Pair, least: float | None, note: str)
     mine, theirs = map(rate, pair)
     turned, most = pair.turned, None if least is None else round(1 / least, 3)
     note = f"ratio: limit to ours, in {turned.interval()}; {note}"
-    return Figure(benchmark, what, mine, theirs, statistics.median(turned.ratios), most, note)
+    return Figure(benchmark, what, mine, theirs, turned.ratio, most, note)
 
 
-def microseconds(samples: Sequence[float]) -> str:
-    return f"{statistics.median(samples):.1f} µs ({min(samples):.1f} to {max(samples):.1f})"
+def microseconds(samples: Samples) -> str:
+    """The median, and where the middle half lies."""
+    every = list(chain(*samples))
+    low, high = middle(every)
+    return f"{statistics.median(every):.1f} µs ({low:.1f} to {high:.1f})"
 
 
-def rate(samples: Sequence[float]) -> str:
-    return f"{statistics.median(samples):,.0f} ({min(samples):,.0f} to {max(samples):,.0f})"
+def rate(samples: Samples) -> str:
+    every = list(chain(*samples))
+    low, high = middle(every)
+    return f"{statistics.median(every):,.0f} ({low:,.0f} to {high:,.0f})"

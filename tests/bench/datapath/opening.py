@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from functools import partial
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -13,10 +13,11 @@ from datapath.kernel.layout import BACKENDS, SERVICES, Backend, BackendKey, Serv
 from datapath.kernel.maps import Map, opened
 from tests.bench.datapath import peers
 from tests.bench.datapath.bound import DIALLED_PORT
-from tests.bench.datapath.compared import Pair, microseconds, rates, times
-from tests.bench.datapath.ways import ADDRESS, THEIRS, Stand, Way, stand
+from tests.bench.datapath.compared import Pair, Samples, microseconds, quotients, rates, times
+from tests.bench.datapath.ways import ADDRESS, THEIRS, TURN_S, Way, all_of, stand, turns
 from tests.bench.measures import Figure, say
 from tests.bpf.socket_stand import TCP
+from tests.netns.stand import Node
 
 COUNTS: Final = (0, 1000, 10_000)
 """Of services in the maps of our node, besides those of the stand."""
@@ -25,8 +26,6 @@ FIRST: Final = 4 << 16
 ID: Final = 1 << 30
 MOST_GROWTH: Final = 1.1
 AT_ONCE: Final = 16
-SECONDS: Final = 1
-LOAD: Final = f"close {AT_ONCE}"
 PEER: Final = "iptables TPROXY"
 TRACKING: Final = """nft -f - <<'RULES'
 table ip tracked {
@@ -38,41 +37,50 @@ READ: Final = "cat /proc/net/nf_conntrack"
 
 
 class Sizes(NamedTuple):
-    rounds: int
-    connections: int
-    """That are opened one after the other, in each round and way."""
+    stands: int
+    turns: int
+    """In each stand, of each way and number of services."""
 
 
-FULL: Final = Sizes(rounds=10, connections=400)
-QUICK: Final = Sizes(rounds=1, connections=100)
+FULL: Final = Sizes(stands=8, turns=8)
+QUICK: Final = Sizes(stands=1, turns=2)
 
 
 def measure(quick: bool, directory: Path) -> Iterator[Figure]:
     sizes = QUICK if quick else FULL
-    with ExitStack() as stack:
-        built = stack.enter_context(stand(directory))
-        fill = partial(_fill, stack.enter_context(opened(SERVICES, built.maps)))
-        with opened(BACKENDS, built.maps) as backends:
-            backends.put_all(
-                (BackendKey(ID, 1, slot), Backend(IPv4Address(each), peers.PORT))
-                for slot, each in enumerate(peers.BACKENDS)
-            )
-        ways = {
-            f"ours, {count} more services": built.way("ours", number=number, before=partial(fill, count))
-            for number, count in enumerate(COUNTS)
-        } | {name: built.way(name) for name in built.nodes if name != "ours"}
-        _rounds(ways, sizes)
-        tracked = {name: _entries(built, name, sizes.connections) for name in built.nodes}
-    ours = [f"ours, {count} more services" for count in COUNTS]
-    for name in ours:
-        yield from _figures(ways, name, PEER, 1.0)
-    for name in ours[1:]:
-        yield _growth(ways, name, ours[0])
+    say(f"B12: {sizes.stands} stands, {sizes.turns} turns of {TURN_S} s with {AT_ONCE} and 1 at once in each")
+    stands, tracked = [], {}
+    for _ in range(sizes.stands):
+        with stand(directory) as built:
+            ways = {name: built.way(name) for name in built.nodes}
+            _measure(ways, built.maps, sizes.turns)
+            stands.append(ways)
+            tracked = {name: _entries(built.nodes[name], way) for name, way in ways.items()}
+    for count in COUNTS:
+        yield from _figures(stands, "ours", PEER, count, 1.0)
+    for count in COUNTS[1:]:
+        yield _growth(stands, count)
     for name in ("dialled", *THEIRS):
         if name != PEER:
-            yield from _figures(ways, ours[0], name, None)
-    yield from _figures(ways, "dialled again", "dialled", None)
-    yield _tracking(tracked, sizes.connections)
+            yield from _figures(stands, "ours", name, 0, None)
+    yield from _figures(stands, "dialled", PEER, 0, None)
+    yield from _figures(stands, "dialled again", "dialled", 0, None)
+    yield _tracking(tracked)
+
+
+def _measure(ways: Mapping[str, Way], maps: Path, count_turns: int) -> None:
+    with opened(SERVICES, maps) as services, opened(BACKENDS, maps) as backends:
+        backends.put_all(
+            (BackendKey(ID, 1, slot), Backend(IPv4Address(each), peers.PORT))
+            for slot, each in enumerate(peers.BACKENDS)
+        )
+        for count in COUNTS:
+            _fill(services, count)
+            for way in ways.values():
+                way.ask("closed", AT_ONCE)
+            for way in turns(ways, count_turns):
+                way.turn(f"many {count}", "closed", AT_ONCE)
+                way.turn(f"one {count}", "closed", 1)
 
 
 def _fill(services: Map[ServiceKey, Service], count: int) -> None:
@@ -82,25 +90,13 @@ def _fill(services: Map[ServiceKey, Service], count: int) -> None:
     services.delete_all(keys[count:])
 
 
-def _rounds(ways: Mapping[str, Way], sizes: Sizes) -> None:
-    say(f"B12: {len(ways)} ways, {sizes.rounds} rounds of {SECONDS} s, and of {sizes.connections} connections")
-    for way in ways.values():
-        way.open(sizes.connections)
-        way.forget()
-    for round_ in range(sizes.rounds):
-        for way in list(ways.values())[:: -1 if round_ % 2 else 1]:
-            way.load(AT_ONCE, SECONDS, close=True)
-            way.open(sizes.connections)
-
-
-def _entries(built: Stand, name: str, connections: int) -> tuple[int, int]:
-    """Of connection tracking, which some rule asks for: made by so many connections, and of these the clients'."""
-    node, way = built.nodes[name], built.way(name)
+def _entries(node: Node, way: Way) -> tuple[int, int, int]:
+    """Of connection tracking, which some rule asks for: all, the clients', and how many connections made them."""
     node.sh(TRACKING)
     before = _tracked(node.sh(READ))
-    way.open(connections)
+    made = way.ask("closed", 1)["requests"]
     after = _tracked(node.sh(READ))
-    return after[0] - before[0], after[1] - before[1]
+    return after[0] - before[0], after[1] - before[1], int(made)
 
 
 def _tracked(entries: str) -> tuple[int, int]:
@@ -109,34 +105,40 @@ def _tracked(entries: str) -> tuple[int, int]:
     return len(lines), sum(f"dst={ADDRESS} " in line or f"dport={DIALLED_PORT} " in line for line in lines)
 
 
-def _figures(ways: Mapping[str, Way], name: str, other: str, most: float | None) -> Iterator[Figure]:
-    mine, theirs = ways[name], ways[other]
-
+def _figures(
+    stands: Sequence[Mapping[str, Way]], name: str, other: str, count: int, most: float | None
+) -> Iterator[Figure]:
     def pair(load: str, measured: str) -> Pair:
-        return Pair(mine.all(load, measured), theirs.all(load, measured))
+        return Pair(*(all_of(stands, each, f"{load} {count}", measured) for each in (name, other)))
 
-    spent = " against ".join(map(microseconds, pair(LOAD, "cpu_us")))
-    note = f"CPU of client, Envoy and server {spent} a connection"
-    yield rates("B12", f"{name}, against {other}: connections a second", pair(LOAD, "per_s"), most, note)
+    what = f"{name}, {count} more services" if name == "ours" else name
+    note = f"{AT_ONCE} at once"
+    yield rates("B12", f"{what}, against {other}: connections a second", pair("many", "per_s"), most, note)
+    yield times("B12", "- CPU a connection", pair("many", "cpu_us"), None, "of client, Envoy and server")
     for quantile, gate in (("p50", most), ("p99", None)):
-        whole = " against ".join(map(microseconds, pair("open", f"whole_{quantile}_us")))
-        note = f"until the answer has come {whole}"
-        yield times("B12", f"- connect(), {quantile}", pair("open", f"connect_{quantile}_us"), gate, note)
+        note = f"until the answer has come {' against '.join(map(microseconds, pair('one', f'whole_{quantile}_us')))}"
+        yield times("B12", f"- connect(), {quantile}", pair("one", f"connect_{quantile}_us"), gate, note)
 
 
-def _growth(ways: Mapping[str, Way], name: str, least: str) -> Figure:
-    connects = " against ".join(microseconds(ways[each].all("open", "connect_p50_us")) for each in (name, least))
-    pair = Pair(*(ways[each].all(LOAD, "per_s") for each in (name, least)))
-    what, note = f"{name}, against 0: connections a second", f"connect(), p50 {connects}"
-    return rates("B12", what, pair, 1 / MOST_GROWTH, note)
+def _growth(stands: Sequence[Mapping[str, Way]], count: int) -> Figure:
+    """Of what dialling costs in the same turns, as those with another number are at another time."""
+
+    def dialled(number: int) -> Samples:
+        load = f"many {number}"
+        return [quotients(ways["ours"].all(load, "cpu_us"), ways["dialled"].all(load, "cpu_us")) for ways in stands]
+
+    pair = Pair(dialled(count), dialled(COUNTS[0]))
+    few, many = (statistics.median(chain(*each)) for each in (pair.theirs, pair.mine))
+    what = f"ours, {count} more services, against {COUNTS[0]}: CPU a connection, in those that are dialled"
+    return Figure("B12", what, f"{many:.2f}", f"{few:.2f}", pair.ratio, MOST_GROWTH, f"ratio in {pair.interval()}")
 
 
-def _tracking(tracked: Mapping[str, tuple[int, int]], connections: int) -> Figure:
-    every, clients = tracked["ours"]
-    others = ", ".join(f"{name} {made[0]}" for name, made in tracked.items() if name != "ours")
+def _tracking(tracked: Mapping[str, tuple[int, int, int]]) -> Figure:
+    every, clients, made = tracked["ours"]
+    others = ", ".join(f"{name} {found[0]} of {found[2]}" for name, found in tracked.items() if name != "ours")
     return Figure(
         "B12",
-        f"entries of connection tracking that {connections} connections make, where it is on",
+        f"entries of connection tracking that {made} connections make, where it is on",
         str(clients),
         "0",
         float(clients),

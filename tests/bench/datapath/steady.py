@@ -3,82 +3,95 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.bench.datapath.compared import Pair, microseconds, rate, rates, times
-from tests.bench.datapath.ways import THEIRS, Way, stand
+from tests.bench.datapath.compared import Pair, Samples, microseconds, quotients, rate, rates, times
+from tests.bench.datapath.ways import THEIRS, TURN_S, Way, all_of, stand, turns
 from tests.bench.measures import Figure, say
 
 MOST: Final = 1.05
 """Of the time and the CPU of who dials Envoy."""
 LEAST_RATE: Final = 0.95
 CONNECTIONS: Final = (1, 128)
-SECONDS: Final = 1
-"""Of a turn: the least that the generator knows."""
 
 
 class Sizes(NamedTuple):
-    rounds: int
+    stands: int
+    turns: int
+    """In each stand, of each way."""
 
 
-FULL: Final = Sizes(rounds=20)
-QUICK: Final = Sizes(rounds=1)
+FULL: Final = Sizes(stands=8, turns=18)
+QUICK: Final = Sizes(stands=1, turns=3)
 
 
 def measure(quick: bool, directory: Path) -> Iterator[Figure]:
     sizes = QUICK if quick else FULL
+    say(f"B11: {sizes.stands} stands, {sizes.turns} turns of {TURN_S} s with {CONNECTIONS} connections in each")
+    stands = [_measured(sizes.turns, directory) for _ in range(sizes.stands)]
+    for connections in CONNECTIONS:
+        yield from _figures(stands, "ours", connections, MOST)
+        for name in THEIRS:
+            yield from _figures(stands, name, connections, None)
+        yield from _figures(stands, "dialled again", connections, None)
+    yield _scaling(stands)
+
+
+def _measured(count: int, directory: Path) -> Mapping[str, Way]:
     with stand(directory) as built:
         ways = {"direct": built.direct()} | {name: built.way(name) for name in built.nodes}
-        say(f"B11: {len(ways)} ways, {sizes.rounds} rounds of {SECONDS} s with {CONNECTIONS} connections")
-        for way in ways.values():
-            way.load(CONNECTIONS[-1], SECONDS)
-            way.forget()
-        for round_ in range(sizes.rounds):
-            for way in list(ways.values())[:: -1 if round_ % 2 else 1]:
-                for connections in CONNECTIONS:
-                    way.load(connections, SECONDS)
-    for connections in CONNECTIONS:
-        yield from _figures(ways, "ours", connections, MOST)
-        for name in THEIRS:
-            yield from _figures(ways, name, connections, None)
-        yield from _figures(ways, "dialled again", connections, None)
-    yield _scaling(ways)
+        for connections in CONNECTIONS:
+            for way in ways.values():
+                way.ask("kept", connections)
+            for way in turns(ways, count):
+                way.turn(f"kept {connections}", "kept", connections)
+    return ways
 
 
-def _figures(ways: Mapping[str, Way], name: str, connections: int, most: float | None) -> Iterator[Figure]:
+def _figures(stands: Sequence[Mapping[str, Way]], name: str, connections: int, most: float | None) -> Iterator[Figure]:
     """One way against the Envoy that is dialled."""
     load = f"kept {connections}"
-    mine, dialled, direct = ways[name], ways["dialled"], ways["direct"]
     what = f"{name}, {connections} connection{'s' if connections > 1 else ''}, against dialling Envoy"
 
     def pair(measured: str) -> Pair:
-        return Pair(mine.all(load, measured), dialled.all(load, measured))
+        return Pair(all_of(stands, name, load, measured), all_of(stands, "dialled", load, measured))
 
-    without = direct.all(load, "cpu_us")
-    added = Pair(*([cpu - bare for cpu, bare in zip(samples, without, strict=True)] for samples in pair("cpu_us")))
-    bare = f"direct {microseconds(direct.all(load, 'p50_us'))}"
-    yield times("B11", f"{what}: median time of a request", pair("p50_us"), most, bare)
+    def direct(measured: str) -> Samples:
+        return all_of(stands, "direct", load, measured)
+
+    without = direct("cpu_us")
+    added = Pair(*(_less(samples, without) for samples in pair("cpu_us")))
+    bare = f"direct {microseconds(direct('whole_p50_us'))}"
+    yield times("B11", f"{what}: median time of a request", pair("whole_p50_us"), most, bare)
     least = None if most is None else LEAST_RATE
-    yield rates("B11", "- requests a second", pair("per_s"), least, f"direct {rate(direct.all(load, 'per_s'))}")
-    note = f"direct {statistics.median(without):.1f} µs, of client and server"
+    yield rates("B11", "- requests a second", pair("per_s"), least, f"direct {rate(direct('per_s'))}")
+    note = f"direct {microseconds(without)}, of client and server"
     yield times("B11", "- CPU a request, more than direct", added, most, note)
 
 
-def _scaling(ways: Mapping[str, Way]) -> Figure:
+def _less(samples: Samples, without: Samples) -> Samples:
+    return [
+        [cpu - bare for cpu, bare in zip(*of_stand, strict=True)] for of_stand in zip(samples, without, strict=True)
+    ]
+
+
+def _scaling(stands: Sequence[Mapping[str, Way]]) -> Figure:
     few, many = (f"kept {connections}" for connections in CONNECTIONS)
-    mine, theirs = (
-        [most / least for most, least in zip(ways[name].all(many, "per_s"), ways[name].all(few, "per_s"), strict=True)]
-        for name in ("ours", "dialled")
-    )
+
+    def scaled(name: str) -> Samples:
+        return [quotients(ways[name].all(many, "per_s"), ways[name].all(few, "per_s")) for ways in stands]
+
+    mine, theirs = scaled("ours"), scaled("dialled")
     turned = Pair(theirs, mine)
     return Figure(
         "B11",
         f"requests a second with {CONNECTIONS[1]} connections against {CONNECTIONS[0]}",
-        f"{statistics.median(mine):.2f}",
-        f"{statistics.median(theirs):.2f}",
-        statistics.median(turned.ratios),
+        f"{statistics.median(chain(*mine)):.2f}",
+        f"{statistics.median(chain(*theirs)):.2f}",
+        turned.ratio,
         MOST,
         f"limit: dialling Envoy; ratio: limit to ours, in {turned.interval()}",
     )

@@ -11,29 +11,30 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from datapath.kernel.layout import LAYOUT
+from tests.bench.datapath import requester
 from tests.bench.datapath.bound import CAPTURE_PORT, DIALLED_PORT, SERVER_PORT, Json, bound, server
+from tests.bench.datapath.compared import Samples
 from tests.bench.measures import say
+from tests.bpf.socket_stand import Actor
 from tests.netns.mesh import Mesh, address_of, mesh, until
 from tests.netns.namespaces import batch
-from tests.netns.stand import FORWARDS, PROJECT, QUIET, Node, Place, Pod
+from tests.netns.stand import FORWARDS, QUIET, Node, Place, Pod
 
 ENVOY_CORE: Final = 1
-OTHERS_CORE: Final = 0
+OTHERS_CORE: Final = requester.CORE
 SERVICE: Final = "default/near"
 ADDRESS: Final = address_of("near", "ipv4")
 PORT: Final = 80
-CLIENTS: Final = 3
-"""Of our node: the daemon must know them before it ends."""
+TURN_S: Final = 0.1
+"""Others on this machine come and go within seconds."""
 LEAST_EPHEMERAL: Final = 10_000
-SCRIPT: Final = Path(__file__).with_name("wrk.lua")
 THEIRS: Final = {
     "iptables TPROXY": (
         f"iptables-legacy -t mangle -A PREROUTING -p tcp -d {ADDRESS} --dport {PORT} "
@@ -57,58 +58,37 @@ RULES""",
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    client: Pod
+    requester: Actor
     address: str
     port: int
     charged: tuple[Path, ...]
     """The cgroups of all who work for a request: client, Envoy, server."""
-    before: Callable[[], None] = lambda: None
-    """What is to be done before each turn."""
     samples: dict[str, list[dict[str, float]]] = field(default_factory=dict)
 
-    def load(self, connections: int, seconds: int, *, close: bool = False) -> None:
-        """As many requests as will go, on connections that are kept, or each on a new one."""
-        self.before()
-        more = ["-H", "Connection: close"] if close else []
-        command = (
-            "taskset", "--cpu-list", str(OTHERS_CORE), "wrk", "--threads", "1", "--connections", str(connections),
-            "--duration", f"{seconds}s", "--latency", "--script", str(SCRIPT), *more,
-            f"http://{self.address}:{self.port}/",
-        )  # fmt: skip
-        cpu_us = self._cpu_us()
-        found = json.loads(self._run(*command).splitlines()[-1])
-        found["cpu_us"] = (self._cpu_us() - cpu_us) / max(found["requests"], 1)
-        found["per_s"] = found["requests"] / found["seconds"]
-        self._keep(f"{'close' if close else 'kept'} {connections}", found)
+    def turn(self, load: str, method: Literal["kept", "closed"], connections: int) -> None:
+        """As many requests as will go in a moment."""
+        self.samples.setdefault(load, []).append(self.ask(method, connections))
 
-    def open(self, count: int) -> None:
-        """One connection after the other."""
-        self.before()
-        arguments = (self.address, str(self.port), str(count))
-        command = (
-            "taskset", "--cpu-list", str(OTHERS_CORE), sys.executable, "-m", "tests.bench.datapath.opener", *arguments
-        )  # fmt: skip
-        self._keep("open", json.loads(self._run(*command)))
+    def ask(self, method: Literal["kept", "closed"], connections: int) -> dict[str, float]:
+        cpu_us = self._cpu_us()
+        found: dict[str, float] = self.requester.ask(method, self.address, self.port, connections, TURN_S)
+        return found | {"cpu_us": (self._cpu_us() - cpu_us) / found["requests"]}
 
     def all(self, load: str, what: str) -> list[float]:
         return [sample[what] for sample in self.samples[load]]
 
-    def forget(self) -> None:
-        self.samples.clear()
-
-    def _keep(self, load: str, found: dict[str, float]) -> None:
-        if found.get("errors"):
-            raise RuntimeError(f"{load} by {self.client.name}: {found['errors']} errors")
-        self.samples.setdefault(load, []).append(found)
-
-    def _run(self, *command: str) -> str:
-        return subprocess.run(
-            self.client.command(*command), check=True, stdout=subprocess.PIPE, text=True, cwd=PROJECT,
-            env=os.environ | {"PYTHONPATH": str(PROJECT)},
-        ).stdout  # fmt: skip
-
     def _cpu_us(self) -> int:
         return sum(_cpu_us(cgroup) for cgroup in self.charged)
+
+
+def all_of(stands: Iterable[Mapping[str, Way]], name: str, load: str, what: str) -> Samples:
+    return [ways[name].all(load, what) for ways in stands]
+
+
+def turns(ways: Mapping[str, Way], count: int) -> Iterator[Way]:
+    """Each way so often, there and back: what disturbs one disturbs the next one, too."""
+    for turn in range(count):
+        yield from list(ways.values())[:: -1 if turn % 2 else 1]
 
 
 def _cpu_us(cgroup: Path) -> int:
@@ -124,23 +104,30 @@ class Stand:
     mesh: Mesh
     nodes: dict[str, Node]
     maps: Path
+    stack: ExitStack
+    """Of what ends with it."""
 
-    def way(self, name: str, *, number: int = 0, before: Callable[[], None] = lambda: None) -> Way:
-        """With a client of its own, which can be one of several of its node's."""
+    def way(self, name: str) -> Way:
+        """With a client of its own."""
         node = self.nodes[name]
-        called = f"client{number}-{node.name}"
+        called = f"client-{node.name}"
         client = node.pods.get(called) or node.pod(called)
         client.sysctl("net.ipv4.tcp_tw_reuse", 1)
         client.sysctl("net.ipv4.ip_local_port_range", f"{LEAST_EPHEMERAL} 65535")
         address, port = (node.ipv4, DIALLED_PORT) if name.startswith("dialled") else (ADDRESS, PORT)
-        return Way(client, address, port, (client.cgroup, self._server(node).cgroup, _envoys(node)), before)
+        return Way(self._requester(client), address, port, (client.cgroup, self._server(node).cgroup, _envoys(node)))
 
     def direct(self) -> Way:
         """To the server itself, by a node that has an Envoy for others."""
         node = self.nodes["dialled"]
         to = self._server(node)
         client = node.pod("client-direct")
-        return Way(client, to.ipv4, SERVER_PORT, (client.cgroup, to.cgroup))
+        return Way(self._requester(client), to.ipv4, SERVER_PORT, (client.cgroup, to.cgroup))
+
+    def _requester(self, client: Pod) -> Actor:
+        found = Actor(client.cgroup, client.namespace, "tests.bench.datapath.requester")
+        self.stack.callback(found.close)
+        return found
 
     def _server(self, node: Node) -> Pod:
         return next(pod for pod in node.pods.values() if pod.name.startswith("server"))
@@ -157,15 +144,13 @@ def stand(directory: Path) -> Iterator[Stand]:
     with mesh(envoy) as ours, ExitStack() as stack:
         say("a control plane, a daemon and its Envoy")
         node = ours.stand.node1
-        first = ours.pod(node, "client0-node1")
+        client = ours.pod(node, f"client-{node.name}")  # the daemon must know it before it ends
         to = ours.pod(node, "server", app="one")
-        clients = [first, *(ours.pod(node, f"client{number}-node1") for number in range(1, CLIENTS))]
         ours.declare()
         stack.enter_context(_process(to, to.cgroup, OTHERS_CORE, envoy, 1, server(), directory / "server.json"))
         ours.until_tells(node)
-        until(lambda: all(_served(each, ADDRESS, PORT) for each in clients), "answers of our Envoy", timeout_s=20)
-        for client in clients:
-            client.stop()
+        until(lambda: _served(client, ADDRESS, PORT), "an answer of our Envoy", timeout_s=20)
+        client.stop()
         served = bound(_dump(ours), SERVICE)
         for each in ours.daemons.values():
             each.kill()
@@ -176,7 +161,7 @@ def stand(directory: Path) -> Iterator[Stand]:
         for number, name in enumerate(("dialled", "dialled again", *THEIRS)):
             nodes[name] = stack.enter_context(_peer(ours, f"peer{number}", envoy, served, directory))
             nodes[name].sh(THEIRS.get(name, ""))
-        yield Stand(ours, nodes, ours.stand.run.directory / f"node1/bpf/tidegate/{LAYOUT}/maps")
+        yield Stand(ours, nodes, ours.stand.run.directory / f"node1/bpf/tidegate/{LAYOUT}/maps", stack)
 
 
 def _served(asking: Place, address: str, port: int) -> bool:
