@@ -14,13 +14,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, Literal, NamedTuple
 
-from datapath.kernel.layout import MARK_FROM_PROXY, MARK_MASK, MARK_REFUSE, MARK_TO_PROXY
+from datapath.kernel.layout import MARK_MASK, MARK_REFUSE, MARK_TO_PROXY
 from datapath.kernel.libbpf import BpfError
 from datapath.kernel.netlink import Netlink, attribute, attributes
 
 TABLE: Final = "tidegate"
-FROM_PROXY_MASK: Final = 0x0E00
-"""Both marks of Envoy's packets are one under it."""
+STEERED_MASK: Final = 0x0600
+"""What is steered, and what Envoy sends by either mark, is one under it: one rule looks at what a node sends."""
 
 _NETLINK_NETFILTER: Final = 12
 _BATCH_BEGIN: Final = 0x10
@@ -66,7 +66,7 @@ CHAINS: Final = (
         "output",
         3,
         # What a process of the node sends to a service has the mark from its socket.
-        (Rule(MARK_FROM_PROXY, FROM_PROXY_MASK, "notrack"), Rule(MARK_TO_PROXY, MARK_MASK, "notrack")),
+        (Rule(MARK_TO_PROXY, STEERED_MASK, "notrack"),),
     ),
 )
 
@@ -77,7 +77,9 @@ def install() -> None:
     messages = [(_NEWTABLE, _CREATE, table), (_DELTABLE, 0, table), (_NEWTABLE, _CREATE, table)]
     for chain in CHAINS:
         messages.append((_NEWCHAIN, _CREATE, _chain(chain)))
-        messages += [(_NEWRULE, _CREATE | _APPEND, _rule(chain.name, each)) for each in chain.rules]
+        messages += [
+            (_NEWRULE, _CREATE | _APPEND, _rule(chain.name, each, last=each is chain.rules[-1])) for each in chain.rules
+        ]
     _commit(messages)
 
 
@@ -133,7 +135,7 @@ def _expression(name: str, *parts: bytes) -> bytes:
 _ACCEPTED: Final = _expression("immediate", _number(1, 0), _nested(2, _nested(2, _number(1, 1))))
 
 
-def _rule(chain: str, rule: Rule) -> bytes:
+def _rule(chain: str, rule: Rule, *, last: bool) -> bytes:
     register = _number(1, _REGISTER)
     masked = (register, _number(2, _REGISTER), _number(3, 4), _value(4, rule.mask), _value(5, 0))
     reset = (_number(1, _TCP_RESET),) if rule.verdict == "reject" else ()
@@ -142,7 +144,7 @@ def _rule(chain: str, rule: Rule) -> bytes:
         _expression("bitwise", *masked),
         _expression("cmp", register, _number(2, _EQUAL), _value(3, rule.mark)),
         _expression(rule.verdict, *reset),
-        *([_ACCEPTED] if rule.verdict == "notrack" else []),
+        *([] if last else [_ACCEPTED]),
     )
     return _text(1, TABLE) + _text(2, chain) + _nested(4, *expressions)
 
