@@ -110,6 +110,7 @@ def test_what_does_not_begin_as_http_goes_on_as_bytes(explained: Any) -> None:
         (("http://shop/",), "URL: shop is no Service, and no Gateway or Ingress listens at its port"),
         (("http://shop.shop:0/",), "the port is not a number between 1 and 65535"),
         (("http://10.96.0.10/", "--client", "fd00::1"), "--client: nobody connects from fd00::1 to 10.96.0.10"),
+        (("http://shop.shop/", "--client", "10.0.0.1/32"), "--client '10.0.0.1/32': give an IP address, or NAMESPACE"),
         (("http://shop.shop/", "--client", "nobody"), "--client 'nobody': give an IP address, or NAMESPACE/POD"),
     ],
 )

@@ -48,6 +48,14 @@ def addressed(pipeline: Pipeline, url: str, address: str, *, datapath: bool) -> 
     raise ValueError(f"{ref} has no address in spec.clusterIPs: nothing of Tidegate is between it and its clients")
 
 
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _service(host: str) -> ObjectRef | None:
     name, *rest = host.split(".")
     if not rest or rest[1:2] not in ([], ["svc"]):
@@ -63,7 +71,7 @@ def clients_of(pipeline: Pipeline, text: str, *, datapath: bool) -> tuple[str, .
     if not text:
         return ()
     namespace, _, name = text.partition("/")
-    if not namespace or not name or "/" in name:
+    if not namespace or not name or "/" in name or _is_address(namespace):
         return (_address(text, f"--client {text!r}: give an IP address, or NAMESPACE/POD"),)
     if not datapath:
         raise ValueError(f"--client {text}: pods are known where nodes have the daemon only: give --datapath")
