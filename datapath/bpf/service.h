@@ -14,12 +14,12 @@ static __always_inline const struct service *at_address(const struct address *ad
 	return bpf_map_lookup_elem(&svc, &key);
 }
 
+/* Nearly no packet is for the node itself, and its addresses are few: they are in the cache. */
 static __always_inline const struct service *at_node(const struct address *address, __be16 port, __u8 protocol)
 {
 	const struct address every = {};
-	const struct service *entry = at_address(&every, port, protocol);
 
-	return entry && bpf_map_lookup_elem(&node_addresses, address) ? entry : NULL;
+	return bpf_map_lookup_elem(&node_addresses, address) ? at_address(&every, port, protocol) : NULL;
 }
 
 /* Also what is left of one that is gone. */

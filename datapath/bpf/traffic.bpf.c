@@ -163,24 +163,27 @@ static __always_inline int is_open_to(const struct service *service, enum direct
 	return direction != FROM_NETWORK || (service->flags & SERVICE_EXTERNAL);
 }
 
-/* Whose a segment is by a socket of this node, as nearly all are that have to do with Envoy: one lookup, that TCP makes
- * again from a warm cache, before those in large maps of whatever else it could be. A connection from outside was opened
- * when that was allowed, and goes on when it is not any more.
- */
-static __always_inline enum holder held(struct __sk_buff *skb, const struct packet *packet, const struct service *entry)
+/* A segment to the node itself. Nearly all of them are answers to Envoy, which its socket tells at once; a service would
+ * be looked for in a large map, of which each port needs another page. */
+static __always_inline int is_to_node(const struct packet *packet)
 {
 	const struct flow *flow = &packet->flow;
 
-	if (flow->protocol != IPPROTO_TCP || (packet->opens && !(entry && is_leaving(entry))))
-		return HELD_BY_NOBODY;
-	if (entry) {
-		if (!is_known_to_proxy(entry))
-			return HELD_BY_NOBODY;
-	} else if (bpf_ntohs(flow->destination_port) >= NODE_PORT_FIRST ||
-		   !bpf_map_lookup_elem(&node_addresses, &flow->destination)) {
-		return HELD_BY_NOBODY;
-	}
-	return holder_of(skb, flow, packet->ipv6);
+	return flow->protocol == IPPROTO_TCP && !packet->opens &&
+	       bpf_ntohs(flow->destination_port) < NODE_PORT_FIRST &&
+	       bpf_map_lookup_elem(&node_addresses, &flow->destination);
+}
+
+/* Whether a socket of this node may tell whose a packet is: one lookup, that TCP makes again from a warm cache, before
+ * those of whatever else it could be. A connection from outside was opened when that was allowed, and goes on when it is
+ * not any more.
+ */
+static __always_inline int is_told_by_socket(const struct packet *packet, const struct service *entry, int to_node)
+{
+	if (!entry)
+		return to_node;
+	return packet->flow.protocol == IPPROTO_TCP && is_known_to_proxy(entry) &&
+	       (!packet->opens || is_leaving(entry));
 }
 
 /* Then it is no reply, and nothing of before goes on with it. */
@@ -195,8 +198,9 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 {
 	const struct flow *flow = &packet->flow;
 	const struct service *entry, *service;
+	enum holder holder = HELD_BY_NOBODY;
 	struct verdict verdict;
-	enum holder holder;
+	int to_node;
 
 	if (parsed == PARSED_ADDRESSES)
 		return without_ports(skb, packet);
@@ -204,10 +208,18 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 		return unparsed(parsed);
 	if (is_decided(skb))
 		return pass((skb->mark & MARK_MASK) == MARK_TO_PROXY ? PASS_STEERED : PASS_FROM_PROXY);
-	entry = entry_at(&flow->destination, flow->destination_port, flow->protocol);
-	holder = held(skb, packet, entry);
+	to_node = is_to_node(packet);
+	if (to_node)
+		holder = holder_of(skb, flow, packet->ipv6);
 	if (holder == HELD_BY_PROXY) /* what it sends is not tracked, so that what it gets must not be */
-		return to_proxy(skb, entry ? STEERED : STEERED_REPLY);
+		return to_proxy(skb, STEERED);
+	entry = entry_at(&flow->destination, flow->destination_port, flow->protocol);
+	if (!is_told_by_socket(packet, entry, to_node))
+		holder = HELD_BY_NOBODY;
+	else if (!to_node)
+		holder = holder_of(skb, flow, packet->ipv6);
+	if (holder == HELD_BY_PROXY)
+		return to_proxy(skb, STEERED);
 	if (holder == HELD_BY_PROCESS) /* its own, where the service is gone */
 		return entry && !is_gone(entry) ? to_proxy(skb, STEERED) : pass(PASS_NO_SERVICE);
 	service = entry;
