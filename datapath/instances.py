@@ -12,8 +12,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -23,7 +23,6 @@ import msgspec
 import structlog
 
 from datapath import launcher
-from datapath.kernel.sysctls import NETWORK
 from xds_server.proxy import admin
 from xds_server.proxy.process import fixed_flags, opened_log, private_file
 
@@ -37,7 +36,6 @@ _KILLED_S: Final = 2.0
 """Who is killed is gone by then."""
 _TAIL: Final = 1 << 16
 _LONGEST_WORDS: Final = 400
-_MIGRATES: Final = NETWORK / "ipv4/tcp_migrate_req"
 
 
 class Instance(msgspec.Struct, frozen=True):
@@ -219,7 +217,7 @@ async def retire(instance: Instance, wanted: Wanted) -> None:
     """
     socket = wanted.admin(instance.number)
     began_s = instance.drains_since if instance.drains_since is not None else since_boot_s()
-    with suppress(OSError, TimeoutError), migrating():
+    with suppress(OSError, TimeoutError):
         async with asyncio.timeout(began_s + wanted.ends_s - since_boot_s()):
             await admin.ask(socket, "/drain_listeners?graceful", method="POST")
             # Nobody may be connected at a moment, and somebody in the next, for as long as it listens.
@@ -227,24 +225,6 @@ async def retire(instance: Instance, wanted: Wanted) -> None:
             while await admin.connected(socket):
                 await asyncio.sleep(_LOOK_S)
     await stop(instance, wanted)
-
-
-@contextmanager
-def migrating() -> Iterator[None]:
-    """A connection that waits at a socket which is closed goes to another that listens at the same port, not to nobody.
-
-    Kernels before 5.14 cannot; what waits there is little, and short.
-    """
-    try:
-        before = _MIGRATES.read_text()
-        _MIGRATES.write_text("1")
-    except OSError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        _MIGRATES.write_text(before)
 
 
 def _signal(instance: Instance, number: signal.Signals) -> None:

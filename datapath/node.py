@@ -33,7 +33,7 @@ from datapath.kernel import routing
 from datapath.kernel.layout import NODE_PORT_FIRST, NODE_PORTS, ONLY, Settings
 from datapath.kernel.listening import listening
 from datapath.kernel.routing import Installed
-from datapath.kernel.sysctls import Sysctls, reserve_ports
+from datapath.kernel.sysctls import Sysctls, migrate_requests, reserve_ports
 from datapath.outcome import Outcome
 from datapath.resources import ANNOUNCEMENTS, SERVICE, Address
 from datapath.resources import WORKLOADS as WORKLOADS_TYPE
@@ -392,6 +392,8 @@ class Node:
         loosened = [link for link in inlets(self.outcome.topology) if routing.loosen(link, self._sysctls.write)]
         if loosened:
             log.info("rp_filter loosened", links=loosened)
+        if migrate_requests(self._sysctls.write):
+            log.info("connections migrate between listeners of one port")
         if reserve_ports(self._sysctls.write):
             log.info("ports reserved", first=NODE_PORT_FIRST, last=NODE_PORT_FIRST + NODE_PORTS - 1)
 

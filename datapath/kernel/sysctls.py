@@ -20,6 +20,7 @@ from datapath.kernel.layout import NODE_PORT_FIRST, NODE_PORTS
 BESIDE: Final = Path("/node/proc/sys/net")
 NETWORK: Final = BESIDE if BESIDE.is_dir() else Path("/proc/sys/net")
 """Of the network namespace of who opens a file there, not of who has mounted it."""
+MIGRATES: Final = NETWORK / "ipv4/tcp_migrate_req"
 _PORT_RANGE: Final = NETWORK / "ipv4/ip_local_port_range"
 _RESERVED: Final = NETWORK / "ipv4/ip_local_reserved_ports"
 
@@ -97,6 +98,18 @@ def reserve_ports(write: Write = Path.write_text) -> bool:
     if not free:
         return False
     write(_RESERVED, ",".join(filter(None, (had, f"{ours.start}-{ours.stop - 1}"))))
+    return True
+
+
+def migrate_requests(write: Write = Path.write_text) -> bool:
+    """Let a connection that waits at a socket which is closed go to another that listens there, and not to nobody.
+
+    So no client of an Envoy that is replaced is reset. Kernels before 5.14 cannot; what waits there is little, and
+    short. Whether it was otherwise.
+    """
+    if not MIGRATES.exists() or MIGRATES.read_text().strip() == "1":
+        return False
+    write(MIGRATES, "1")
     return True
 
 

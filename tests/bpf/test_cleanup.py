@@ -43,6 +43,7 @@ CHANGED: Final = (
     "ipv4/conf/lo/rp_filter",
     "ipv4/conf/lo/accept_local",
     "ipv4/ip_local_reserved_ports",
+    "ipv4/tcp_migrate_req",
 )
 SHOWN: Final = (
     "ip rule",
@@ -148,6 +149,7 @@ async def test_ports_of_ours_are_reserved_where_processes_would_have_them(here: 
         ("ipv4/conf/br0/rp_filter", "1", "2"),
         ("ipv4/conf/up0/rp_filter", "1", "2"),
         ("ipv4/conf/lo/accept_local", "0", "1"),
+        ("ipv4/tcp_migrate_req", "0", "1"),
         ("ipv4/ip_local_reserved_ports", "50001", "50001,61000-65535"),
     ],
 )

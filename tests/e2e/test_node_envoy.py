@@ -7,8 +7,8 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import pytest
 
 from datapath.envoy import Envoy, end_all
 from datapath.instances import Instance, Wanted, is_alive, remember, running, since_boot_s
+from datapath.kernel.sysctls import migrate_requests
 from tests.e2e.installation import WAIT_S, Installation, installed
 from tests.e2e.load import Backend, Target, load
 from tests.e2e.test_continuity import route, service
@@ -56,6 +57,23 @@ async def wanted(installation: Installation, envoy: Path) -> AsyncIterator[Wante
     )
     yield made
     await end_all(made, memory(made))
+
+
+@pytest.fixture(autouse=True)
+def migrates() -> Iterator[None]:
+    """As the daemon has it, where that is allowed."""
+    changed: list[tuple[Path, str]] = []
+
+    def write(path: Path, text: str) -> None:
+        before = path.read_text()
+        path.write_text(text)
+        changed.append((path, before))
+
+    with suppress(PermissionError):
+        migrate_requests(write)
+    yield
+    for path, before in changed:
+        path.write_text(before)
 
 
 def memory(wanted: Wanted) -> Path:

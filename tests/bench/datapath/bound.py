@@ -15,9 +15,9 @@ Json = dict[str, Any]
 
 
 def bound(dump: Json, service: str) -> Json:
-    """The same listeners, routes and clusters, as far as a service needs them; `service` begins their names.
+    """The same listeners, routes and clusters for all services; `service` begins the names of the one that is asked.
 
-    Both are bound at all addresses: the capture listener, and the service's own at a port more.
+    Two are bound at all addresses: the capture listener, and at a port more a copy of that service's own.
     """
     found = _sections(dump)
     routes = {
@@ -26,14 +26,14 @@ def bound(dump: Json, service: str) -> Json:
     listeners = {
         each["name"]: _bare(each["active_state"]["listener"]) for each in found["Listeners"]["dynamic_listeners"]
     }
-    [name] = [each for each in listeners if each.startswith(f"service/{service}/") and "." in each]
-    captured = _inline(listeners[name], routes)
+    services = {name: _inline(each, routes) for name, each in listeners.items() if name.startswith("service/")}
+    [name] = [each for each in services if each.startswith(f"service/{service}/") and "." in each]
     capture = listeners[CAPTURE] | {"address": _everywhere(CAPTURE_PORT)}
     own = {"name": "dialled", "address": _everywhere(DIALLED_PORT), "bind_to_port": True}
-    dialled = captured | own | {"socket_options": capture["socket_options"]}
+    dialled = services[name] | own | {"socket_options": capture["socket_options"]}
     bootstrap = {key: value for key, value in found["Bootstrap"]["bootstrap"].items() if key in _KEPT}
     return bootstrap | {
-        "static_resources": {"listeners": [capture, captured, dialled], "clusters": [*_clusters(found, service)]}
+        "static_resources": {"listeners": [capture, *services.values(), dialled], "clusters": [*_clusters(found)]}
     }
 
 
@@ -64,8 +64,8 @@ def _inline(listener: Json, routes: Mapping[str, Json]) -> Json:
     return dict(text)
 
 
-def _clusters(found: Mapping[str, Json], service: str) -> Iterator[Json]:
-    """Those of the service, and the one of the capture listener, with their endpoints as they are now."""
+def _clusters(found: Mapping[str, Json]) -> Iterator[Json]:
+    """With their endpoints as they are now."""
     endpoints = {
         each["endpoint_config"]["cluster_name"]: each["endpoint_config"]
         for each in found["Endpoints"]["dynamic_endpoint_configs"]
@@ -73,11 +73,10 @@ def _clusters(found: Mapping[str, Json], service: str) -> Iterator[Json]:
     }
     for each in found["Clusters"]["dynamic_active_clusters"]:
         cluster = _bare(each["cluster"])
-        if cluster["name"].startswith("capture/"):
+        if cluster.pop("eds_cluster_config", None) is None:
             yield cluster
-        elif cluster["name"].startswith(f"{service}/"):
-            del cluster["eds_cluster_config"]
-            places = [{"lb_endpoints": [*_addresses(endpoints[cluster["name"]])]}]
+        else:
+            places = [{"lb_endpoints": [*_addresses(endpoints.get(cluster["name"], {}))]}]
             yield cluster | {
                 "type": "STATIC",
                 "load_assignment": {"cluster_name": cluster["name"], "endpoints": places},
@@ -85,8 +84,8 @@ def _clusters(found: Mapping[str, Json], service: str) -> Iterator[Json]:
 
 
 def _addresses(assignment: Json) -> Iterator[Json]:
-    for place in assignment["endpoints"]:
-        for each in place["lb_endpoints"]:
+    for place in assignment.get("endpoints", ()):
+        for each in place.get("lb_endpoints", ()):
             yield {"endpoint": {"address": each["endpoint"]["address"]}}
 
 
