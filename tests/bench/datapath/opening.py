@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,7 @@ from datapath.kernel.layout import BACKENDS, SERVICES, Backend, BackendKey, Serv
 from datapath.kernel.maps import Map, opened
 from tests.bench.datapath import peers
 from tests.bench.datapath.bound import DIALLED_PORT
-from tests.bench.datapath.compared import Pair, Samples, microseconds, quotients, rates, times
+from tests.bench.datapath.compared import Pair, Samples, microseconds, quotients, rate, rates, times
 from tests.bench.datapath.ways import ADDRESS, THEIRS, TURN_S, Way, all_of, stand, turns
 from tests.bench.measures import Figure, say
 from tests.bpf.socket_stand import TCP
@@ -27,6 +27,8 @@ ID: Final = 1 << 30
 MOST_GROWTH: Final = 1.1
 AT_ONCE: Final = 16
 PEER: Final = "iptables TPROXY"
+RULE: Final = "by rule"
+"""Of the turns in which connections come to our Envoy by a rule of the peer."""
 TRACKING: Final = """nft -f - <<'RULES'
 table ip tracked {
   chain input { type filter hook input priority filter; ct state new counter; }
@@ -56,8 +58,12 @@ def measure(quick: bool, directory: Path) -> Iterator[Figure]:
             _measure(ways, built.maps, sizes.turns)
             stands.append(ways)
             tracked = {name: _entries(built.nodes[name], way) for name, way in ways.items()}
+            built.give_to_rule()
+            _take_turns({name: ways[name] for name in ("ours", "dialled")}, RULE, sizes.turns)
     for count in COUNTS:
-        yield from _figures(stands, "ours", PEER, count, 1.0)
+        yield from _at_same_envoy(stands, count)
+    for count in COUNTS:
+        yield from _figures(stands, "ours", PEER, count, None)
     for count in COUNTS[1:]:
         yield _growth(stands, count)
     for name in ("dialled", *THEIRS):
@@ -76,11 +82,15 @@ def _measure(ways: Mapping[str, Way], maps: Path, count_turns: int) -> None:
         )
         for count in COUNTS:
             _fill(services, count)
-            for way in ways.values():
-                way.ask("closed", AT_ONCE)
-            for way in turns(ways, count_turns):
-                way.turn(f"many {count}", "closed", AT_ONCE)
-                way.turn(f"one {count}", "closed", 1)
+            _take_turns(ways, count, count_turns)
+
+
+def _take_turns(ways: Mapping[str, Way], what: object, count: int) -> None:
+    for way in ways.values():
+        way.ask("closed", AT_ONCE)
+    for way in turns(ways, count):
+        way.turn(f"many {what}", "closed", AT_ONCE)
+        way.turn(f"one {what}", "closed", 1)
 
 
 def _fill(services: Map[ServiceKey, Service], count: int) -> None:
@@ -120,14 +130,37 @@ def _figures(
         yield times("B12", f"- connect(), {quantile}", pair("one", f"connect_{quantile}_us"), gate, note)
 
 
+def _in_dialled(stands: Iterable[Mapping[str, Way]], load: str, measured: str) -> Samples:
+    """Ours, in what it is for who dials in the same turns: so it may be compared with what was at another time."""
+    return [quotients(ways["ours"].all(load, measured), ways["dialled"].all(load, measured)) for ways in stands]
+
+
+def _at_same_envoy(stands: Sequence[Mapping[str, Way]], count: int) -> Iterator[Figure]:
+    """By our programs, and after them by a rule: client, Envoy and server are the same processes."""
+
+    def compared(load: str, measured: str) -> Pair:
+        return Pair(*(_in_dialled(stands, f"{load} {what}", measured) for what in (count, RULE)))
+
+    def shown(load: str, measured: str, show: Callable[[Samples], str]) -> tuple[str, str]:
+        mine, theirs = (show(all_of(stands, "ours", f"{load} {what}", measured)) for what in (count, RULE))
+        return mine, theirs
+
+    faster = compared("many", "per_s").turned
+    what = f"ours, {count} more services, against {PEER} to the same Envoy: connections a second"
+    note = f"ratio: limit to ours, in {faster.interval()}; both in those of who dials in the same turns"
+    yield Figure("B12", what, *shown("many", "per_s", rate), faster.ratio, 1.0, note)
+    for name, load, measured, most in (
+        ("- CPU a connection", "many", "cpu_us", None),
+        ("- connect(), p50", "one", "connect_p50_us", 1.0),
+        ("- until the answer has come, p50", "one", "whole_p50_us", None),
+    ):
+        pair = compared(load, measured)
+        mine, theirs = shown(load, measured, microseconds)
+        yield Figure("B12", name, mine, theirs, pair.ratio, most, f"ratio in {pair.interval()}")
+
+
 def _growth(stands: Sequence[Mapping[str, Way]], count: int) -> Figure:
-    """Of what dialling costs in the same turns, as those with another number are at another time."""
-
-    def dialled(number: int) -> Samples:
-        load = f"many {number}"
-        return [quotients(ways["ours"].all(load, "cpu_us"), ways["dialled"].all(load, "cpu_us")) for ways in stands]
-
-    pair = Pair(dialled(count), dialled(COUNTS[0]))
+    pair = Pair(*(_in_dialled(stands, f"many {number}", "cpu_us") for number in (count, COUNTS[0])))
     few, many = (statistics.median(chain(*each)) for each in (pair.theirs, pair.mine))
     what = f"ours, {count} more services, against {COUNTS[0]}: CPU a connection, in those that are dialled"
     return Figure("B12", what, f"{many:.2f}", f"{few:.2f}", pair.ratio, MOST_GROWTH, f"ratio in {pair.interval()}")

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from datapath.kernel.layout import LAYOUT
+from datapath.kernel import nft
+from datapath.kernel.layout import LAYOUT, RULE_PREFERENCE
 from tests.bench.datapath import requester
 from tests.bench.datapath.bound import CAPTURE_PORT, DIALLED_PORT, SERVER_PORT, Json, bound, server
 from tests.bench.datapath.compared import Samples
@@ -35,13 +36,19 @@ PORT: Final = 80
 TURN_S: Final = 0.1
 """Others on this machine come and go within seconds."""
 LEAST_EPHEMERAL: Final = 10_000
-THEIRS: Final = {
-    "iptables TPROXY": (
+
+
+def _tproxy(listens: str) -> str:
+    return (
         f"iptables-legacy -t mangle -A PREROUTING -p tcp -d {ADDRESS} --dport {PORT} "
-        f"-j TPROXY --on-ip 0.0.0.0 --on-port {CAPTURE_PORT} --tproxy-mark 1/1\n"
+        f"-j TPROXY --on-ip {listens} --on-port {CAPTURE_PORT} --tproxy-mark 1/1\n"
         "ip rule add fwmark 1/1 lookup 100\n"
         "ip route add local default dev lo table 100"
-    ),
+    )
+
+
+THEIRS: Final = {
+    "iptables TPROXY": _tproxy("0.0.0.0"),
     "iptables REDIRECT": (
         f"iptables-legacy -t nat -A PREROUTING -p tcp -d {ADDRESS} --dport {PORT} -j REDIRECT --to-ports {CAPTURE_PORT}"
     ),
@@ -116,6 +123,13 @@ class Stand:
         client.sysctl("net.ipv4.ip_local_port_range", f"{LEAST_EPHEMERAL} 65535")
         address, port = (node.ipv4, DIALLED_PORT) if name.startswith("dialled") else (ADDRESS, PORT)
         return Way(self._requester(client), address, port, (client.cgroup, self._server(node).cgroup, _envoys(node)))
+
+    def give_to_rule(self) -> None:
+        """Take our programs and rules from our node, and lead connections to its Envoy by one of iptables TPROXY."""
+        for link in (self.maps.parent / "links").iterdir():
+            link.unlink()
+        node = self.nodes["ours"]
+        node.sh(f"nft delete table inet {nft.TABLE}\nip rule del pref {RULE_PREFERENCE}\n{_tproxy('127.0.0.1')}")
 
     def direct(self) -> Way:
         """To the server itself, by a node that has an Envoy for others."""
