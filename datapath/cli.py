@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -121,11 +122,13 @@ def _maps(places: Places, flags: argparse.Namespace) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         _read_enough()
-    except PermissionError as error:
-        print(f"tidegate node: {error.filename or places.pins}: {error.strerror}: run it as root", file=sys.stderr)
-        return 1
-    except OSError:
-        print(f"tidegate node: there are no maps in {places.pins}: no daemon has run here", file=sys.stderr)
+    except OSError as error:
+        why = {
+            errno.ENOENT: f"there are no maps in {places.pins}: no daemon has run here",
+            errno.EACCES: f"the maps in {places.pins} may not be read: run it as root",
+            errno.EPERM: f"the maps in {places.pins} may not be read: run it as root",
+        }.get(error.errno or 0, f"the maps in {places.pins} cannot be read: {error}")
+        print(f"tidegate node: {why}", file=sys.stderr)
         return 1
     return 0
 

@@ -138,8 +138,11 @@ def _checked(document: object, kind: type[T], faults_of: Callable[[T], list[Faul
     sound, faults = sifted(document, kind, _path)
     with suppress(msgspec.ValidationError):  # what is missing is told
         found = msgspec.convert(sound, kind, dec_hook=_path)
-        if not (faults := faults + faults_of(found)):
+        known = {field for field, _ in faults}
+        faults += [(field, fault) for field, fault in faults_of(found) if field not in known]
+        if not faults:
             return found
+    assert faults, "what a structure refuses is sifted out before"
     raise ConfigError("\n".join(f"{origin}: {field}: {fault}" for field, fault in faults))
 
 

@@ -160,9 +160,10 @@ class Envoy:
             log.warning("envoys of another state directory get connections, too", pids=strays)
         found = running(self._memory, self._wanted)
         self._numbers = max((instance.number for instance in found), default=0)
-        superseded = [instance for instance in found if not await self._is_in_use(instance)]
+        superseded = [instance for instance in found if not await self._taken(instance)]
         if state.current is None:
             return
+        self._remember()
         log.info("envoy adopted", pid=state.current.pid, number=state.current.number)
         if superseded and superseded[-1].made_of == made_of:
             self._succeeds(superseded.pop())
@@ -173,17 +174,17 @@ class Envoy:
         if await admin.is_ready(self._wanted.admin(state.current.number)):
             self._serves()
 
-    async def _is_in_use(self, instance: Instance) -> bool:
-        """One that serves or drains; they come with the oldest first.
+    async def _taken(self, instance: Instance) -> bool:
+        """Have one drain, or serve: whether it is to do one of these. They come with the oldest first.
 
-        Where nobody remembers who serves, the next one has taken over if it has what the one before it has.
+        Where nobody remembers who serves, the next one has taken over if it has all that the one before it has.
         """
         state = self.state
         if instance.drains_since is not None:
             self._drain(instance)
         elif state.current is None:
             state.current = instance
-        elif not state.current.made_of and await self._has_all_of(state.current, instance):
+        elif not state.current.made_of and await self._lacking(instance, state.current) == frozenset():
             self._drain(state.current)
             state.current = instance
         else:
@@ -276,20 +277,20 @@ class Envoy:
         """Until it has all listeners that the other has and that are still asked for."""
         assert self.state.current is not None
         await admin.ready(self._wanted.admin(successor.number), every_s=_LOOK_S)
-        while not await self._has_all_of(self.state.current, successor):
+        while True:
+            lacking, named = await self._lacking(successor, self.state.current), self.named()
+            self.state.lacks = frozenset(name for name in (lacking or ()) if name in named or name.startswith(CAPTURE))
+            if lacking is not None and not self.state.lacks:
+                return
             await asyncio.sleep(_LOOK_S)
 
-    async def _has_all_of(self, old: Instance, new: Instance) -> bool:
-        """Whether it is ready and has every listener of the other's that is asked for: `state.lacks` has the rest."""
+    async def _lacking(self, new: Instance, old: Instance) -> frozenset[str] | None:
+        """The listeners that the other one has besides; None where it is not ready."""
         socket = self._wanted.admin(new.number)
         if not await admin.is_ready(socket):
-            return False
+            return None
         has, had = await listeners(socket), await listeners(self._wanted.admin(old.number))
-        named = self.named()
-        self.state.lacks = frozenset(
-            name for name in (had or ()) if (name in named or name.startswith(CAPTURE)) and name not in (has or ())
-        )
-        return has is not None and not self.state.lacks
+        return None if has is None else (had or frozenset()) - has
 
     async def _hung(self, instance: Instance) -> None:
         """Return when it has not answered for as long as it may be silent; that it is not ready is an answer."""

@@ -216,7 +216,8 @@ async def retire(instance: Instance, wanted: Wanted) -> None:
     Envoy goes on with a drain that it has begun when it is asked again, as by a daemon that has come since.
     """
     socket = wanted.admin(instance.number)
-    began_s = instance.drains_since if instance.drains_since is not None else since_boot_s()
+    assert instance.drains_since is not None
+    began_s = instance.drains_since
     with suppress(OSError, TimeoutError):
         async with asyncio.timeout(began_s + wanted.ends_s - since_boot_s()):
             await admin.ask(socket, "/drain_listeners?graceful", method="POST")

@@ -392,10 +392,10 @@ class Node:
         loosened = [link for link in inlets(self.outcome.topology) if routing.loosen(link, self._sysctls.write)]
         if loosened:
             log.info("rp_filter loosened", links=loosened)
-        if migrate_requests(self._sysctls.write):
-            log.info("connections migrate between listeners of one port")
         if reserve_ports(self._sysctls.write):
             log.info("ports reserved", first=NODE_PORT_FIRST, last=NODE_PORT_FIRST + NODE_PORTS - 1)
+        if migrate_requests(self._sysctls.write):
+            log.info("connections migrate between listeners of one port")
 
     async def _tried(self, what: str, act: Callable[[], object]) -> None:
         """Act in a thread, so that nobody waits for the kernel who need not.

@@ -12,6 +12,7 @@ import errno
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from datapath.intercept import Group
@@ -78,6 +79,8 @@ class ServiceMaps:
         self.entries: dict[ServiceKey, Service] = dict(self._services.items())
         until = self._clock() + self._leaving_s
         self._leaving = {key: until for key, entry in self.entries.items() if entry.flags & ServiceFlag.LEAVING}
+        self._gone = dict.fromkeys(key for key in self._leaving if not self._is_there(key))
+        """In the order in which they went."""
         self._slots = self._read_slots()
         self._users = Counter(_generation(entry) for entry in self.entries.values())
         self._unused = {generation for generation in self._slots if generation not in self._users}
@@ -126,9 +129,8 @@ class ServiceMaps:
 
     def sizes(self) -> dict[str, Size]:
         slots = sum(map(len, self._slots.values()))
-        gone = sum(not self._is_there(key) for key in self._leaving)
         return {
-            self._services.name: self._desired[0]._replace(actual=len(self.entries) - gone),
+            self._services.name: self._desired[0]._replace(actual=len(self.entries) - len(self._gone)),
             self._backends.name: self._desired[1]._replace(actual=slots),
         }
 
@@ -228,11 +230,12 @@ class ServiceMaps:
         self._note(changed)
 
     def _make_room(self, entries: Collection[ServiceKey]) -> None:
-        """Of what is gone the oldest goes whole, where the map would be full: what is there is worth more."""
+        """Of what is gone the oldest goes whole, where the map would be full and that is enough: what is there is worth
+        more.
+        """
         lacks = sum(key not in self.entries for key in entries) + len(self.entries) - self._services.capacity
-        if lacks > 0:
-            gone = [key for key in self._leaving if not self._is_there(key) and key not in entries]
-            self._delete(sorted(gone, key=self._leaving.__getitem__)[:lacks])
+        if 0 < lacks <= len(self._gone) - sum(key in self._gone for key in entries):
+            self._delete(list(islice((key for key in self._gone if key not in entries), lacks)))
 
     def _known(self, key: ServiceKey, flags: ServiceFlag) -> ServiceFlag:
         """LEAVING, where Envoy has served it, and does not any more."""
@@ -247,6 +250,10 @@ class ServiceMaps:
                 self._leave(_generation(self.entries[key]))
             self.entries[key] = entry
             self._users[_generation(entry)] += 1
+            if entry.flags & ServiceFlag.GONE:
+                self._gone[key] = None
+            else:
+                self._gone.pop(key, None)
             if entry.flags & ServiceFlag.LEAVING:
                 self._leaving.setdefault(key, self._clock() + self._leaving_s)
             else:
@@ -275,6 +282,7 @@ class ServiceMaps:
         for key in keys:
             self._leave(_generation(self.entries.pop(key)))
             self._leaving.pop(key, None)
+            self._gone.pop(key, None)
 
     def _leave(self, generation: Generation) -> None:
         self._users[generation] -= 1

@@ -176,12 +176,15 @@ static __always_inline int is_to_node(const struct packet *packet)
 
 /* Whether a socket of this node may tell whose a packet is: one lookup, that TCP makes again from a warm cache, before
  * those of whatever else it could be. A connection from outside was opened when that was allowed, and goes on when it is
- * not any more.
+ * not any more; who comes from there in the name of somebody of this node has none.
  */
-static __always_inline int is_told_by_socket(const struct packet *packet, const struct service *entry, int to_node)
+static __always_inline int is_told_by_socket(const struct packet *packet, const struct service *entry, int to_node,
+					     enum direction direction)
 {
 	if (!entry)
 		return to_node;
+	if (!is_open_to(entry, direction) && is_of_node(&packet->flow.source))
+		return 0;
 	return packet->flow.protocol == IPPROTO_TCP && is_known_to_proxy(entry) &&
 	       (!packet->opens || is_leaving(entry));
 }
@@ -214,14 +217,15 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 	if (holder == HELD_BY_PROXY) /* what it sends is not tracked, so that what it gets must not be */
 		return to_proxy(skb, STEERED);
 	entry = entry_at(&flow->destination, flow->destination_port, flow->protocol);
-	if (!is_told_by_socket(packet, entry, to_node))
+	if (!is_told_by_socket(packet, entry, to_node, direction))
 		holder = HELD_BY_NOBODY;
 	else if (!to_node)
 		holder = holder_of(skb, flow, packet->ipv6);
 	if (holder == HELD_BY_PROXY)
 		return to_proxy(skb, STEERED);
 	if (holder == HELD_BY_PROCESS) /* its own, where the service is gone */
-		return entry && !is_gone(entry) ? to_proxy(skb, STEERED) : pass(PASS_NO_SERVICE);
+		return entry && !is_gone(entry) && is_open_to(entry, direction) ? to_proxy(skb, STEERED)
+										: pass(PASS_NO_SERVICE);
 	service = entry;
 	if (entry && is_gone(entry))
 		service = service_at(&flow->destination, flow->destination_port, flow->protocol);
@@ -232,7 +236,7 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 			return verdict;
 	}
 	/* What Envoy has closed first, and nobody else has: its client closes, too. */
-	if (holder == HELD_NO_MORE && !packet->opens && entry && is_leaving(entry) && is_open_to(entry, direction))
+	if (holder == HELD_NO_MORE && !packet->opens && entry)
 		return to_proxy(skb, STEERED);
 	if (!service)
 		return unserved(skb, packet, direction);

@@ -20,7 +20,9 @@ from datapath.kernel.netlink import Netlink, attribute, attributes
 
 TABLE: Final = "tidegate"
 STEERED_MASK: Final = 0x0600
-"""What is steered, and what Envoy sends by either mark, is one under it: one rule looks at what a node sends."""
+"""All of our marks are one under it: what is steered, and what Envoy sends. So is what is refused, which no node sends,
+but where its reset gets the mark (`fwmark_reflect`): it belongs to no connection either.
+"""
 
 _NETLINK_NETFILTER: Final = 12
 _BATCH_BEGIN: Final = 0x10

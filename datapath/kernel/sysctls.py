@@ -36,16 +36,22 @@ class Sysctls:
     def __init__(self, memory: Path, network: Path = NETWORK) -> None:
         self._memory, self._network = memory, network
         self._changed: dict[str, tuple[str, str]] = {}
-        self.lost = ""
-        """Why it is not known what settings were before."""
+        self._damaged = memory.with_name(f"{memory.name}.damaged")
         try:
             found = json.loads(memory.read_bytes())
             self._changed = {str(path): (str(before), str(now)) for path, (before, now) in found.items()}
         except FileNotFoundError:
             pass
         except (OSError, ValueError, TypeError, AttributeError) as error:
-            self.lost = f"{memory} cannot be read ({str(error)[:256]})"
-            log.warning("what settings were before is not known: they are not put back", reason=self.lost)
+            with suppress(OSError):
+                memory.replace(self._damaged)
+            log.warning("what settings were before is not known: they are not put back", path=str(self._damaged),
+                        reason=str(error)[:256])  # fmt: skip
+
+    @property
+    def lost(self) -> str:
+        """Why it is not known what some settings were before: a file that could not be read stays, for who can."""
+        return f"{self._damaged} has what could not be read" if self._damaged.exists() else ""
 
     def write(self, path: Path, text: str) -> None:
         """Give a setting a value, and remember the one that it has."""
@@ -59,12 +65,7 @@ class Sysctls:
             self._remember(path, before, now)
 
     def restore(self) -> list[str]:
-        """Every setting that still has what was written here; those that were put back.
-
-        A file that cannot be read stays, for who can.
-        """
-        if self.lost:
-            return []
+        """Every setting that still has what was written here; those that were put back."""
         restored = []
         for name, (before, now) in self._changed.items():
             path = self._network / name
@@ -78,7 +79,6 @@ class Sysctls:
     def _remember(self, path: Path, before: str, now: str) -> None:
         self._changed = {name: both for name, both in self._changed.items() if (self._network / name).exists()}
         self._changed[str(path.relative_to(self._network))] = before, now
-        self.lost = ""
         new = self._memory.with_name(f"{self._memory.name}.new")
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

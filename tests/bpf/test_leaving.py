@@ -14,6 +14,7 @@ from typing import Final
 import pytest
 
 from datapath.kernel.layout import Direction, Reason, Service, ServiceFlag, ServiceKey
+from tests.bpf import frames
 from tests.bpf.lab import ADDRESSES, BACKEND, FAMILIES, NODE, OUTSIDE, PATIENCE_S, POD, Lab, inside, run
 from tests.bpf.test_steering import Family, accepted, both, converse, converse_at
 
@@ -25,8 +26,15 @@ MTU: Final = 1300
 LEAVING: Final = ServiceFlag.LEAVING | ServiceFlag.EXTERNAL
 GONE: Final = LEAVING | ServiceFlag.GONE
 _TCP_REPAIR: Final = 19
+_TCP_REPAIR_QUEUE: Final = 20
+_TCP_QUEUE_SEQ: Final = 21
+_SEND_QUEUE, _RECEIVE_QUEUE, _NO_QUEUE = 2, 1, 0
 
-left = pytest.mark.parametrize("flags", [LEAVING, GONE], ids=["leaving", "gone"])
+left = pytest.mark.parametrize(
+    "flags",
+    [LEAVING, GONE, ServiceFlag.PROXY, ServiceFlag.LEAVING, ServiceFlag.LEAVING | ServiceFlag.GONE],
+    ids=["leaving", "gone", "inside", "leaving inside", "gone inside"],
+)
 who = pytest.mark.parametrize("who", [POD, OUTSIDE])
 
 
@@ -78,7 +86,7 @@ def test_what_envoy_has_it_keeps_until_both_have_closed(
     Also at a port of all of the node's addresses.
     """
     address = ADDRESSES[NODE][family] if every else SERVICE[family]
-    astray = {Reason.PASS_NO_SERVICE, Reason.PASS_UNDERWAY, Reason.REFUSED_NO_CONNECTION}
+    astray = {Reason.PASS_NO_SERVICE, Reason.PASS_UNDERWAY, Reason.PASS_NOT_EXTERNAL, Reason.REFUSED_NO_CONNECTION}
     with (
         served(node, None if every else address) as key,
         node.capture(FAMILIES[family]) as envoy,
@@ -117,6 +125,47 @@ def test_who_is_outside_keeps_a_connection_of_what_is_not_for_outside_any_more(
         converse(client, server)
         with node.connect(OUTSIDE, (SERVICE[family], PORT)) as another:
             converse_at(backend, another)
+
+
+@both
+@pytest.mark.parametrize("flags", [ServiceFlag.PROXY, ServiceFlag.LEAVING, ServiceFlag.LEAVING | ServiceFlag.GONE])
+@pytest.mark.parametrize("kind", [frames.RST, frames.ACK | frames.PUSH])
+def test_who_is_outside_says_nothing_in_a_pods_name(node: Lab, family: Family, flags: ServiceFlag, kind: int) -> None:
+    """A segment that fits, from where the pod is not: Envoy has the connection, and does not hear it."""
+    with (
+        served(node, SERVICE[family]) as key,
+        node.capture(FAMILIES[family]) as envoy,
+        node.connect(POD, (SERVICE[family], PORT)) as client,
+    ):
+        server, _, _ = accepted(envoy)
+        converse(client, server)
+        node.services.put(key, Service(flags, 0))
+        before = node.counted()
+        forged = segment(ADDRESSES[POD][family], SERVICE[family], client, kind, b"" if kind == frames.RST else b"evil")
+        with inside(node.name(OUTSIDE)), socket.socket(FAMILIES[family], socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+            raw.sendto(forged, (SERVICE[family], 0))
+        converse(client, server)
+
+    seen = {reason for (reason, at), number in node.counted().items() if number > before.get((reason, at), 0)}
+    assert seen & {Reason.PASS_NOT_EXTERNAL, Reason.PASS_NO_SERVICE}
+
+
+def segment(source: str, destination: str, client: socket.socket, kind: int, payload: bytes) -> bytes:
+    """The next one of a client."""
+    client.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
+    numbers = []
+    for queue in (_SEND_QUEUE, _RECEIVE_QUEUE):
+        client.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR_QUEUE, queue)
+        numbers.append(client.getsockopt(socket.IPPROTO_TCP, _TCP_QUEUE_SEQ) & 0xFFFFFFFF)
+    client.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR_QUEUE, _NO_QUEUE)
+    client.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, -1)
+    port, (sequence, acknowledged) = client.getsockname()[1], numbers
+    found = frames.tcp(port, PORT, kind, payload, sequence=sequence, acknowledged=acknowledged)
+    addresses = ip_address(source).packed + ip_address(destination).packed
+    pseudo = addresses + len(found).to_bytes(4, "big") + socket.IPPROTO_TCP.to_bytes(4, "big")
+    summed = frames.checksum(pseudo + found).to_bytes(2, "big")
+    build = frames.ipv6 if ":" in source else frames.ipv4
+    return build(source, destination, socket.IPPROTO_TCP, found[:16] + summed + found[18:])
 
 
 def await_half_closed(node: Lab, family: Family, port: int) -> None:

@@ -37,7 +37,9 @@ def bound(dump: Json, service: str) -> Json:
     }
 
 
-_KEPT: Final = frozenset({"layered_runtime", "stats_config", "overload_manager", "deferred_stat_options"})
+_KEPT: Final = frozenset(
+    {"layered_runtime", "stats_config", "stats_flush_on_admin", "overload_manager", "deferred_stat_options"}
+)
 
 
 def _sections(dump: Json) -> Mapping[str, Json]:

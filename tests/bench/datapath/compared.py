@@ -10,10 +10,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tests.bench.measures import Figure, drawn_again, middle
 
+LEAST_STANDS: Final = 4
 Samples = Sequence[Sequence[float]]
 """By stand, and of each by turn."""
 
@@ -38,8 +39,10 @@ class Pair(NamedTuple):
         return Pair(self.theirs, self.mine)
 
     def interval(self) -> str:
-        """Where 95 of 100 means lie, when the stands are drawn again."""
+        """Where 95 of 100 means lie, when the stands are drawn again; of few stands nobody knows."""
         ratios = self.ratios
+        if len(ratios) < LEAST_STANDS:
+            return "?"
         return drawn_again(lambda rng: statistics.mean(rng.choices(ratios, k=len(ratios))))
 
 

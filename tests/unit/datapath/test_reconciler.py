@@ -259,6 +259,17 @@ def test_what_is_gone_makes_room_for_what_is_there() -> None:
     assert {key(2), key(3)} == kernel.kept()
 
 
+def test_what_is_gone_stays_where_its_room_is_not_enough() -> None:
+    """Envoy may have connections to it, and the new service does not fit all the same."""
+    kernel = Kernel(services=3)
+    maps = kernel.daemon()
+    kernel.apply(maps, {"a": group([1], [1], ServiceFlag.PROXY), "b": group([2], [1])})
+    kernel.apply(maps, {"b": group([2], [1]), "c": group([3, 4, 5], [1])})
+
+    assert {"c": FRONTENDS_FULL} == maps.failed
+    assert {key(1)} == kernel.kept()
+
+
 def test_what_did_not_fit_comes_when_there_is_room() -> None:
     """A failure is tried again."""
     kernel, b = Kernel(services=1), group([2], [2])

@@ -75,17 +75,18 @@ def test_a_memory_that_cannot_be_read_is_none(memory: Path, text: str) -> None:
     """Nothing is put back, which is told; and it stays, for who can read it."""
     memory.write_text(text)
     sysctls = Sysctls(memory, memory.parent)
+    damaged = memory.with_name("sysctls.json.damaged")
 
-    assert ([], True, text) == (sysctls.restore(), str(memory) in sysctls.lost, memory.read_text())
+    assert ([], f"{damaged} has what could not be read", text) == (sysctls.restore(), sysctls.lost, damaged.read_text())
 
 
 def test_what_is_changed_after_a_damage_is_put_back(memory: Path, setting: Path) -> None:
-    """The memory is written anew with it."""
+    """And what was damaged is told of by who comes after, too."""
     memory.write_text("{")
-    sysctls = Sysctls(memory, memory.parent)
-    sysctls.write(setting, "2")
+    Sysctls(memory, memory.parent).write(setting, "2")
+    after = Sysctls(memory, memory.parent)
 
-    assert (["net.rp_filter"], "") == (sysctls.restore(), sysctls.lost)
+    assert (["net.rp_filter"], True) == (after.restore(), bool(after.lost))
 
 
 @pytest.mark.parametrize(("text", "ports"), [("", set()), ("80", {80}), ("80,90-92\n", {80, 90, 91, 92})])
