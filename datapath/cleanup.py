@@ -43,11 +43,20 @@ def cleanup(places: Places) -> Removed:
     _remove_pins(places.pins)
     with suppress(OSError):
         places.envoy_cgroup.rmdir()
-    for path in (places.accepted, places.instances, places.control):
-        path.unlink(missing_ok=True)
+    for path in (places.accepted, places.instances, places.sysctls, places.control):
+        for each in (path, path.with_name(f"{path.name}.new")):
+            _remove(each)
     for folder in (directory, places.state / "sources"):
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
     return Removed(removed, sysctls.lost)
+
+
+def _remove(path: Path) -> None:
+    """Whatever has become of it."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _announced(maps: Path) -> list[AnswerKey]:

@@ -172,7 +172,7 @@ def _cleanup(places: Places, flags: argparse.Namespace) -> int:
     lost = "" if places.state.is_dir() else f"there is no {places.state}"
     places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        with owned(places.pins, places.lock):
+        with owned(places.pins, places.lock, named=False):  # also on a full disk
             removed = cleanup(places)
     except Taken as error:
         print(f"tidegate node: {error}, or give --force", file=sys.stderr)

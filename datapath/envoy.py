@@ -177,14 +177,17 @@ class Envoy:
     async def _taken(self, instance: Instance) -> bool:
         """Have one drain, or serve: whether it is to do one of these. They come with the oldest first.
 
-        Where nobody remembers who serves, the next one has taken over if it has all that the one before it has.
+        Where one of two is not remembered, the newer one has taken over if it has all that the older one has.
         """
         state = self.state
         if instance.drains_since is not None:
             self._drain(instance)
         elif state.current is None:
             state.current = instance
-        elif not state.current.made_of and await self._lacking(instance, state.current) == frozenset():
+        elif (
+            not (state.current.made_of and instance.made_of)
+            and await self._lacking(instance, state.current) == frozenset()
+        ):
             self._drain(state.current)
             state.current = instance
         else:
@@ -395,12 +398,11 @@ class Envoy:
 
 
 async def end_all(wanted: Wanted, memory: Path) -> list[int]:
-    """End every Envoy that is remembered; gives their ids."""
+    """End every Envoy that is remembered, or in the cgroup for this directory; gives their ids."""
     found = running(memory, wanted)
     async with asyncio.TaskGroup() as tasks:
         for instance in found:
             tasks.create_task(stop(instance, wanted))
-    remember(memory, ())
     return [instance.pid for instance in found]
 
 

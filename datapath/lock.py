@@ -20,8 +20,9 @@ class Taken(RuntimeError):
 
 
 @contextmanager
-def owned(pins: Path, file: Path) -> Iterator[None]:
-    """
+def owned(pins: Path, file: Path, *, named: bool = True) -> Iterator[None]:
+    """`named`: the file is to say who has it.
+
     :raises Taken: another daemon has one of the two, or the file is none to be had.
     :raises OSError: the folder cannot be made.
     """
@@ -33,18 +34,23 @@ def owned(pins: Path, file: Path) -> Iterator[None]:
         stack.callback(os.close, own)
         holder = os.pread(own, 20, 0).decode("ascii", errors="replace").strip()
         _lock(own, f"a daemon runs already, process {holder}, with {file}: end it first")
-        try:
-            os.ftruncate(own, 0)
-            os.pwrite(own, f"{os.getpid()}\n".encode(), 0)
-        except OSError as error:
-            why = f"{file} cannot be written ({error.strerror})"
-            raise Taken(f"{why}: make room there, or name another `state`") from None
+        if named:
+            _name(own, file)
         pins.mkdir(mode=0o700, exist_ok=True)
         folder = os.open(pins, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, folder)
         others = ", ".join(map(str, sorted(holders(pins)))) or "of another container"
         _lock(folder, f"a daemon runs already, process {others}, with another state directory, on {pins}: end it first")
         yield
+
+
+def _name(own: int, file: Path) -> None:
+    try:
+        os.ftruncate(own, 0)
+        os.pwrite(own, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        why = f"{file} cannot be written ({error.strerror})"
+        raise Taken(f"{why}: make room there, or name another `state`") from None
 
 
 def holders(*paths: Path) -> frozenset[int]:

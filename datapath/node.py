@@ -249,6 +249,7 @@ class Node:
             if await self._may_attach(taken):
                 await self._attach(prune=WORKLOADS_TYPE in taken.heard)
             await self._announce(taken)
+            outcome.heard = taken.heard
             outcome.runs += 1
             await asyncio.to_thread(self._show)
             self.settled(taken.responses, self._written(), self._refused())

@@ -24,6 +24,8 @@ class Outcome:
     """What Envoy is to serve to clients outside."""
     overlaid: Mapping[int, str] = field(default_factory=dict)
     """The node's ports that a process has, too, with the service that takes them."""
+    heard: frozenset[str] = frozenset()
+    """The types of which a server, or the file, has said what is to be there."""
     runs: int = 0
     faults: dict[str, str] = field(default_factory=dict)
     """By what they are about."""

@@ -133,9 +133,11 @@ def unready(node: Node) -> str:
         return _UNPUBLISHED
     if node.view.uncaptured:
         return _uncaptured(node)
-    if SERVICE not in node.discovery.heard:
+    if not node.view.runs:
+        return "the kernel has not been brought up to date yet"
+    if SERVICE not in node.view.heard:
         return "nobody has said which services there are: what the kernel has of them goes on"
-    return "" if node.view.runs else "the kernel has not been brought up to date yet"
+    return ""
 
 
 def _uncaptured(node: Node) -> str:

@@ -30,6 +30,8 @@ class View:
     """Capture listeners that it has not although it has the other."""
     overlaid: Mapping[int, str]
     """The node's ports that a process has, too, with the service that takes them."""
+    heard: frozenset[str]
+    """The types of which it is known what is to be there."""
     runs: int
     sizes: Mapping[str, Size]
     attached: Mapping[Place, bool]
@@ -52,6 +54,7 @@ class View:
             outcome.active,
             outcome.uncaptured,
             outcome.overlaid,
+            outcome.heard,
             outcome.runs,
             maps.sizes(),
             {place: each.adopted for place, each in attachments.attached.items()},

@@ -42,7 +42,7 @@ class Sysctls:
             self._changed = {str(path): (str(before), str(now)) for path, (before, now) in found.items()}
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             with suppress(OSError):
                 memory.replace(self._damaged)
             log.warning("what settings were before is not known: they are not put back", path=str(self._damaged),
@@ -73,7 +73,6 @@ class Sysctls:
                 if path.read_text().strip() == now:
                     path.write_text(before or "\n")
                     restored.append(f"net.{name.replace('/', '.')}")
-        self._memory.unlink(missing_ok=True)
         return restored
 
     def _remember(self, path: Path, before: str, now: str) -> None:

@@ -207,6 +207,28 @@ async def test_a_restart_of_envoy_that_cannot_be_is_told_to_who_asks(tmp_path: P
     assert "No space left on device" in said
 
 
+async def test_a_full_disk_keeps_nothing_from_being_taken_away(tmp_path: Path, envoy: Path) -> None:
+    """A clean-up needs to write nothing, and takes what has become something else, too."""
+    async with node(tmp_path, envoy) as made:
+        made.state.mkdir()
+        run("mount", "-t", "tmpfs", "-o", "size=1m", "state", str(made.state))
+        try:
+            made.start()
+            await made.connected(1)
+            await made.until(lambda: [*(made.state / "envoy").glob("*.sock")])
+            made.end(signal.SIGKILL)
+            for name in ("envoys.json", "accepted.json"):
+                (made.state / name).unlink(missing_ok=True)
+                (made.state / name).mkdir()
+            fill(made.state / "full")
+            code, said = await made.ask("cleanup", "--force")
+        finally:
+            run("umount", "--lazy", str(made.state))
+
+        assert (0, True) == (code, "nothing of Tidegate is left" in said)
+        assert set() == made.links()
+
+
 def fill(file: Path) -> None:
     with file.open("wb", buffering=0) as full:
         try:

@@ -23,25 +23,23 @@ def test_a_daemon_whose_programs_stay_away_is_not_healthy() -> None:
     assert ["", "", "programs are not attached for 60 s: steer"] == said
 
 
-def _node(envoy: Any, view: Outcome, heard: set[str]) -> Any:
-    return SimpleNamespace(
-        envoy=envoy, unpublished=Awhile(), view=view, discovery=SimpleNamespace(heard=frozenset(heard))
-    )
+def _node(envoy: Any, view: Outcome) -> Any:
+    return SimpleNamespace(envoy=envoy, unpublished=Awhile(), view=view)
 
 
 def test_a_node_that_knows_of_no_services_is_not_ready() -> None:
     """What it accepted before is lost, and no control plane answers: an update of all nodes is not to go on so."""
     envoy = SimpleNamespace(state=SimpleNamespace(ready=True))
 
-    assert "nobody has said which services" in unready(_node(envoy, Outcome(runs=1), set()))
+    assert "nobody has said which services" in unready(_node(envoy, Outcome(runs=1)))
 
 
 def test_a_node_whose_envoy_lacks_one_of_its_ports_is_not_ready() -> None:
     """Somebody else has it: connections of that family would pass by Envoy."""
     said = []
     for active in (set[str](), {"capture/ipv6"}, {"capture/ipv4", "capture/ipv6"}):
-        view = Outcome(active=frozenset(active), runs=1)
+        view = Outcome(active=frozenset(active), heard=frozenset({SERVICE}), runs=1)
         envoy = SimpleNamespace(state=SimpleNamespace(ready=True))
-        said.append(unready(_node(envoy, view, {SERVICE})))
+        said.append(unready(_node(envoy, view)))
 
     assert ["", "Envoy does not listen at 127.0.0.1:15001: a process of the node has that port", ""] == said

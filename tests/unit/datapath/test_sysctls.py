@@ -28,7 +28,7 @@ def test_what_was_changed_is_put_back_by_who_comes_after(memory: Path, setting: 
     restored = Sysctls(memory, memory.parent).restore()
 
     assert ("2", 0o600, ["net.rp_filter"]) == (changed, mode, restored)
-    assert ("1", False) == (setting.read_text(), memory.exists())
+    assert "1" == setting.read_text()
 
 
 def test_what_was_so_before_is_left(memory: Path, setting: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_setting_that_has_gone_is_no_fault(memory: Path, setting: Path, tmp_pa
     assert ("rp_filter" in remembered, ["net.other"]) == (False, sysctls.restore())
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', "null"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', "null", "[" * 200_000])
 def test_a_memory_that_cannot_be_read_is_none(memory: Path, text: str) -> None:
     """Nothing is put back, which is told; and it stays, for who can read it."""
     memory.write_text(text)
