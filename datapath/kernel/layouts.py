@@ -32,7 +32,8 @@ class Shape(NamedTuple):
 
 
 def others(folder: Path) -> list[Path]:
-    return sorted(each for each in folder.parent.iterdir() if each != folder and each.name.isdecimal())
+    """None where somebody has removed what all of them are in: it is put back."""
+    return sorted(each for each in folder.parent.glob("*") if each != folder and each.name.isdecimal())
 
 
 def share(folder: Path, name: str, shape: Shape) -> bool:
