@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -188,9 +190,7 @@ async def test_what_cannot_be_read_of_envoys_is_told_and_looked_for(daemon: Node
 async def test_a_restart_of_envoy_that_cannot_be_is_told_to_who_asks(tmp_path: Path, envoy: Path) -> None:
     """On a full disk: where, why, and whether another one serves; once there is room it can be."""
     async with node(tmp_path, envoy) as made:
-        made.state.mkdir()
-        run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(made.state))
-        try:
+        with small_disk(made.state):
             made.start()
             await made.connected(1)
             await made.until(lambda: [*(made.state / "envoy").glob("*.sock")])
@@ -199,8 +199,6 @@ async def test_a_restart_of_envoy_that_cannot_be_is_told_to_who_asks(tmp_path: P
             (made.state / "full").unlink()
             done, _ = await made.ask("restart-envoy")
             await made.ask("cleanup", "--force")
-        finally:
-            run("umount", "--lazy", str(made.state))
 
     assert (1, 0) == (code, done)
     assert f"no new Envoy, and none serves: Envoy cannot be started: {made.state}/envoy" in said
@@ -210,9 +208,7 @@ async def test_a_restart_of_envoy_that_cannot_be_is_told_to_who_asks(tmp_path: P
 async def test_a_full_disk_keeps_nothing_from_being_taken_away(tmp_path: Path, envoy: Path) -> None:
     """A clean-up needs to write nothing, and takes what has become something else, too."""
     async with node(tmp_path, envoy) as made:
-        made.state.mkdir()
-        run("mount", "-t", "tmpfs", "-o", "size=1m", "state", str(made.state))
-        try:
+        with small_disk(made.state):
             made.start()
             await made.connected(1)
             await made.until(lambda: [*(made.state / "envoy").glob("*.sock")])
@@ -222,11 +218,19 @@ async def test_a_full_disk_keeps_nothing_from_being_taken_away(tmp_path: Path, e
                 (made.state / name).mkdir()
             fill(made.state / "full")
             code, said = await made.ask("cleanup", "--force")
-        finally:
-            run("umount", "--lazy", str(made.state))
 
         assert (0, True) == (code, "nothing of Tidegate is left" in said)
         assert set() == made.links()
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    folder.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder))
+    try:
+        yield
+    finally:
+        run("umount", "--lazy", str(folder))
 
 
 def fill(file: Path) -> None:

@@ -67,13 +67,15 @@ def rates(benchmark: str, what: str, pair: Pair, least: float | None, note: str)
 
 
 def microseconds(samples: Samples) -> str:
-    """The median, and where the middle half lies."""
-    every = list(chain(*samples))
-    low, high = middle(every)
-    return f"{statistics.median(every):.1f} µs ({low:.1f} to {high:.1f})"
+    return _shown(samples, ".1f", " µs")
 
 
 def rate(samples: Samples) -> str:
+    return _shown(samples, ",.0f")
+
+
+def _shown(samples: Samples, form: str, unit: str = "") -> str:
+    """The median, and where the middle half lies."""
     every = list(chain(*samples))
     low, high = middle(every)
-    return f"{statistics.median(every):,.0f} ({low:,.0f} to {high:,.0f})"
+    return f"{statistics.median(every):{form}}{unit} ({low:{form}} to {high:{form}})"

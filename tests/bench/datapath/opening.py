@@ -106,6 +106,7 @@ def _entries(node: Node, way: Way) -> tuple[int, int, int]:
     before = _tracked(node.sh(READ))
     made = way.ask("closed", 1)["requests"]
     after = _tracked(node.sh(READ))
+    node.sh("nft delete table ip tracked")  # turns that follow are without it, as those before
     return after[0] - before[0], after[1] - before[1], int(made)
 
 
