@@ -1,6 +1,7 @@
 /* What the programs remember of clients, without the daemon: which backend each has, and what it asked for.
  *
- * All of it is in LRU maps. What has traffic is looked up, and what is looked up stays.
+ * What a socket connected to is kept with the socket. All else is in LRU maps: what has traffic is looked up, and what
+ * is looked up stays.
  */
 #ifndef TIDEGATE_REMEMBERED_H
 #define TIDEGATE_REMEMBERED_H
@@ -37,7 +38,7 @@ struct held {
 	__u32 pad;
 };
 
-/* asked: LRU_HASH. Where a socket wanted to go that was given a backend. */
+/* asked: LRU_HASH. Where a datagram of a socket that is not connected wanted to go, and was given a backend. */
 struct peer {
 	__u64 socket; /* cookie */
 	struct backend backend;
@@ -48,6 +49,12 @@ struct frontend {
 	struct address address;
 	__be16 port;
 	__u8 pad[2];
+};
+
+/* named: SK_STORAGE. The same of a socket that is connected. */
+struct name {
+	struct backend backend;
+	struct frontend frontend;
 };
 
 /* Ports of the node, clear of what its own processes and Envoy send from (up to 60999). */
@@ -108,6 +115,14 @@ struct {
 	__type(value, struct frontend);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } asked SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct name);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} named SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

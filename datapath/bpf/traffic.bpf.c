@@ -25,6 +25,7 @@
 #define NO_ETHERNET 0
 #define LOOPBACK 1 /* its ifindex, in every network namespace */
 #define PACKET_HOST 0
+#define CONNECT_PORT_FIRST 10000 /* few nodes have lower ones in ip_local_port_range: there it takes longer */
 
 static __always_inline struct verdict pass(enum reason reason)
 {
@@ -163,14 +164,15 @@ static __always_inline int is_open_to(const struct service *service, enum direct
 	return direction != FROM_NETWORK || (service->flags & SERVICE_EXTERNAL);
 }
 
-/* A segment to the node itself. Nearly all of them are answers to Envoy, which its socket tells at once; a service would
- * be looked for in a large map, of which each port needs another page. */
+/* A segment to the node itself, as answers to Envoy are, which its socket tells at once: a service would be looked for in
+ * a large map, of which each port needs another page. Services are rarely at ports that connections are made from.
+ */
 static __always_inline int is_to_node(const struct packet *packet)
 {
 	const struct flow *flow = &packet->flow;
+	__u16 port = bpf_ntohs(flow->destination_port);
 
-	return flow->protocol == IPPROTO_TCP && !packet->opens &&
-	       bpf_ntohs(flow->destination_port) < NODE_PORT_FIRST &&
+	return flow->protocol == IPPROTO_TCP && !packet->opens && port >= CONNECT_PORT_FIRST && port < NODE_PORT_FIRST &&
 	       bpf_map_lookup_elem(&node_addresses, &flow->destination);
 }
 

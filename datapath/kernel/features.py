@@ -10,7 +10,7 @@ from typing import Final
 from datapath.kernel.libbpf import library
 
 _PROGRAMS: Final = {"tc": 3, "sockops": 13, "cgroup/connect": 18, "sk_lookup": 30}
-_MAPS: Final = {"LRU_HASH": 9, "SOCKMAP": 15, "RINGBUF": 27}
+_MAPS: Final = {"LRU_HASH": 9, "SOCKMAP": 15, "SK_STORAGE": 24, "RINGBUF": 27}
 
 
 def absent() -> list[str]:

@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -189,6 +190,29 @@ class Actor:
                 peers.append(told(client.getpeername()))
                 marks.append(client.getsockopt(socket.SOL_SOCKET, socket.SO_MARK))
         return {"peers": peers, "marks": marks}
+
+    def dissolved(self, first: list[Any], *to: list[Any]) -> list[list[Any]]:
+        """Whose name each answer has on a UDP socket that was connected, and is not any more."""
+        with socket.socket(family(first[0]), socket.SOCK_DGRAM) as client:
+            client.settimeout(TIMEOUT_S)
+            client.connect((first[0], first[1]))
+            nobody = bytes(16)  # a sockaddr of AF_UNSPEC
+            if ctypes.CDLL(None, use_errno=True).connect(client.fileno(), nobody, len(nobody)):
+                raise OSError(ctypes.get_errno(), "connect to nobody")
+            senders = []
+            for address, port in to:
+                client.sendto(b"?", (address, port))
+                senders.append(told(client.recvfrom(100)[1]))
+            return senders
+
+    def peers(self, address: str, port: int, times: int) -> list[list[Any]]:
+        """Of UDP sockets that are connected at the same time, each asked when all are."""
+        with ExitStack() as stack:
+            clients = []
+            for _ in range(times):
+                clients.append(stack.enter_context(socket.socket(family(address), socket.SOCK_DGRAM)))
+                clients[-1].connect((address, port))
+            return [told(client.getpeername()) for client in clients]
 
     def load(self, address: str, port: int, threads: int) -> None:
         """Connect and read an answer, over and over, until `loaded`."""

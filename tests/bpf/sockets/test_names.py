@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path
+
 from tests.bpf.socket_stand import Actor, Sockets
 from tests.bpf.sockets.ways import BACKENDS, numbers
 
@@ -37,6 +40,31 @@ def test_a_connected_socket_that_connects_again_forgets_the_service(sockets: Soc
     again = pod.ask("again", (address, 53), (BACKENDS[0], 8080))
 
     assert [[address, 53], [BACKENDS[0], 8080]] == again["peers"]
+
+
+def test_a_socket_that_is_not_connected_any_more_forgets_the_service(sockets: Sockets, pod: Actor) -> None:
+    """Another service with the same backend, and that itself: the name that was asked for last counts."""
+    number = next(numbers)
+    one, two, backend = (f"10.96.1.{number}", 53), (f"10.96.2.{number}", 53), (BACKENDS[0], 8080)
+    sockets.service(number, "udp", [one, two], [backend])
+
+    assert [list(two), list(backend)] == pod.ask("dissolved", one, two, backend)
+    assert [list(backend), list(two)] == pod.ask("dissolved", one, backend, two)
+
+
+def test_each_connected_socket_keeps_its_name_however_many_there_are(
+    stack: ExitStack, node: Path, tmp_path: Path
+) -> None:
+    """None is pushed out, as those may be that are not connected."""
+    sockets = Sockets(stack, tmp_path, {"asked": 64})
+    sockets.attach()
+    sockets.set()
+    address = "10.96.3.1"
+    sockets.service(1, "udp", [(address, 53)], [(BACKENDS[0], 8080)])
+
+    peers = sockets.actor(node).ask("peers", address, 53, 300)
+
+    assert 300 * [[address, 53]] == peers
 
 
 def test_what_is_no_service_is_left_alone(sockets: Sockets, pod: Actor) -> None:
