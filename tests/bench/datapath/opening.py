@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
 from itertools import chain
 from pathlib import Path
@@ -27,8 +28,13 @@ ID: Final = 1 << 30
 MOST_GROWTH: Final = 1.1
 AT_ONCE: Final = 16
 PEER: Final = "iptables TPROXY"
+PAIR: Final = ("ours", "dialled")
+"""What is compared at one Envoy, with who dials in the same turns: both have many more turns than the others."""
+EVERY: Final = "every way"
 RULE: Final = "by rule"
 """Of the turns in which connections come to our Envoy by a rule of the peer."""
+TRACKED: Final = "tracked"
+"""Of the turns in which somebody asks for connection tracking."""
 TRACKING: Final = """nft -f - <<'RULES'
 table ip tracked {
   chain input { type filter hook input priority filter; ct state new counter; }
@@ -41,37 +47,47 @@ READ: Final = "cat /proc/net/nf_conntrack"
 class Sizes(NamedTuple):
     stands: int
     turns: int
-    """In each stand, of each way and number of services."""
+    """In each stand, of all ways."""
+    pair_turns: int
+    """In each stand, of the pair for each number of services, with connection tracking, and by rule."""
 
 
-FULL: Final = Sizes(stands=8, turns=8)
-QUICK: Final = Sizes(stands=1, turns=2)
+FULL: Final = Sizes(stands=8, turns=8, pair_turns=20)
+QUICK: Final = Sizes(stands=1, turns=2, pair_turns=2)
 
 
 def measure(quick: bool, directory: Path) -> Iterator[Figure]:
     sizes = QUICK if quick else FULL
-    say(f"B12: {sizes.stands} stands, {sizes.turns} turns of {TURN_S} s with {AT_ONCE} and 1 at once in each")
+    say(
+        f"B12: {sizes.stands} stands, {sizes.turns} turns of {TURN_S} s with {AT_ONCE} and 1 at once in each, "
+        f"and {sizes.pair_turns} of the pair"
+    )
     stands, tracked = [], {}
     for number in range(sizes.stands):
         with stand(directory) as built:
             ways = {name: built.way(name) for name in built.nodes}
-            _measure(ways, built.maps, COUNTS[:: -1 if number % 2 else 1], sizes.turns)
-            stands.append(ways)
+            _take_turns(ways, EVERY, sizes.turns)
+            _measure(_pair(ways), built.maps, COUNTS[:: -1 if number % 2 else 1], sizes.pair_turns)
             tracked = {name: _entries(built.nodes[name], way) for name, way in ways.items()}
+            _take_tracked_turns(built.nodes, ways, TRACKED, sizes.pair_turns)
             built.give_to_rule()
-            _take_turns({name: ways[name] for name in ("ours", "dialled")}, RULE, sizes.turns)
+            _take_turns(_pair(ways), RULE, sizes.pair_turns)
+            _take_tracked_turns(built.nodes, ways, f"{RULE}, {TRACKED}", sizes.pair_turns)
+            stands.append(ways)
     for count in COUNTS:
-        yield from _at_same_envoy(stands, count)
-    for count in COUNTS:
-        yield from _figures(stands, "ours", PEER, count)
+        yield from _at_same_envoy(stands, f"{count} more services", count, RULE)
+    yield from _at_same_envoy(stands, "connections tracked by somebody", TRACKED, f"{RULE}, {TRACKED}")
     for count in COUNTS[1:]:
         yield _growth(stands, count)
     for name in ("dialled", *THEIRS):
-        if name != PEER:
-            yield from _figures(stands, "ours", name, 0)
-    yield from _figures(stands, "dialled", PEER, 0)
-    yield from _figures(stands, "dialled again", "dialled", 0)
+        yield from _figures(stands, "ours", name)
+    yield from _figures(stands, "dialled", PEER)
+    yield from _figures(stands, "dialled again", "dialled")
     yield _tracking(tracked)
+
+
+def _pair(ways: Mapping[str, Way]) -> dict[str, Way]:
+    return {name: ways[name] for name in PAIR}
 
 
 def _measure(ways: Mapping[str, Way], maps: Path, counts: Iterable[int], count_turns: int) -> None:
@@ -83,6 +99,7 @@ def _measure(ways: Mapping[str, Way], maps: Path, counts: Iterable[int], count_t
         for count in counts:
             _fill(services, count)
             _take_turns(ways, count, count_turns)
+        _fill(services, 0)
 
 
 def _take_turns(ways: Mapping[str, Way], what: object, count: int) -> None:
@@ -100,13 +117,26 @@ def _fill(services: Map[ServiceKey, Service], count: int) -> None:
     services.delete_all(keys[count:])
 
 
+@contextmanager
+def _tracking_in(nodes: Iterable[Node]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for node in nodes:
+            node.sh(TRACKING)
+            stack.callback(node.sh, "nft delete table ip tracked")
+        yield
+
+
+def _take_tracked_turns(nodes: Mapping[str, Node], ways: Mapping[str, Way], what: str, count: int) -> None:
+    with _tracking_in(nodes[name] for name in PAIR):
+        _take_turns(_pair(ways), what, count)
+
+
 def _entries(node: Node, way: Way) -> tuple[int, int, int]:
-    """Of connection tracking, which some rule asks for: all, the clients', and how many connections made them."""
-    node.sh(TRACKING)
-    before = _tracked(node.sh(READ))
-    made = way.ask("closed", 1)["requests"]
-    after = _tracked(node.sh(READ))
-    node.sh("nft delete table ip tracked")  # turns that follow are without it, as those before
+    """Of connection tracking: all, the clients', and how many connections made them."""
+    with _tracking_in([node]):
+        before = _tracked(node.sh(READ))
+        made = way.ask("closed", 1)["requests"]
+        after = _tracked(node.sh(READ))
     return after[0] - before[0], after[1] - before[1], int(made)
 
 
@@ -116,13 +146,14 @@ def _tracked(entries: str) -> tuple[int, int]:
     return len(lines), sum(f"dst={ADDRESS} " in line or f"dport={DIALLED_PORT} " in line for line in lines)
 
 
-def _figures(stands: Sequence[Mapping[str, Way]], name: str, other: str, count: int) -> Iterator[Figure]:
-    def pair(load: str, measured: str) -> Pair:
-        return Pair(*(all_of(stands, each, f"{load} {count}", measured) for each in (name, other)))
+def _figures(stands: Sequence[Mapping[str, Way]], name: str, other: str) -> Iterator[Figure]:
+    """At Envoys of their own."""
 
-    what = f"{name}, {count} more services" if name == "ours" else name
+    def pair(load: str, measured: str) -> Pair:
+        return Pair(*(all_of(stands, each, f"{load} {EVERY}", measured) for each in (name, other)))
+
     note = f"{AT_ONCE} at once"
-    yield rates("B12", f"{what}, against {other}: connections a second", pair("many", "per_s"), None, note)
+    yield rates("B12", f"{name}, against {other}: connections a second", pair("many", "per_s"), None, note)
     yield times("B12", "- CPU a connection", pair("many", "cpu_us"), None, "of client, Envoy and server")
     note = f"until the answer has come {' against '.join(map(microseconds, pair('one', 'whole_p50_us')))}"
     yield times("B12", "- connect(), p50", pair("one", "connect_p50_us"), None, note)
@@ -133,18 +164,18 @@ def _in_dialled(stands: Iterable[Mapping[str, Way]], load: str, measured: str) -
     return [quotients(ways["ours"].all(load, measured), ways["dialled"].all(load, measured)) for ways in stands]
 
 
-def _at_same_envoy(stands: Sequence[Mapping[str, Way]], count: int) -> Iterator[Figure]:
+def _at_same_envoy(stands: Sequence[Mapping[str, Way]], with_: str, own: object, by_rule: str) -> Iterator[Figure]:
     """By our programs, and after them by a rule: client, Envoy and server are the same processes."""
 
     def compared(load: str, measured: str) -> Pair:
-        return Pair(*(_in_dialled(stands, f"{load} {what}", measured) for what in (count, RULE)))
+        return Pair(*(_in_dialled(stands, f"{load} {what}", measured) for what in (own, by_rule)))
 
     def shown(load: str, measured: str, show: Callable[[Samples], str]) -> tuple[str, str]:
-        mine, theirs = (show(all_of(stands, "ours", f"{load} {what}", measured)) for what in (count, RULE))
+        mine, theirs = (show(all_of(stands, "ours", f"{load} {what}", measured)) for what in (own, by_rule))
         return mine, theirs
 
     faster = compared("many", "per_s").turned
-    what = f"ours, {count} more services, against {PEER} to the same Envoy: connections a second"
+    what = f"ours, {with_}, against {PEER} to the same Envoy: connections a second"
     note = f"ratio: limit to ours, in {faster.interval()}; both in those of who dials in the same turns"
     yield Figure("B12", what, *shown("many", "per_s", rate), faster.ratio, 1.0, note)
     for name, load, measured, most in (
