@@ -5,8 +5,6 @@ The file is replaced as a whole; one that cannot be used is as none, and what th
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +12,7 @@ import msgspec
 
 from datapath.discovery import Accepted, Held, Key, types
 from datapath.resources import InvalidResource, decoded
+from xds_server.proxy.process import replace_private_file
 
 FORMAT: Final = 1
 
@@ -44,16 +43,9 @@ def write(path: Path, node: str, accepted: Accepted) -> None:
     """:raises OSError: it cannot be written; the one before is still there."""
     entries = [_Entry(*key, found.version, found.body) for key, found in sorted(accepted.held.items())]
     text = msgspec.json.encode(_File(FORMAT, node, sorted(accepted.heard), entries))
-    new = path.with_name(f"{path.name}.new")
     try:
-        new.unlink(missing_ok=True)
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text)
-        new.replace(path)
+        replace_private_file(path, text)
     except OSError as error:
-        with suppress(OSError):
-            new.unlink(missing_ok=True)
         way = "make room there, or see that it can be written: the next daemon begins with the one before"
         raise OSError(f"{path} cannot be written ({error.strerror}): {way}") from None
 

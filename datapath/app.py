@@ -31,10 +31,19 @@ from datapath.control import Answer
 from datapath.discovery import Discovery
 from datapath.envoy import Envoy
 from datapath.flows import Flows, record
-from datapath.instances import Wanted
+from datapath.instances import MOST_DRAINING, Wanted
 from datapath.kernel import verdicts
 from datapath.kernel.events import Events
-from datapath.kernel.layout import BACKENDS, CONNECTIONS, NODE_ADDRESSES, SERVICES, TRANSLATIONS, WORKLOADS, MapSpec
+from datapath.kernel.layout import (
+    BACKENDS,
+    CONNECTIONS,
+    LISTENERS_PER_FAMILY,
+    NODE_ADDRESSES,
+    SERVICES,
+    TRANSLATIONS,
+    WORKLOADS,
+    MapSpec,
+)
 from datapath.kernel.maps import opened
 from datapath.kernel.programs import Pins
 from datapath.lock import Taken, owned
@@ -248,6 +257,8 @@ def wanted_envoy(config: Config) -> Wanted:
         config.envoy_cgroup,
         config.envoy.drain_seconds,
         silence_s=config.envoy.silence_seconds,
+        # Each worker has a listener, also that of an Envoy that drains; the one that serves and the next have theirs.
+        most_draining=max(0, min(MOST_DRAINING, LISTENERS_PER_FAMILY // workers - 2)),
     )
 
 

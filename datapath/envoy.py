@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -86,6 +86,8 @@ class Envoy:
         self._tasks: asyncio.TaskGroup | None = None
         self._asked: list[asyncio.Future[Instance | None]] = []
         """Of those who wait for what becomes of a restart."""
+        self._waits = False
+        """Whether it is replaced when one of those that drain has ended."""
         self._numbers = 0
         self._killed = ""
         self._began = float("-inf")
@@ -196,6 +198,7 @@ class Envoy:
 
     async def _start(self) -> None:
         """The first, or the one after a crash: nobody serves meanwhile."""
+        self._waits = False
         self.state.current = await self._started()
         self._remember()
 
@@ -218,6 +221,10 @@ class Envoy:
             self._serves()
         else:
             self._restart.clear()
+            self._waits = len(state.draining) > self._wanted.most_draining
+            if self._waits:
+                self._refuse(f"no new Envoy until one of those has ended that drain: {_pids(state.draining)}")
+                return
             successor = self._tried()
             if successor is None:  # the one that serves is watched until then
                 asyncio.get_running_loop().call_later(self._delay_s(0.0), self._restart.set)
@@ -337,15 +344,18 @@ class Envoy:
             instance = start(self._wanted, self._numbers)
         except OSError as error:
             where = error.filename or self._wanted.directory
-            state.fault = f"Envoy cannot be started: {where}: {error.strerror}: see that it can be written and run"
-            log.warning("envoy not started", fault=state.fault)
-            self._answer(None)
+            self._refuse(f"Envoy cannot be started: {where}: {error.strerror}: see that it can be written and run")
             return None
         state.starts += 1
         self._began = asyncio.get_running_loop().time()
         log.info("envoy started", pid=instance.pid, number=instance.number)
         self._answer(instance)
         return instance
+
+    def _refuse(self, fault: str) -> None:
+        self.state.fault = fault
+        log.warning("envoy not started", fault=fault)
+        self._answer(None)
 
     def _answer(self, started: Instance | None) -> None:
         for outcome in self._asked:
@@ -385,6 +395,8 @@ class Envoy:
         await retire(instance, self._wanted)
         self.state.draining.remove(instance)
         self._remember()
+        if self._waits:
+            self._restart.set()
 
     def _remember(self) -> None:
         state = self.state
@@ -404,6 +416,10 @@ async def end_all(wanted: Wanted, memory: Path) -> list[int]:
         for instance in found:
             tasks.create_task(stop(instance, wanted))
     return [instance.pid for instance in found]
+
+
+def _pids(instances: Iterable[Instance]) -> str:
+    return ", ".join(str(instance.pid) for instance in instances)
 
 
 async def _first(**waits: Coroutine[Any, Any, Any]) -> str:

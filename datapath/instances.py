@@ -24,12 +24,15 @@ import structlog
 
 from datapath import launcher
 from xds_server.proxy import admin
-from xds_server.proxy.process import fixed_flags, opened_log, private_file
+from xds_server.proxy.process import fixed_flags, opened_log, private_file, replace_private_file
 
 log = structlog.get_logger("envoy")
 
 _STOPPING_S: Final = 1.0
 """Until all threads of an Envoy have closed their listeners, after the time to leave is over."""
+
+MOST_DRAINING: Final = 4
+"""Each has its memory."""
 
 _LOOK_S: Final = 0.1
 _KILLED_S: Final = 2.0
@@ -68,6 +71,8 @@ class Wanted:
     """For how long it may not answer."""
     patience_s: float = 30.0
     """For how long one may not serve that is to take over, before that is told."""
+    most_draining: int = MOST_DRAINING
+    """So many old ones may drain when a new one is started beside the one that serves."""
 
     @property
     def ends_s(self) -> float:
@@ -251,8 +256,7 @@ async def listeners(socket: Path) -> frozenset[str] | None:
 
 
 def remember(path: Path, instances: Iterable[Instance]) -> None:
-    new = private_file(path.with_name(f"{path.name}.new"), msgspec.json.encode(tuple(instances)).decode())
-    new.replace(path)
+    replace_private_file(path, msgspec.json.encode(tuple(instances)))
 
 
 def running(path: Path, wanted: Wanted) -> list[Instance]:

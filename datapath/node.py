@@ -121,6 +121,11 @@ class Node:
         self._enrolment = Enrolment(_uids(discovery.accepted()), links)
         self._show()
 
+    @property
+    def lost(self) -> str:
+        """As `Sysctls.lost`."""
+        return self._sysctls.lost
+
     def accept(self) -> None:
         """Something was accepted."""
         self._unwritten = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -23,16 +23,21 @@ def lacks(config: Config) -> list[str]:
     status, mounts = _STATUS.read_text(), _MOUNTS.read_text()
     found = [f"{name} is missing: run it as root, or with this capability" for name in missing_capabilities(status)]
     if file_system(mounts, config.bpffs) != "bpf":
-        way = f"mount -t bpf bpf {config.bpffs}, or name another"
+        way = f"mount -t bpf bpf {config.bpffs}, or name another{mounted(mounts, 'bpf')}"
         found.append(f"bpffs: {_lacking(config.bpffs, 'is no BPF file system')}: {way}")
     if file_system(mounts, config.cgroup) != "cgroup2":
-        way = "name where that is mounted, or a folder of it"
+        way = f"name where that is mounted, or a folder of it{mounted(mounts, 'cgroup2')}"
         found.append(f"cgroup: {_lacking(config.cgroup, 'is not of cgroup version 2')}: {way}")
     if not _BTF.exists():
         found.append("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF): run one that has, as distributions' do")
     if not missing_capabilities(status):
         found += older(features.absent())
     return found
+
+
+def mounted(mounts: str, kind: str) -> str:
+    """Where a file system of that kind is, if there is one."""
+    return next((f": {place}" for place, found in _places(mounts) if found == kind), "")
 
 
 def _lacking(folder: Path, otherwise: str) -> str:
@@ -77,9 +82,14 @@ def file_system(mountinfo: str, path: Path) -> str:
         return ""
     resolved = path.resolve()
     best, kind = -1, ""
+    for place, found in _places(mountinfo):
+        if (resolved == place or place in resolved.parents) and len(place.parts) >= best:
+            best, kind = len(place.parts), found
+    return kind
+
+
+def _places(mountinfo: str) -> Iterator[tuple[Path, str]]:
+    """Of each mount, where it is and of which kind."""
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")
-        place = Path(before.split()[4].replace("\\040", " "))
-        if (resolved == place or place in resolved.parents) and len(place.parts) >= best:
-            best, kind = len(place.parts), after.split()[0]
-    return kind
+        yield Path(before.split()[4].replace("\\040", " ")), after.split()[0]

@@ -200,6 +200,12 @@ def _of_kernel(node: Node) -> Iterator[tuple[str, str]]:
         yield where, "what they end the walk for is not seen: give them higher numbers as their priorities"
     for what, why in sorted(view.faults.items()):
         yield f"{what}: {why}", "it is tried again"
+    if node.lost:
+        what = f"what the kernel's settings were before is not known, and a clean-up would leave them: {node.lost}"
+        yield (
+            what,
+            "docs/datapath.md names them: put them right by hand after a clean-up; remove that file when you know",
+        )
     for name, why in sorted(view.failed.items()):
         yield (
             f"{name}: {why}",

@@ -25,7 +25,7 @@
 #define NO_ETHERNET 0
 #define LOOPBACK 1 /* its ifindex, in every network namespace */
 #define PACKET_HOST 0
-#define CONNECT_PORT_FIRST 10000 /* few nodes have lower ones in ip_local_port_range: there it takes longer */
+#define CONNECT_PORT_FIRST 10000 /* few nodes have lower ones in ip_local_port_range: there it takes a look more */
 
 static __always_inline struct verdict pass(enum reason reason)
 {
@@ -164,27 +164,33 @@ static __always_inline int is_open_to(const struct service *service, enum direct
 	return direction != FROM_NETWORK || (service->flags & SERVICE_EXTERNAL);
 }
 
-/* A segment to the node itself, as answers to Envoy are, which its socket tells at once: a service would be looked for in
- * a large map, of which each port needs another page. Services are rarely at ports that connections are made from.
- */
+/* A segment to the node itself. */
 static __always_inline int is_to_node(const struct packet *packet)
 {
 	const struct flow *flow = &packet->flow;
-	__u16 port = bpf_ntohs(flow->destination_port);
 
-	return flow->protocol == IPPROTO_TCP && !packet->opens && port >= CONNECT_PORT_FIRST && port < NODE_PORT_FIRST &&
+	return flow->protocol == IPPROTO_TCP && !packet->opens &&
+	       bpf_ntohs(flow->destination_port) < NODE_PORT_FIRST &&
 	       bpf_map_lookup_elem(&node_addresses, &flow->destination);
+}
+
+/* Nearly all segments to ports that connections are made from are answers to Envoy, which its socket tells at once; a
+ * service would be looked for in a large map, of which each port needs another page.
+ */
+static __always_inline int is_asked_first(const struct packet *packet)
+{
+	return bpf_ntohs(packet->flow.destination_port) >= CONNECT_PORT_FIRST && is_to_node(packet);
 }
 
 /* Whether a socket of this node may tell whose a packet is: one lookup, that TCP makes again from a warm cache, before
  * those of whatever else it could be. A connection from outside was opened when that was allowed, and goes on when it is
  * not any more; who comes from there in the name of somebody of this node has none.
  */
-static __always_inline int is_told_by_socket(const struct packet *packet, const struct service *entry, int to_node,
+static __always_inline int is_told_by_socket(const struct packet *packet, const struct service *entry,
 					     enum direction direction)
 {
 	if (!entry)
-		return to_node;
+		return is_to_node(packet);
 	if (!is_open_to(entry, direction) && is_of_node(&packet->flow.source))
 		return 0;
 	return packet->flow.protocol == IPPROTO_TCP && is_known_to_proxy(entry) &&
@@ -205,7 +211,7 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 	const struct service *entry, *service;
 	enum holder holder = HELD_BY_NOBODY;
 	struct verdict verdict;
-	int to_node;
+	int asked;
 
 	if (parsed == PARSED_ADDRESSES)
 		return without_ports(skb, packet);
@@ -213,15 +219,15 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 		return unparsed(parsed);
 	if (is_decided(skb))
 		return pass((skb->mark & MARK_MASK) == MARK_TO_PROXY ? PASS_STEERED : PASS_FROM_PROXY);
-	to_node = is_to_node(packet);
-	if (to_node)
+	asked = is_asked_first(packet);
+	if (asked)
 		holder = holder_of(skb, flow, packet->ipv6);
 	if (holder == HELD_BY_PROXY) /* what it sends is not tracked, so that what it gets must not be */
 		return to_proxy(skb, STEERED);
 	entry = entry_at(&flow->destination, flow->destination_port, flow->protocol);
-	if (!is_told_by_socket(packet, entry, to_node, direction))
+	if (!is_told_by_socket(packet, entry, direction))
 		holder = HELD_BY_NOBODY;
-	else if (!to_node)
+	else if (!asked)
 		holder = holder_of(skb, flow, packet->ipv6);
 	if (holder == HELD_BY_PROXY)
 		return to_proxy(skb, STEERED);

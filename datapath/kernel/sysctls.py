@@ -7,7 +7,6 @@ A container that is not privileged sees /proc/sys read-only; what the daemon wri
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Final
 import structlog
 
 from datapath.kernel.layout import NODE_PORT_FIRST, NODE_PORTS
+from xds_server.proxy.process import replace_private_file
 
 BESIDE: Final = Path("/node/proc/sys/net")
 NETWORK: Final = BESIDE if BESIDE.is_dir() else Path("/proc/sys/net")
@@ -78,12 +78,7 @@ class Sysctls:
     def _remember(self, path: Path, before: str, now: str) -> None:
         self._changed = {name: both for name, both in self._changed.items() if (self._network / name).exists()}
         self._changed[str(path.relative_to(self._network))] = before, now
-        new = self._memory.with_name(f"{self._memory.name}.new")
-        new.unlink(missing_ok=True)
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(self._changed, file)
-        new.replace(self._memory)
+        replace_private_file(self._memory, json.dumps(self._changed))
 
 
 def reserve_ports(write: Write = Path.write_text) -> bool:

@@ -93,15 +93,16 @@ def test_one_that_the_kernel_balances_is_told_of_as_that_alone(node: Lab, family
 
 @both
 @pytest.mark.parametrize("mark", [MARK_FROM_PROXY, MARK_FROM_PROXY_AS])
-def test_replies_to_envoy_are_not_tracked_either(node: Lab, family: Family, mark: int) -> None:
-    """What it sends is not: a firewall that drops what belongs to no connection would drop them."""
+@pytest.mark.parametrize("port", [2000, 20001])
+def test_replies_to_envoy_are_not_tracked_either(node: Lab, family: Family, mark: int, port: int) -> None:
+    """What it sends is not: a firewall that drops what belongs to no connection would drop them. From any port."""
     own, backend = ADDRESSES[NODE][family], (ADDRESSES[BACKEND][family], BACKEND_PORT)
     run("ip", "netns", "exec", node.name(NODE), "nft", FIREWALL)
     try:
         with node.listener(BACKEND, *backend) as listener, node.endpoint(NODE, FAMILIES[family]) as upstream:
             transparent(upstream)
             upstream.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
-            upstream.bind((own, 20001))
+            upstream.bind((own, port))
             upstream.connect(backend)
             converse_at(listener, upstream)
     finally:

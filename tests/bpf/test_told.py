@@ -187,6 +187,22 @@ async def test_what_cannot_be_read_of_envoys_is_told_and_looked_for(daemon: Node
     assert before == members.read_text()
 
 
+async def test_settings_that_nobody_knows_any_more_are_told(tmp_path: Path, envoy: Path) -> None:
+    """For as long as what could not be read is there, for who can."""
+    async with node(tmp_path, envoy) as made:
+        made.state.mkdir(mode=0o700)
+        (made.state / "sysctls.json").write_text("{")
+        made.start()
+        await made.connected(1)
+        before = [each["what"] for each in (await made.status())["findings"]]
+        damaged = made.state / "sysctls.json.damaged"
+        damaged.unlink()
+        after = [each["what"] for each in (await made.status())["findings"]]
+
+    [told] = set(before) - set(after)
+    assert told.endswith(f"{damaged} has what could not be read")
+
+
 async def test_a_restart_of_envoy_that_cannot_be_is_told_to_who_asks(tmp_path: Path, envoy: Path) -> None:
     """On a full disk: where, why, and whether another one serves; once there is room it can be."""
     async with node(tmp_path, envoy) as made:

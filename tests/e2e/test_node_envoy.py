@@ -330,6 +330,25 @@ async def test_an_envoy_is_replaced_also_while_another_is_to_take_over(
         assert (old, True, False) == (pid(envoy), envoy.state.ready, is_alive(before))
 
 
+async def test_no_more_drain_than_may(wanted: Wanted) -> None:
+    """A new one waits until one of them has ended, which is told, and asked for by nobody anew."""
+    async with kept(replace(wanted, most_draining=0)) as envoy:
+        await until(lambda: envoy.state.ready)
+        first = envoy.state.current
+        assert first is not None
+        assert await envoy.restarted()
+        await until(lambda: envoy.state.draining)
+        second = pid(envoy)
+
+        assert await envoy.restarted() is None
+        assert f"no new Envoy until one of those has ended that drain: {first.pid}" == envoy.state.fault
+        assert is_alive(first)
+        await until(lambda: pid(envoy) != second)
+
+        assert ("", 3) == (envoy.state.fault, envoy.state.starts)
+        assert not is_alive(first)
+
+
 async def test_no_request_is_lost_while_it_is_replaced(wanted: Wanted, installation: Installation) -> None:
     """R13, R14: three times, the last one begun while the control plane is away, when the old one serves on:
     0 of 30,000 requests fail.

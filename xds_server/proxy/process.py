@@ -213,11 +213,28 @@ async def stop(process: Process, options: EnvoyOptions) -> None:
         await process.wait()
 
 
-def private_file(path: Path, text: str) -> Path:
+def private_file(path: Path, content: str | bytes) -> Path:
+    """For its owner alone.
+
+    :raises OSError: it cannot be written; nothing of it is left.
+    """
     path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
     return path
+
+
+def replace_private_file(path: Path, content: str | bytes) -> None:
+    """As a whole: whoever reads it finds the one before, or this one.
+
+    :raises OSError: it cannot be written; the one before is still there.
+    """
+    private_file(path.with_name(f"{path.name}.new"), content).replace(path)
 
 
 def opened_log(path: Path) -> BinaryIO:

@@ -10,7 +10,7 @@ import pytest
 
 from datapath.flows import record, text
 from datapath.kernel.layout import AddressKey, Event, NodeAddress, Workload
-from datapath.probe import file_system, missing_capabilities, older
+from datapath.probe import file_system, missing_capabilities, mounted, older
 from datapath.topology import Role, Topology, inlets, node_entries, primary, roles, workload_entries
 
 POD, OTHER = ip_address("10.1.0.1"), ip_address("fd00::1")
@@ -94,6 +94,13 @@ def test_the_innermost_and_last_mount_counts(tmp_path: Path) -> None:
         file_system("\n".join(lines), path)
         for path in (tmp_path, tmp_path / "below", tmp_path.parent, tmp_path / "none")
     ]
+
+
+def test_who_names_the_wrong_place_is_told_where_such_a_file_system_is() -> None:
+    """If there is one."""
+    mounts = "1 1 0:1 / /sys/fs/cgroup/unified rw - cgroup2 none rw"
+
+    assert [": /sys/fs/cgroup/unified", ""] == [mounted(mounts, kind) for kind in ("cgroup2", "bpf")]
 
 
 def test_a_record_says_reason_and_direction_by_name() -> None:
