@@ -54,6 +54,19 @@ def test_the_client_decides_about_a_consumers_route(explained: Any) -> None:
         assert "none of the routes for the clients of this namespace" in new["reason"]
 
 
+def test_who_is_no_pod_is_told_that_a_service_may_not_be_for_him(explained: Any) -> None:
+    """Whether he is a node is not known here; a pod is told nothing of that, and neither is nobody in particular."""
+    clients: tuple[list[str], ...] = (
+        ["--client", "192.0.2.9"],
+        ["--client", "10.0.2.1"],
+        ["--client", "consumer/web"],
+        [],
+    )
+    told = [explained("http://10.96.0.10/only", *client)[0]["reason"] for client in clients]
+
+    assert [True, False, False, False] == ["192.0.2.9 is no pod's" in reason for reason in told]
+
+
 def test_nobody_is_told_what_depends_on_who_asks(explained: Any) -> None:
     """Not a guess: the answer says what to add."""
     [result] = explained("http://10.96.0.10/new")

@@ -16,7 +16,7 @@ from xds_server.explain import origin
 from xds_server.explain.answer import Answer, answered, cannot_tell, with_reason
 from xds_server.explain.backend import with_backends
 from xds_server.explain.cluster import endpoints
-from xds_server.explain.interception import IF_OF_NODE, in_kernel, is_of_nodes
+from xds_server.explain.interception import IF_OF_NODE, for_insiders, in_kernel, is_of_nodes
 from xds_server.explain.match import UnmodelledError
 from xds_server.explain.request import Request, Target, target
 from xds_server.explain.result import CONSIDERED_LIMIT, Result
@@ -59,15 +59,16 @@ def explain(
         for binding, listener in found
         if (not frontend or origin.parent(listener.name) == frontend) and listeners.is_at(binding, address)
     ]
+    note = for_insiders(resources, address, asked.port, request.client) if address else ""
     if address and not frontend and (left := in_kernel(resources, address, asked.port)):
-        return (left,)
+        return (with_reason(left, note),)
     if not chosen:
         reason = _nobody(resources, asked, frontend, address, port_offset)
         return (Result(parent=parent, address=address, reason=reason),)
     where = IF_OF_NODE if address and is_of_nodes(resources, address, asked.port) else ""
     return tuple(
         replace(
-            with_reason(_told(resources, request, asked, listener, binding), where),
+            with_reason(with_reason(_told(resources, request, asked, listener, binding), where), note),
             parent=parent or origin.parent(listener.name),
             address=binding.address,
             listener=listener.name,

@@ -13,12 +13,13 @@ from typing import Any, Final
 from xds_server.explain import origin
 from xds_server.explain.cluster import endpoint
 from xds_server.explain.result import Backend, Result
-from xds_server.model.resource import INTERCEPTED, Resource, ResourceKey
+from xds_server.model.resource import INTERCEPTED, WORKLOADS, Resource, ResourceKey
 from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as datapath
 
 _KERNEL: Final = "no route of HTTP is for this port: the kernel chooses a backend, and no proxy sees the connection"
 _NOBODY: Final = "the kernel refuses the connection: no backend can take it"
 IF_OF_NODE: Final = "so it is where the address is one of a node; elsewhere the connection goes where it would anyway"
+_INSIDERS: Final = "it is for pods, and for processes of nodes, alone"
 _UNTOUCHED: Final = "no service of the mesh has this address and port: the connection goes where it would without it"
 
 
@@ -40,6 +41,22 @@ def in_kernel(resources: Mapping[ResourceKey, Resource], address: str, port: int
 def is_of_nodes(resources: Mapping[ResourceKey, Resource], address: str, port: int) -> bool:
     """Whether what is there is so at every address of the nodes, and nowhere else."""
     return not next((frontend.address for _, _, frontend in _at(resources, address, port)), b"anywhere")
+
+
+def for_insiders(resources: Mapping[ResourceKey, Resource], address: str, port: int, client: str) -> str:
+    """A note where what is there is not for a client from elsewhere, which this one may be; else ""."""
+    found = next((found for _, found, _ in _at(resources, address, port)), None)
+    if not client or found is None or found.external or _is_pods(resources, client):
+        return ""
+    return (
+        f"{_INSIDERS}, and {client} is no pod's: if it is no node's either, the connection goes where it would anyway"
+    )
+
+
+def _is_pods(resources: Mapping[ResourceKey, Resource], address: str) -> bool:
+    packed = ip_address(address).packed
+    told = (datapath.Workloads.FromString(resources[key].body) for key in resources if key.type_url == WORKLOADS)
+    return any(packed in workload.addresses for found in told for workload in found.workloads)
 
 
 def _at(resources: Mapping[ResourceKey, Resource], address: str, port: int) -> Iterator[tuple[str, Any, Any]]:
