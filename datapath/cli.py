@@ -186,7 +186,7 @@ def _cleanup(places: Places, flags: argparse.Namespace) -> int:
     print("\n".join([*(f"removed {name}" for name in removed.parts), f"nothing of Tidegate is left{left}"]))
     if lost:
         what = "what the kernel's settings were is not known, and they stay as they are"
-        way = "docs/datapath.md has those that the daemon changes"
+        way = "docs/datapath-reference.md has those that the daemon changes"
         print(f"tidegate node: {lost}: {what}: {way}", file=sys.stderr)
     return 0
 

@@ -106,5 +106,5 @@ def worded(lost: Iterable[Lost], links: Mapping[int, str]) -> Iterator[tuple[str
         else:
             yield (
                 f"pod {address} has no link that is its own: no veth{where} has this address at the other end",
-                "until one has, nothing of it is steered: docs/datapath.md says which network plugins are supported",
+                "nothing of it is steered until one has: see docs/datapath-reference.md for network plugins",
             )

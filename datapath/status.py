@@ -202,10 +202,7 @@ def _of_kernel(node: Node) -> Iterator[tuple[str, str]]:
         yield f"{what}: {why}", "it is tried again"
     if node.lost:
         what = f"what the kernel's settings were before is not known, and a clean-up would leave them: {node.lost}"
-        yield (
-            what,
-            "docs/datapath.md names them: put them right by hand after a clean-up; remove that file when you know",
-        )
+        yield what, "set those right that docs/datapath-reference.md names; remove that file when it tells no more"
     for name, why in sorted(view.failed.items()):
         yield (
             f"{name}: {why}",
