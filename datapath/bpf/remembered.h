@@ -1,7 +1,7 @@
 /* What the programs remember of clients, without the daemon: which backend each has, and what it asked for.
  *
- * What a socket connected to is kept with the socket. All else is in LRU maps: what has traffic is looked up, and what
- * is looked up stays.
+ * What a socket of TCP connected to is kept with the socket. All else is in LRU maps: what has traffic is looked up, and
+ * what is looked up stays.
  */
 #ifndef TIDEGATE_REMEMBERED_H
 #define TIDEGATE_REMEMBERED_H
@@ -38,7 +38,7 @@ struct held {
 	__u32 pad;
 };
 
-/* asked: LRU_HASH. Where a datagram of a socket that is not connected wanted to go, and was given a backend. */
+/* asked: LRU_HASH. Where a socket of UDP wanted to go that was given a backend: it may have several peers. */
 struct peer {
 	__u64 socket; /* cookie */
 	struct backend backend;
@@ -51,7 +51,7 @@ struct frontend {
 	__u8 pad[2];
 };
 
-/* named: SK_STORAGE. The same of a socket that is connected. */
+/* named: SK_STORAGE. The same of a socket of TCP, which has one. */
 struct name {
 	struct backend backend;
 	struct frontend frontend;

@@ -135,19 +135,6 @@ static __always_inline struct client client(struct bpf_sock_addr *ctx, const str
 	return (struct client){};
 }
 
-static __always_inline int is_at(const struct backend *backend, const struct address *address, __be16 port)
-{
-	return same(&backend->address, address) && backend->port == port;
-}
-
-/* Most sockets have none, which costs no lookup: so it is with all that are accepted. */
-static __always_inline struct name *name_of(struct bpf_sock_addr *ctx, __u64 flags)
-{
-	struct bpf_sock *socket = ctx->sk;
-
-	return socket ? bpf_sk_storage_get(&named, socket, NULL, flags) : NULL;
-}
-
 static __always_inline struct peer peer(struct bpf_sock_addr *ctx, const struct address *address, __be16 port)
 {
 	return (struct peer){
@@ -156,58 +143,57 @@ static __always_inline struct peer peer(struct bpf_sock_addr *ctx, const struct 
 	};
 }
 
-/* What it connected to before, if that is the same peer: it goes by the name that was asked for last. */
-static __always_inline void unname(struct bpf_sock_addr *ctx, const struct address *address, __be16 port)
+/* Most sockets of TCP have none, which costs no lookup: so it is with all that are accepted. */
+static __always_inline struct name *name_of(struct bpf_sock_addr *ctx, __u64 flags)
 {
-	const struct name *name = name_of(ctx, 0);
 	struct bpf_sock *socket = ctx->sk;
 
-	if (name && socket && is_at(&name->backend, address, port))
-		bpf_sk_storage_delete(&named, socket);
+	return socket ? bpf_sk_storage_get(&named, socket, NULL, flags) : NULL;
 }
 
-static __always_inline void remember_asked(struct bpf_sock_addr *ctx, const struct backend *backend,
-					   const struct frontend *frontend)
-{
-	struct peer to = peer(ctx, &backend->address, backend->port);
-	struct frontend *had = bpf_map_lookup_elem(&asked, &to);
-
-	unname(ctx, &backend->address, backend->port);
-	if (!had || !same(&had->address, &frontend->address) || had->port != frontend->port)
-		bpf_map_update_elem(&asked, &to, frontend, BPF_ANY);
-}
-
-static __always_inline void remember(struct bpf_sock_addr *ctx, const struct backend *backend, const struct flow *to,
-				     enum call call)
+/* A peer has the name that was asked for last. */
+static __always_inline void remember(struct bpf_sock_addr *ctx, const struct backend *backend, const struct flow *to)
 {
 	struct frontend frontend = {.address = to->destination, .port = to->destination_port};
+	struct frontend *had;
 	struct name *name;
+	struct peer key;
 
-	if (call == SEND) {
-		remember_asked(ctx, backend, &frontend);
+	if (ctx->protocol == IPPROTO_TCP) {
+		name = name_of(ctx, BPF_SK_STORAGE_GET_F_CREATE);
+		if (name)
+			*name = (struct name){.backend = *backend, .frontend = frontend};
 		return;
 	}
-	name = name_of(ctx, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!name)
+	key = peer(ctx, &backend->address, backend->port);
+	had = bpf_map_lookup_elem(&asked, &key);
+	if (!had || !same(&had->address, &frontend.address) || had->port != frontend.port)
+		bpf_map_update_elem(&asked, &key, &frontend, BPF_ANY);
+}
+
+/* Of what may have been connected to a service before. */
+static __always_inline void forget(struct bpf_sock_addr *ctx, const struct flow *to)
+{
+	struct bpf_sock *socket = ctx->sk;
+	struct peer key;
+
+	if (ctx->protocol == IPPROTO_TCP) {
+		if (socket && name_of(ctx, 0))
+			bpf_sk_storage_delete(&named, socket);
 		return;
-	name->backend = *backend;
-	name->frontend = frontend;
+	}
+	key = peer(ctx, &to->destination, to->destination_port);
+	if (bpf_map_lookup_elem(&asked, &key))
+		bpf_map_delete_elem(&asked, &key);
 }
 
 /* A connected socket's peer keeps its name: through IPv6 sockets it is seen again here for each datagram over IPv4. */
 static __always_inline int direct(struct bpf_sock_addr *ctx, const struct flow *to, enum call call)
 {
 	struct bpf_sock *socket = ctx->sk;
-	struct peer of;
 
-	if (call == SEND && socket && socket->state == BPF_TCP_ESTABLISHED)
-		return proceed(PASS_NO_SERVICE);
-	unname(ctx, &to->destination, to->destination_port);
-	if (ctx->protocol == IPPROTO_TCP)
-		return proceed(PASS_NO_SERVICE);
-	of = peer(ctx, &to->destination, to->destination_port);
-	if (bpf_map_lookup_elem(&asked, &of))
-		bpf_map_delete_elem(&asked, &of);
+	if (call == CONNECT || !socket || socket->state != BPF_TCP_ESTABLISHED)
+		forget(ctx, to);
 	return proceed(PASS_NO_SERVICE);
 }
 
@@ -219,7 +205,7 @@ static __always_inline int balance(struct bpf_sock_addr *ctx, enum family family
 
 	if (!choose(to, service, &from, &backend) || !is_usable(&backend, to))
 		return refuse(REFUSED_NO_BACKEND);
-	remember(ctx, &backend, to, call);
+	remember(ctx, &backend, to);
 	rename(ctx, family, &backend.address, backend.port);
 	return proceed(BALANCED);
 }
@@ -247,41 +233,31 @@ static __always_inline int leave(struct bpf_sock_addr *ctx, enum family family, 
 	return balance(ctx, family, call, &to, &service);
 }
 
-static __always_inline int answer(struct bpf_sock_addr *ctx, enum family family, const struct frontend *frontend)
+static __always_inline const struct frontend *frontend_of(struct bpf_sock_addr *ctx, const struct address *backend,
+							  __be16 port)
 {
+	const struct name *name;
+	struct peer key;
+
+	if (ctx->protocol == IPPROTO_TCP) {
+		name = name_of(ctx, 0);
+		return name && same(&name->backend.address, backend) && name->backend.port == port ? &name->frontend
+												   : NULL;
+	}
+	key = peer(ctx, backend, port);
+	return bpf_map_lookup_elem(&asked, &key);
+}
+
+/* Who reads a peer's address gets the one that was asked for. */
+static __always_inline int answer(struct bpf_sock_addr *ctx, enum family family)
+{
+	const struct address backend = address(ctx, family);
+	const struct frontend *frontend = frontend_of(ctx, &backend, (__be16)ctx->user_port);
+
 	if (!frontend)
 		return PROCEED;
 	rename(ctx, family, &frontend->address, frontend->port);
 	return proceed(NAMED);
-}
-
-/* Who reads a peer's address gets the one that was asked for. */
-static __always_inline const struct frontend *frontend_named(struct bpf_sock_addr *ctx, enum family family)
-{
-	const struct address backend = address(ctx, family);
-	const struct name *name = name_of(ctx, 0);
-
-	return name && is_at(&name->backend, &backend, (__be16)ctx->user_port) ? &name->frontend : NULL;
-}
-
-static __always_inline const struct frontend *frontend_asked(struct bpf_sock_addr *ctx, enum family family)
-{
-	const struct address backend = address(ctx, family);
-	struct peer from = peer(ctx, &backend, (__be16)ctx->user_port);
-
-	return bpf_map_lookup_elem(&asked, &from);
-}
-
-static __always_inline int tell_peer(struct bpf_sock_addr *ctx, enum family family)
-{
-	return answer(ctx, family, frontend_named(ctx, family));
-}
-
-static __always_inline int tell_sender(struct bpf_sock_addr *ctx, enum family family)
-{
-	const struct frontend *frontend = frontend_named(ctx, family);
-
-	return answer(ctx, family, frontend ? frontend : frontend_asked(ctx, family));
 }
 
 SEC("cgroup/connect4")
@@ -311,25 +287,25 @@ int sendmsg6(struct bpf_sock_addr *ctx)
 SEC("cgroup/recvmsg4")
 int recvmsg4(struct bpf_sock_addr *ctx)
 {
-	return tell_sender(ctx, IPV4);
+	return answer(ctx, IPV4);
 }
 
 SEC("cgroup/recvmsg6")
 int recvmsg6(struct bpf_sock_addr *ctx)
 {
-	return tell_sender(ctx, IPV6);
+	return answer(ctx, IPV6);
 }
 
 SEC("cgroup/getpeername4")
 int getpeername4(struct bpf_sock_addr *ctx)
 {
-	return tell_peer(ctx, IPV4);
+	return answer(ctx, IPV4);
 }
 
 SEC("cgroup/getpeername6")
 int getpeername6(struct bpf_sock_addr *ctx)
 {
-	return tell_peer(ctx, IPV6);
+	return answer(ctx, IPV6);
 }
 
 char LICENSE[] SEC("license") = "GPL";

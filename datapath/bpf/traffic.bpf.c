@@ -25,7 +25,7 @@
 #define NO_ETHERNET 0
 #define LOOPBACK 1 /* its ifindex, in every network namespace */
 #define PACKET_HOST 0
-#define CONNECT_PORT_FIRST 10000 /* few nodes have lower ones in ip_local_port_range: there it takes a look more */
+#define CONNECT_PORT_FIRST 10000 /* few nodes have lower ones in ip_local_port_range, where it takes a lookup more */
 
 static __always_inline struct verdict pass(enum reason reason)
 {
@@ -164,7 +164,7 @@ static __always_inline int is_open_to(const struct service *service, enum direct
 	return direction != FROM_NETWORK || (service->flags & SERVICE_EXTERNAL);
 }
 
-/* A segment to the node itself. */
+/* A segment to the node itself, which Envoy may have a socket for; ports above are of connections that are balanced. */
 static __always_inline int is_to_node(const struct packet *packet)
 {
 	const struct flow *flow = &packet->flow;
@@ -174,8 +174,9 @@ static __always_inline int is_to_node(const struct packet *packet)
 	       bpf_map_lookup_elem(&node_addresses, &flow->destination);
 }
 
-/* Nearly all segments to ports that connections are made from are answers to Envoy, which its socket tells at once; a
- * service would be looked for in a large map, of which each port needs another page.
+/* Only the order of lookups depends on it. Nearly all segments to ports that connections are made from are answers to
+ * Envoy, which its socket tells at once; a service would be looked for in a large map, of which each port needs another
+ * page.
  */
 static __always_inline int is_asked_first(const struct packet *packet)
 {
@@ -211,7 +212,7 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 	const struct service *entry, *service;
 	enum holder holder = HELD_BY_NOBODY;
 	struct verdict verdict;
-	int asked;
+	int asked = 0, told;
 
 	if (parsed == PARSED_ADDRESSES)
 		return without_ports(skb, packet);
@@ -219,18 +220,20 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 		return unparsed(parsed);
 	if (is_decided(skb))
 		return pass((skb->mark & MARK_MASK) == MARK_TO_PROXY ? PASS_STEERED : PASS_FROM_PROXY);
-	asked = is_asked_first(packet);
-	if (asked)
+	if (is_asked_first(packet)) {
+		asked = 1;
+		holder = holder_of(skb, flow, packet->ipv6);
+		if (holder == HELD_BY_PROXY) /* before any other lookup */
+			return to_proxy(skb, STEERED);
+	}
+	entry = entry_at(&flow->destination, flow->destination_port, flow->protocol);
+	told = is_told_by_socket(packet, entry, direction);
+	if (!asked && (told || is_to_node(packet)))
 		holder = holder_of(skb, flow, packet->ipv6);
 	if (holder == HELD_BY_PROXY) /* what it sends is not tracked, so that what it gets must not be */
 		return to_proxy(skb, STEERED);
-	entry = entry_at(&flow->destination, flow->destination_port, flow->protocol);
-	if (!is_told_by_socket(packet, entry, direction))
+	if (!told)
 		holder = HELD_BY_NOBODY;
-	else if (!asked)
-		holder = holder_of(skb, flow, packet->ipv6);
-	if (holder == HELD_BY_PROXY)
-		return to_proxy(skb, STEERED);
 	if (holder == HELD_BY_PROCESS) /* its own, where the service is gone */
 		return entry && !is_gone(entry) && is_open_to(entry, direction) ? to_proxy(skb, STEERED)
 										: pass(PASS_NO_SERVICE);

@@ -205,14 +205,24 @@ class Actor:
                 senders.append(told(client.recvfrom(100)[1]))
             return senders
 
-    def peers(self, address: str, port: int, times: int) -> list[list[Any]]:
-        """Of UDP sockets that are connected at the same time, each asked when all are."""
+    def peers(self, kind: str, address: str, port: int, times: int) -> list[list[Any]]:
+        """Of sockets that are connected at the same time, each asked when all are."""
         with ExitStack() as stack:
             clients = []
             for _ in range(times):
-                clients.append(stack.enter_context(socket.socket(family(address), socket.SOCK_DGRAM)))
+                clients.append(stack.enter_context(socket.socket(family(address), KINDS[kind])))
                 clients[-1].connect((address, port))
             return [told(client.getpeername()) for client in clients]
+
+    def sent(self, first: list[Any], *to: list[Any]) -> list[list[Any]]:
+        """Who the peer of a connected UDP socket is after a datagram to each."""
+        with socket.socket(family(first[0]), socket.SOCK_DGRAM) as client:
+            client.connect((first[0], first[1]))
+            peers = []
+            for address, port in to:
+                client.sendto(b"?", (address, port))
+                peers.append(told(client.getpeername()))
+            return peers
 
     def load(self, address: str, port: int, threads: int) -> None:
         """Connect and read an answer, over and over, until `loaded`."""

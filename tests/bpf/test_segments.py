@@ -24,7 +24,7 @@ from datapath.kernel.layout import (
     ServiceKey,
 )
 from datapath.kernel.maps import opened
-from tests.bpf.lab import ADDRESSES, BACKEND, FAMILIES, NODE, POD, Lab, run, transparent
+from tests.bpf.lab import ADDRESSES, BACKEND, FAMILIES, NODE, OUTSIDE, POD, Lab, run, transparent
 from tests.bpf.test_steering import SO_MARK, Family, accepted, both, converse, converse_at
 
 SERVICE = ("10.96.0.77", "fd00:96::77")
@@ -92,14 +92,24 @@ def test_one_that_the_kernel_balances_is_told_of_as_that_alone(node: Lab, family
 
 
 @both
-@pytest.mark.parametrize("mark", [MARK_FROM_PROXY, MARK_FROM_PROXY_AS])
+@pytest.mark.parametrize("flags", [None, ServiceFlag(0), ServiceFlag.EXTERNAL])
+@pytest.mark.parametrize("who", [BACKEND, OUTSIDE])
 @pytest.mark.parametrize("port", [2000, 20001])
-def test_replies_to_envoy_are_not_tracked_either(node: Lab, family: Family, mark: int, port: int) -> None:
-    """What it sends is not: a firewall that drops what belongs to no connection would drop them. From any port."""
-    own, backend = ADDRESSES[NODE][family], (ADDRESSES[BACKEND][family], BACKEND_PORT)
+@pytest.mark.parametrize("mark", [MARK_FROM_PROXY, MARK_FROM_PROXY_AS])
+def test_replies_to_envoy_are_not_tracked_either(
+    node: Lab, family: Family, mark: int, port: int, who: str, flags: ServiceFlag | None
+) -> None:
+    """What it sends is not: a firewall that drops what belongs to no connection would drop them.
+
+    From any port, also from one that is a service's at this address, which the kernel balances.
+    """
+    own, backend = ADDRESSES[NODE][family], (ADDRESSES[who][family], BACKEND_PORT)
+    key = ServiceKey(ip_address(own), port, socket.IPPROTO_TCP)
+    if flags is not None:
+        node.services.put(key, Service(flags, 700 + family, 1, 1))
     run("ip", "netns", "exec", node.name(NODE), "nft", FIREWALL)
     try:
-        with node.listener(BACKEND, *backend) as listener, node.endpoint(NODE, FAMILIES[family]) as upstream:
+        with node.listener(who, *backend) as listener, node.endpoint(NODE, FAMILIES[family]) as upstream:
             transparent(upstream)
             upstream.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
             upstream.bind((own, port))
@@ -107,6 +117,7 @@ def test_replies_to_envoy_are_not_tracked_either(node: Lab, family: Family, mark
             converse_at(listener, upstream)
     finally:
         run("ip", "netns", "exec", node.name(NODE), "nft", "delete", "table", "inet", "firewall")
+        node.services.delete_all([key])
 
 
 def test_the_nodes_own_connections_are_left_alone(node: Lab) -> None:

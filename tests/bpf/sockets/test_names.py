@@ -52,19 +52,28 @@ def test_a_socket_that_is_not_connected_any_more_forgets_the_service(sockets: So
     assert [list(backend), list(two)] == pod.ask("dissolved", one, backend, two)
 
 
-def test_each_connected_socket_keeps_its_name_however_many_there_are(
-    stack: ExitStack, node: Path, tmp_path: Path
+def test_a_datagram_to_somebody_leaves_a_connected_socket_its_peer(sockets: Sockets, pod: Actor) -> None:
+    """By the name that was asked for last, which may be the same."""
+    number = next(numbers)
+    one, two = (f"10.96.1.{number}", 53), (f"10.96.2.{number}", 53)
+    sockets.service(number, "udp", [one, two], [(BACKENDS[0], 8080)])
+
+    assert [list(one), list(two)] == pod.ask("sent", one, one, two)
+
+
+def test_each_connection_keeps_its_name_however_many_there_are(
+    stack: ExitStack, node: Path, servers: Actor, tmp_path: Path
 ) -> None:
-    """None is pushed out, as those may be that are not connected."""
+    """It is pushed out by no other."""
     sockets = Sockets(stack, tmp_path, {"asked": 64})
     sockets.attach()
     sockets.set()
     address = "10.96.3.1"
-    sockets.service(1, "udp", [(address, 53)], [(BACKENDS[0], 8080)])
+    sockets.service(1, "tcp", [(address, 80)], [(BACKENDS[0], 8080)])
 
-    peers = sockets.actor(node).ask("peers", address, 53, 300)
+    peers = sockets.actor(node).ask("peers", "tcp", address, 80, 300)
 
-    assert 300 * [[address, 53]] == peers
+    assert 300 * [[address, 80]] == peers
 
 
 def test_what_is_no_service_is_left_alone(sockets: Sockets, pod: Actor) -> None:
