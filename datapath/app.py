@@ -31,7 +31,7 @@ from datapath.control import Answer
 from datapath.discovery import Discovery
 from datapath.envoy import Envoy
 from datapath.flows import Flows, record
-from datapath.instances import MOST_DRAINING, Wanted
+from datapath.instances import Wanted
 from datapath.kernel import verdicts
 from datapath.kernel.events import Events
 from datapath.kernel.layout import (
@@ -148,7 +148,7 @@ class Daemon:
     async def _restart(self, _: Answer) -> AsyncGenerator[Answer, None]:
         envoy = self.node.envoy
         started = await envoy.restarted() if envoy.state.current else None
-        fault = "" if started else envoy.state.fault or "none has been started yet"
+        fault = "" if started else envoy.state.waits or envoy.state.fault or "none has been started yet"
         yield {"pid": started.pid if started else None, "fault": fault, "serves": envoy.serves}
 
     async def _stop(self, _: Answer) -> AsyncGenerator[Answer, None]:
@@ -257,8 +257,8 @@ def wanted_envoy(config: Config) -> Wanted:
         config.envoy_cgroup,
         config.envoy.drain_seconds,
         silence_s=config.envoy.silence_seconds,
-        # Each worker has a listener, also that of an Envoy that drains; the one that serves and the next have theirs.
-        most_draining=max(0, min(MOST_DRAINING, LISTENERS_PER_FAMILY // workers - 2)),
+        workers=workers,
+        room=LISTENERS_PER_FAMILY,  # each worker has a listener of its own
     )
 
 

@@ -215,7 +215,8 @@ def _await_end(places: Places) -> None:
 
 
 def _no_daemon(places: Places, error: Exception) -> int:
-    way = "run `tidegate node` with this configuration" if isinstance(error, FileNotFoundError) else "see its log"
+    ended = isinstance(error, FileNotFoundError | ConnectionRefusedError)
+    way = "run `tidegate node` with this configuration" if ended else "see its log"
     print(f"tidegate node: no daemon answers at {places.control}: {error}: {way}", file=sys.stderr)
     return 1
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -68,6 +68,8 @@ class State:
     """How many were ended because they did not answer."""
     failures: int = 0
     fault: str = ""
+    waits: str = ""
+    """Why the one that serves is not replaced yet, although it is to be."""
     unremembered: str = ""
     """Why the next daemon will have to look for it."""
 
@@ -83,11 +85,12 @@ class Envoy:
         self.adopted = asyncio.Event()
         """What ran before is known, and whether it serves."""
         self._restart = asyncio.Event()
+        """It is to be replaced: until another one is started."""
+        self._not_before = float("-inf")
+        """When a start that failed may be tried again, as the event loop has it."""
         self._tasks: asyncio.TaskGroup | None = None
         self._asked: list[asyncio.Future[Instance | None]] = []
         """Of those who wait for what becomes of a restart."""
-        self._waits = False
-        """Whether it is replaced when one of those that drain has ended."""
         self._numbers = 0
         self._killed = ""
         self._began = float("-inf")
@@ -100,10 +103,11 @@ class Envoy:
     async def restarted(self) -> Instance | None:
         """As `restart`, until the new one is started, which has not taken over yet.
 
-        None where it cannot be: `state.fault` says why, and it is tried again.
+        None where it cannot be: `state.waits` or `state.fault` says why, and it is tried again.
         """
         outcome: asyncio.Future[Instance | None] = asyncio.get_running_loop().create_future()
         self._asked.append(outcome)
+        self._not_before = float("-inf")
         self.restart()
         return await outcome
 
@@ -198,8 +202,8 @@ class Envoy:
 
     async def _start(self) -> None:
         """The first, or the one after a crash: nobody serves meanwhile."""
-        self._waits = False
         self.state.current = await self._started()
+        self._restart.clear()
         self._remember()
 
     async def _watch(self) -> None:
@@ -209,7 +213,7 @@ class Envoy:
         what = await _first(
             ended=self._ended(state.current),
             hung=self._hung(state.current),
-            restart=self._restart.wait(),
+            restart=self._wish(),
             **({} if state.ready else {"ready": admin.ready(self._wanted.admin(state.current.number))}),
         )
         if what == "hung":
@@ -220,17 +224,41 @@ class Envoy:
         elif what == "ready":
             self._serves()
         else:
-            self._restart.clear()
-            self._waits = len(state.draining) > self._wanted.most_draining
-            if self._waits:
-                self._refuse(f"no new Envoy until one of those has ended that drain: {_pids(state.draining)}")
-                return
             successor = self._tried()
             if successor is None:  # the one that serves is watched until then
-                asyncio.get_running_loop().call_later(self._delay_s(0.0), self._restart.set)
+                self._hold_off()
                 return
+            self._restart.clear()
             self._succeeds(successor)
             self._remember()
+
+    async def _wish(self) -> None:
+        """Return when it is to be replaced, and may be; who asks meanwhile is told that it may not."""
+        clock = asyncio.get_running_loop().time
+        await self._restart.wait()
+        try:
+            while (crowd := self._crowd()) or clock() < self._not_before:
+                if crowd and not self.state.waits:
+                    log.info("envoy not replaced yet", why=crowd)
+                self.state.waits = crowd
+                self._answer(None)
+                await asyncio.sleep(_LOOK_S)
+        finally:
+            self.state.waits = ""
+
+    def _crowd(self) -> str:
+        """Why no other one may be started beside the one that serves, and those that drain; "" where it may."""
+        draining, wanted = self.state.draining, self._wanted
+        assert self.state.current is not None
+        listening = [self.state.current, *filter(wanted.is_listening, draining)]
+        workers = wanted.workers + sum(instance.workers or wanted.workers for instance in listening)
+        if not draining or (len(draining) < wanted.most_draining and workers <= wanted.room):
+            return ""
+        pids = ", ".join(str(instance.pid) for instance in draining)
+        return f"a new Envoy is started when one of those has ended that drain: {pids}"
+
+    def _hold_off(self) -> None:
+        self._not_before = asyncio.get_running_loop().time() + self._delay_s(0.0)
 
     async def _replace(self) -> None:
         """Until the successor serves, or one of the two has ended."""
@@ -262,7 +290,7 @@ class Envoy:
             state.successor, state.lacks = None, frozenset()
             self._remember()
             self._restart.set()
-            await self._pause(0.0)
+            self._hold_off()
             return
         old, state.current = state.current, state.successor
         state.successor, state.lacks = None, frozenset()
@@ -344,18 +372,15 @@ class Envoy:
             instance = start(self._wanted, self._numbers)
         except OSError as error:
             where = error.filename or self._wanted.directory
-            self._refuse(f"Envoy cannot be started: {where}: {error.strerror}: see that it can be written and run")
+            state.fault = f"Envoy cannot be started: {where}: {error.strerror}: see that it can be written and run"
+            log.warning("envoy not started", fault=state.fault)
+            self._answer(None)
             return None
         state.starts += 1
         self._began = asyncio.get_running_loop().time()
         log.info("envoy started", pid=instance.pid, number=instance.number)
         self._answer(instance)
         return instance
-
-    def _refuse(self, fault: str) -> None:
-        self.state.fault = fault
-        log.warning("envoy not started", fault=fault)
-        self._answer(None)
 
     def _answer(self, started: Instance | None) -> None:
         for outcome in self._asked:
@@ -395,8 +420,6 @@ class Envoy:
         await retire(instance, self._wanted)
         self.state.draining.remove(instance)
         self._remember()
-        if self._waits:
-            self._restart.set()
 
     def _remember(self) -> None:
         state = self.state
@@ -416,10 +439,6 @@ async def end_all(wanted: Wanted, memory: Path) -> list[int]:
         for instance in found:
             tasks.create_task(stop(instance, wanted))
     return [instance.pid for instance in found]
-
-
-def _pids(instances: Iterable[Instance]) -> str:
-    return ", ".join(str(instance.pid) for instance in instances)
 
 
 async def _first(**waits: Coroutine[Any, Any, Any]) -> str:

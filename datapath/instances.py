@@ -31,9 +31,6 @@ log = structlog.get_logger("envoy")
 _STOPPING_S: Final = 1.0
 """Until all threads of an Envoy have closed their listeners, after the time to leave is over."""
 
-MOST_DRAINING: Final = 4
-"""Each has its memory."""
-
 _LOOK_S: Final = 0.1
 _KILLED_S: Final = 2.0
 """Who is killed is gone by then."""
@@ -52,6 +49,8 @@ class Instance(msgspec.Struct, frozen=True):
     """Digest of its binary, bootstrap, cgroup and arguments."""
     drains_since: float | None = None
     """When its clients were told to leave for another, in seconds since the machine's start."""
+    workers: int = 0
+    """0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +70,11 @@ class Wanted:
     """For how long it may not answer."""
     patience_s: float = 30.0
     """For how long one may not serve that is to take over, before that is told."""
-    most_draining: int = MOST_DRAINING
-    """So many old ones may drain when a new one is started beside the one that serves."""
+    workers: int = 1
+    room: int = 16
+    """For workers of all Envoys together, as long as they listen."""
+    most_draining: int = 4
+    """So many may drain at the same time: each has its memory."""
 
     @property
     def ends_s(self) -> float:
@@ -83,6 +85,11 @@ class Wanted:
     def leaving_s(self) -> int:
         """For half of that time clients are told to leave, and are served; then it takes none, and they may finish."""
         return max(1, round(self.drain_s / 2))
+
+    def is_listening(self, instance: Instance) -> bool:
+        """Whether one that drains may still take connections."""
+        since_s = instance.drains_since
+        return since_s is None or since_boot_s() < since_s + self.leaving_s + _STOPPING_S
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -133,7 +140,7 @@ def start(wanted: Wanted, number: int) -> Instance:
             ],
             setsid=True,
         )
-    return Instance(number, pid, start_of(pid) or 0, wanted.made_of())
+    return Instance(number, pid, start_of(pid) or 0, wanted.made_of(), workers=wanted.workers)
 
 
 def log_of(directory: Path) -> Path:

@@ -37,7 +37,7 @@ def lacks(config: Config) -> list[str]:
 
 def mounted(mounts: str, kind: str) -> str:
     """Where a file system of that kind is, if there is one."""
-    return next((f": {place}" for place, found in _places(mounts) if found == kind), "")
+    return next((f": {place}" for place, _ in _places(mounts) if file_system(mounts, place) == kind), "")
 
 
 def _lacking(folder: Path, otherwise: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from datapath.ageing import STATES
 from datapath.client import Client
+from datapath.envoy import State
 from datapath.kernel.layout import CAPTURE_PORT
 from datapath.node import Node
 from datapath.ports import worded
@@ -116,7 +117,8 @@ def _link(node: Node, ifindex: int) -> str:
 def findings(node: Node, client: Client) -> list[Report]:
     """What is wrong, and what to do, the worst first."""
     found = [
-        *_of_envoy(node),
+        *_of_envoy(node, client),
+        *_of_successor(node),
         *_of_announcing(node),
         *_of_kernel(node),
         *_of_stream(node, client),
@@ -128,7 +130,7 @@ def findings(node: Node, client: Client) -> list[Report]:
 def unready(node: Node) -> str:
     """Why connections of this node's services would not reach Envoy; "" where they do."""
     if not node.envoy.state.ready:
-        return f"Envoy does not serve: {node.envoy.state.fault or 'it has no configuration yet'}"
+        return f"Envoy does not serve: {_lacking(node.envoy.state)}"
     if node.unpublished.lasts_s:
         return _UNPUBLISHED
     if node.view.uncaptured:
@@ -156,11 +158,19 @@ def unhealthy(node: Node) -> str:
     return f"programs are not attached for {lasts_s:.0f} s: {lacks}"
 
 
-def _of_envoy(node: Node) -> Iterator[tuple[str, str]]:
+def _lacking(state: State) -> str:
+    if state.current is None:
+        return state.fault or "it is not started yet"
+    before = f"; before: {state.fault}" if state.fault else ""
+    return f"it has no configuration yet{before}"
+
+
+def _of_envoy(node: Node, client: Client) -> Iterator[tuple[str, str]]:
     state = node.envoy.state
     if not state.ready:
-        why = state.fault or "it has no configuration yet"
-        yield f"Envoy does not serve: {why}", "new connections meet the fail mode of their service; see envoy.log"
+        away = state.current is not None and not client.connected
+        way = f"it has that from {node.config.server}: see that it runs" if away else "see envoy.log"
+        yield f"Envoy does not serve: {_lacking(state)}", f"new connections meet the fail mode of their service; {way}"
     elif state.fault:
         yield state.fault, "it is tried again; the one that runs serves until then"
     elif not state.answers:
@@ -175,6 +185,12 @@ def _of_envoy(node: Node) -> Iterator[tuple[str, str]]:
     if others := ", ".join(map(str, node.envoy.others)):
         what = f"Envoys of another state directory are in this node's cgroup for Envoy: {others}"
         yield what, "they get a part of the connections, and are told nothing new: end those processes"
+
+
+def _of_successor(node: Node) -> Iterator[tuple[str, str]]:
+    state = node.envoy.state
+    if state.waits:
+        yield state.waits, "the one that serves goes on until then"
     if state.successor and state.lacks:
         yield f"a new Envoy waits for {', '.join(sorted(state.lacks))}", "the old one serves until then"
     elif waits_s := node.envoy.overdue_s:

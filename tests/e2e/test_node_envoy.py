@@ -330,23 +330,42 @@ async def test_an_envoy_is_replaced_also_while_another_is_to_take_over(
         assert (old, True, False) == (pid(envoy), envoy.state.ready, is_alive(before))
 
 
-async def test_no_more_drain_than_may(wanted: Wanted) -> None:
-    """A new one waits until one of them has ended, which is told, and asked for by nobody anew."""
-    async with kept(replace(wanted, most_draining=0)) as envoy:
+@asynccontextmanager
+async def crowded(wanted: Wanted) -> AsyncIterator[tuple[Envoy, Instance]]:
+    """One drains, another one serves, and is to be replaced when it may be."""
+    async with kept(wanted) as envoy:
         await until(lambda: envoy.state.ready)
         first = envoy.state.current
         assert first is not None
         assert await envoy.restarted()
         await until(lambda: envoy.state.draining)
+        assert await envoy.restarted() is None
+        yield envoy, first
+
+
+@pytest.mark.parametrize(("most_draining", "workers"), [(1, 1), (4, 8)])
+async def test_no_more_drain_or_listen_than_may(wanted: Wanted, most_draining: int, workers: int) -> None:
+    """A new one waits until one of them has ended, or listens no more: which is told, and asked for by nobody anew."""
+    async with crowded(replace(wanted, most_draining=most_draining, workers=workers)) as (envoy, first):
         second = pid(envoy)
 
-        assert await envoy.restarted() is None
-        assert f"no new Envoy until one of those has ended that drain: {first.pid}" == envoy.state.fault
+        assert f"a new Envoy is started when one of those has ended that drain: {first.pid}" == envoy.state.waits
         assert is_alive(first)
         await until(lambda: pid(envoy) != second)
 
-        assert ("", 3) == (envoy.state.fault, envoy.state.starts)
-        assert not is_alive(first)
+        assert ("", 3) == (envoy.state.waits, envoy.state.starts)
+
+
+async def test_one_that_is_started_after_a_crash_is_replaced_for_nothing_of_before(wanted: Wanted) -> None:
+    """It was to be replaced when it was killed, and its successor is new already."""
+    async with crowded(replace(wanted, most_draining=1)) as (envoy, first):
+        os.kill(pid(envoy), signal.SIGKILL)
+        await until(lambda: envoy.state.starts == 3 and envoy.state.ready)
+        third = pid(envoy)
+        await until(lambda: not envoy.state.draining and not is_alive(first))
+        assert await envoy.restarted()
+
+        assert (third, 4) == (pid(envoy), envoy.state.starts)
 
 
 async def test_no_request_is_lost_while_it_is_replaced(wanted: Wanted, installation: Installation) -> None:

@@ -218,23 +218,31 @@ def private_file(path: Path, content: str | bytes) -> Path:
 
     :raises OSError: it cannot be written; nothing of it is left.
     """
+    octets = content.encode() if isinstance(content, str) else content
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(octets)
     except OSError:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
         raise
     return path
 
 
 def replace_private_file(path: Path, content: str | bytes) -> None:
-    """As a whole: whoever reads it finds the one before, or this one.
+    """As a whole: who reads it finds the one before, or this one, whatever becomes of the process that writes.
 
     :raises OSError: it cannot be written; the one before is still there.
     """
-    private_file(path.with_name(f"{path.name}.new"), content).replace(path)
+    new = private_file(path.with_name(f"{path.name}.new"), content)
+    try:
+        new.replace(path)
+    except OSError:
+        with suppress(OSError):
+            new.unlink()
+        raise
 
 
 def opened_log(path: Path) -> BinaryIO:
