@@ -109,6 +109,17 @@ def test_check_names_addresses(tidegate: Command, manifests: Path) -> None:
     assert 2 == len({address for entry in entries for address in entry["addresses"]})
 
 
+def test_check_names_ports_of_bytes_and_datagrams(tidegate: Command, project: Path) -> None:
+    """Which the kernel serves: a firewall is opened by what is printed."""
+    world = project / "tests/golden/mesh/transports.in.yaml"
+    tidegate("check", "--datapath", "-f", world, "-o", "json")
+    [edge] = [each for each in tidegate.json["addresses"] if each["name"] == "edge"]
+    tidegate("check", "--datapath", "-f", world)
+
+    assert ([53, 80], [53]) == (edge["ports"], edge["udp_ports"])
+    assert "ports 53, 80, 53/UDP" in tidegate.text
+
+
 def test_addresses_are_the_same_in_another_process(tidegate: Command, manifests: Path) -> None:
     """An address depends on the object's name, not on when or in whose company it is asked for."""
     tidegate("check", "-f", manifests, "-o", "json")

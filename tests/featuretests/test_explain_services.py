@@ -86,6 +86,56 @@ def test_a_port_without_routes_is_the_kernels(explained: Any) -> None:
     assert "no proxy sees the connection" in result["reason"]
 
 
+TRANSPORTS = "tests/golden/mesh/transports.in.yaml"
+
+
+@pytest.mark.parametrize("url", ["http://127.80.0.9:53/", "http://10.96.0.53:53/"])
+def test_a_route_of_bytes_is_named(explained: Any, url: str) -> None:
+    """At a Gateway and at a Service, which has other endpoints of its own: those told are the route's."""
+    [result] = explained(url, world=TRANSPORTS)
+
+    assert ("kernel", "TCPRoute", "dns") == (result["outcome"], result["route"]["kind"], result["route"]["name"])
+    assert {"10.0.2.1:5353", "nobody: refused"} == set(result["endpoints"])
+    assert {("", 0)} == {(each["service"], each["port"]) for each in result["backends"]}
+
+
+LEFT = """
+apiVersion: v1
+kind: Service
+metadata: {name: near}
+spec: {clusterIP: 10.96.0.1, internalTrafficPolicy: Local, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: balanced}
+spec: {type: LoadBalancer, clusterIP: 10.96.0.2, ports: [{port: 80}]}
+status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "parent", "words"),
+    [
+        ("http://near.default/", "Service/default/near", "its internalTrafficPolicy is Local and it has no route"),
+        ("http://10.96.0.1/", "Service/default/near", "its internalTrafficPolicy is Local and it has no route"),
+        ("http://10.96.0.2:81/", "Service/default/balanced", "it has no TCP port 81; there are: 80"),
+        (
+            "http://192.0.2.1/",
+            "Service/default/balanced",
+            "the address of its load balancer, which is left to kube-proxy",
+        ),
+        ("http://192.0.2.2/", "", "no service of the mesh has this address and port"),
+    ],
+)
+def test_who_is_left_to_kube_proxy_is_named(explained: Any, tmp_path: Path, url: str, parent: str, words: str) -> None:
+    """With the reason: nothing of the mesh is there, but somebody is."""
+    (tmp_path / "services.yaml").write_text(LEFT)
+
+    [result] = explained(url, world=str(tmp_path))
+
+    assert ("kernel", parent, True) == (result["outcome"], result["parent"], words in result["reason"])
+
+
 def test_an_address_of_nobody_is_left_alone(explained: Any) -> None:
     """A pod's own, say."""
     [result] = explained("http://10.0.1.1:8080/")

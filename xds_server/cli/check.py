@@ -62,7 +62,8 @@ def _show(
         if frontend["message"]:
             console.print(f"[red]✗[/] {escape(about)} has no address: {escape(frontend['message'])}")
             continue
-        ports = ", ".join(map(str, frontend["ports"])) or "none"
+        udp = [f"{port}/UDP" for port in frontend["udp_ports"]]
+        ports = ", ".join([*map(str, frontend["ports"]), *udp]) or "none"
         console.print(f"{escape(about)} at {escape(', '.join(frontend['addresses']))}, ports {ports}")
     console.print(
         f"{len(rows)} conditions, {sum(row.fails for row in rows)} of them failing; "

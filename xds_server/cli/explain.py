@@ -12,13 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from xds_server.cli.ends import addressed, between, clients_of, meant
+from xds_server.cli.kernel import left_alone, transport_route
 from xds_server.cli.offline import Offline, load
 from xds_server.cli.report import served_at
 from xds_server.config import ConfigError, add_objects, config
 from xds_server.explain.explain import explain
 from xds_server.explain.listener import ANY_ADDRESS
 from xds_server.explain.request import Request, destination
-from xds_server.explain.result import Result, document
+from xds_server.explain.result import Backend, Result, document
+from xds_server.model.refs import RouteRef
 from xds_server.status.conditions import rows, translated
 from xds_server.translation import names
 
@@ -70,7 +72,7 @@ def run(flags: argparse.Namespace) -> int:
         raise ConfigError(str(error)) from None
     if settings.datapath and not flags.parent and places == [""]:
         results = _by_name(flags.url, results)
-    results = list(_as_clients_see(found, results))
+    results = list(_as_clients_see(found, _in_kernel(found, flags.url, results)))
     if flags.output == "json":
         documents = [document(result) | {"conditions": _failing(found, result)} for result in results]
         print(json.dumps({"results": documents}, indent=2))
@@ -87,6 +89,26 @@ def _by_name(url: str, results: list[Result]) -> list[Result]:
         way = "give NAME.NAMESPACE of a Service, or its address"
         raise ConfigError(f"URL: {host} is no Service, and no Gateway or Ingress listens at its port; {way}")
     return elsewhere
+
+
+def _in_kernel(found: Offline, url: str, results: Iterable[Result]) -> Iterator[Result]:
+    """With what the daemon is not told: whose backends these are, and why a Service is not its."""
+    _, _, port = destination(url)
+    for result in results:
+        if result.outcome != "kernel":
+            yield result
+        elif not result.parent:
+            left = left_alone(found.pipeline, result.address, port)
+            yield replace(result, parent=left.parent, reason=left.reason) if left else result
+        elif route := transport_route(found.pipeline, result.parent, result.address, port):
+            yield replace(
+                result,
+                route=RouteRef(route, 0, 0),
+                backends=tuple(replace(each, service="", port=0) for each in result.backends),
+                reason="the kernel chooses one of the route's backends, and no proxy sees the connection",
+            )
+        else:
+            yield result
 
 
 def _as_clients_see(found: Offline, results: Iterable[Result]) -> Iterator[Result]:
@@ -128,19 +150,32 @@ def _show(found: Offline, results: Iterable[Result]) -> None:
             console.print(f"  {'condition':<12} {escape(condition)}")
 
 
+def _route(result: Result) -> str:
+    """Those of a Service that follow no route go to its own endpoints, as by a route of its own."""
+    if result.route is None:
+        return ""
+    what = "of its own, for port" if result.route.source.kind == "Service" else "rule"
+    return f"{result.route.source} {what} {result.route.rule}"
+
+
+def _port(backend: Backend) -> str:
+    """Not of backends that the daemon is told as addresses alone."""
+    return f"{backend.service}:{backend.port} " if backend.service else ""
+
+
 def _lines(result: Result) -> list[str]:
     said = f" {result.status}" if result.status else ""
     target = f" -> {result.location}" if result.location else ""
     facts = [
         ("listener", result.listener),
         ("virtual host", result.virtual_host),
-        ("route", f"{result.route.source} rule {result.route.rule}" if result.route else ""),
+        ("route", _route(result)),
         ("match", result.match),
         *(("filter", text) for text in result.filters),
         *(
             (
                 "backend",
-                f"{each.service}:{each.port} weight {each.weight}: {', '.join(each.endpoints) or 'no endpoint'}",
+                f"{_port(each)}weight {each.weight}: {', '.join(each.endpoints) or 'no endpoint'}",
             )
             for each in result.backends
         ),

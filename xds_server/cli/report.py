@@ -23,11 +23,16 @@ def addresses(pipeline: Pipeline, port_offset: int) -> list[dict[str, Any]]:
         if (frontend := frontends.get(listener.frontend)) is not None:
             port = frontend.client_port(listener.port, port_offset)
             ports.setdefault(listener.frontend, set()).add(port)
+    datagrams: dict[ObjectRef, set[int]] = {}
+    for each in pipeline.ingested.kernel_services:
+        if each.object in frontends:
+            (ports if each.protocol == "TCP" else datagrams).setdefault(each.object, set()).add(each.port)
     return [
         {
             **ref._asdict(),
             "addresses": list(frontend.addresses),
             "ports": sorted(ports.get(ref, ())),
+            "udp_ports": sorted(datagrams.get(ref, ())),
             "message": frontend.unusable,
         }
         for ref, frontend in sorted(frontends.items())

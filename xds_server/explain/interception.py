@@ -45,18 +45,20 @@ def is_of_nodes(resources: Mapping[ResourceKey, Resource], address: str, port: i
 
 def for_insiders(resources: Mapping[ResourceKey, Resource], address: str, port: int, client: str) -> str:
     """A note where what is there is not for a client from elsewhere, which this one may be; else ""."""
-    found = next((found for _, found, _ in _at(resources, address, port)), None)
-    if not client or found is None or found.external or _is_pods(resources, client):
+    found = next((found for _, found, _ in _at(resources, address, port)), None) if client else None
+    if found is None or found.external or _may_be_pods(resources, client):
         return ""
     return (
         f"{_INSIDERS}, and {client} is no pod's: if it is no node's either, the connection goes where it would anyway"
     )
 
 
-def _is_pods(resources: Mapping[ResourceKey, Resource], address: str) -> bool:
-    packed = ip_address(address).packed
-    told = (datapath.Workloads.FromString(resources[key].body) for key in resources if key.type_url == WORKLOADS)
-    return any(packed in workload.addresses for found in told for workload in found.workloads)
+def _may_be_pods(resources: Mapping[ResourceKey, Resource], address: str) -> bool:
+    """Of which there are none where nobody was told of any."""
+    found = ip_address(address)
+    packed = (getattr(found, "ipv4_mapped", None) or found).packed
+    told = [datapath.Workloads.FromString(resources[key].body) for key in resources if key.type_url == WORKLOADS]
+    return not told or any(packed in workload.addresses for each in told for workload in each.workloads)
 
 
 def _at(resources: Mapping[ResourceKey, Resource], address: str, port: int) -> Iterator[tuple[str, Any, Any]]:

@@ -245,7 +245,7 @@ def _query_matches(matcher: Any, parameters: dict[str, str]) -> bool:
 
 
 def _client_words(matcher: Any) -> str:
-    return f"the client is one of {len(matcher.address_match.ranges)} pods"
+    return f"the client has one of {len(matcher.address_match.ranges)} addresses of pods"
 
 
 def _client_matches(matcher: Any, client: str) -> bool:

@@ -86,7 +86,8 @@ def declare_kernel_services(
             if rule is None:
                 yield key, replace(found, backends=backends(fetch, settings, inputs.by_service, ref, port))
             else:
-                yield key, replace(found, backends=weighted(fetch, sources, settings, inputs.by_service, rule))
+                routed = weighted(fetch, sources, settings, inputs.by_service, rule)
+                yield key, replace(found, backends=routed, route=rule.ref.source)
 
     def gateways(fetch: Fetch, key: ServiceRef, _: ServiceRef) -> Iterator[tuple[ServiceRef, Intercepted]]:
         frontend = fetch.get(inputs.frontends, key.object)
@@ -94,7 +95,8 @@ def declare_kernel_services(
         rule = first_rule(fetch, inputs, key)
         if at:
             found = weighted(fetch, sources, settings, inputs.by_service, rule) if rule is not None else ()
-            yield key, Intercepted(key, at, external=True, backends=found)
+            route = rule.ref.source if rule is not None else None
+            yield key, Intercepted(key, at, external=True, backends=found, route=route)
 
     return graph.union(
         "kernel_services",

@@ -69,6 +69,7 @@ class Intercepted:
     `external`: from outside the node, too.
     `proxied`: Envoy takes it; with `fail_open` a backend of those here does where there is no Envoy.
     `affinity_s`: for so long a client keeps its backend.
+    `route`: the TCPRoute or UDPRoute whose backends these are; its own, where there is none.
     """
 
     ref: ServiceRef
@@ -78,6 +79,7 @@ class Intercepted:
     fail_open: bool = False
     backends: tuple[KernelBackend, ...] = ()
     affinity_s: int = 0
+    route: ObjectRef | None = None
 
 
 class Announced(NamedTuple):

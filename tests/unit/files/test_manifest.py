@@ -102,6 +102,17 @@ REFUSED = {
         "port and protocol must be unique",
     ),
     "a type of Service": (SERVICE + "  type: Loadbalancer  # here", "spec.type", '"LoadBalancer"'),
+    "a cluster's address that is none": (SERVICE + "  clusterIP: 10.97.0.300  # here", "spec.clusterIP", "is no IP address"),
+    "cluster addresses of which one is none": (
+        SERVICE + "  clusterIPs: [10.97.0.3, fd00::x]  # here",
+        "spec.clusterIPs[1]",
+        "is no IP address",
+    ),
+    "two cluster addresses that should be one": (
+        SERVICE + "  clusterIP: 10.97.0.3\n  clusterIPs: [10.97.0.4]  # here",
+        "spec.clusterIPs[0]",
+        "is not what clusterIP is",
+    ),
     "an address of the other family": (
         SLICE + "addressType: IPv4\nendpoints:\n- addresses:\n  - ::1  # here",
         "endpoints[0].addresses[0]",

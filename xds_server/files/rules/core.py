@@ -28,12 +28,24 @@ def service(obj: core.Service) -> Findings:
                 yield Finding(
                     ("spec", "ports", at, "name"), "is required when there are several ports", "name the port"
                 )
+    yield from _cluster_addresses(obj.spec)
     yield from unique(
         ((("spec", "ports", at, "name"), p.name) for at, p in enumerate(ports) if p.name), "the name of a port"
     )
     yield from unique(
         ((("spec", "ports", at), (p.port, p.protocol)) for at, p in enumerate(ports)), "port and protocol"
     )
+
+
+def _cluster_addresses(spec: core.ServiceSpec) -> Findings:
+    for path, text in (
+        (("spec", "clusterIP"), spec.cluster_ip),
+        *((("spec", "clusterIPs", at), text) for at, text in enumerate(spec.cluster_ips)),
+    ):
+        if text not in {"", "None"} and (not is_address(text) or "%" in text):
+            yield Finding(path, f"{text[:80]!r} is no IP address", "write one, or None, or leave it out")
+    if spec.cluster_ip and spec.cluster_ips and spec.cluster_ip != spec.cluster_ips[0]:
+        yield Finding(("spec", "clusterIPs", 0), "is not what clusterIP is", "write the same, or leave one of them out")
 
 
 def endpoint_slice(obj: core.EndpointSlice) -> Findings:
