@@ -60,6 +60,7 @@ static __noinline int remember_sources(const struct __sk_buff *skb, const struct
 static __always_inline struct verdict to_backend(struct __sk_buff *skb, const struct packet *packet,
 						 const struct connection *connection, enum reason reason)
 {
+	note_balanced();
 	remember_sources(skb, packet, connection);
 	return translate(skb, packet, DESTINATION, &connection->backend.address, connection->backend.port, reason);
 }
@@ -158,6 +159,7 @@ static __always_inline int l4_return(struct __sk_buff *skb, const struct packet 
 	client = bpf_map_lookup_elem(&translations, &packet->flow);
 	if (!client || client->reason != RETURNED)
 		return 0;
+	note_balanced();
 	heard_backend(skb, packet, client);
 	address = client->address;
 	*verdict = translate(skb, packet, DESTINATION, &address, client->port, RETURNED);
@@ -187,6 +189,7 @@ static __always_inline int l4_leaving(struct __sk_buff *skb, const struct packet
 
 	if (!found || found->reason == RETURNED)
 		return 0;
+	note_balanced();
 	if (found->reason == ANSWERED)
 		heard_backend(skb, packet, found);
 	source = *found;
@@ -216,6 +219,8 @@ static __noinline int l4_error(struct __sk_buff *skb, const struct packet *packe
 static __always_inline int l4_continue(struct __sk_buff *skb, const struct packet *packet, enum direction direction,
 				       struct verdict *verdict)
 {
+	if (!is_balancing())
+		return 0;
 	if (direction == TO_WORKLOAD || direction == TO_NETWORK)
 		return l4_leaving(skb, packet, verdict);
 	return l4_arriving(skb, packet, verdict);

@@ -10,6 +10,7 @@
 #include "choice.h"
 #include "parsing.h"
 #include "remembered.h"
+#include "verdict.h"
 
 #define FLOW_CLOSED (FLOW_CLIENT_CLOSED | FLOW_BACKEND_CLOSED)
 
@@ -19,6 +20,23 @@
 static __always_inline __u32 now_s(void)
 {
 	return bpf_ktime_get_ns() / NANOSECONDS;
+}
+
+/* Whether there may be a flow that is balanced here. Most nodes have none, and spare each packet the lookups for it. */
+static __always_inline int is_balancing(void)
+{
+	const __u32 *last_s = bpf_map_lookup_elem(&balanced, &only);
+
+	return last_s && *last_s && now_s() - *last_s <= SILENT_S;
+}
+
+static __always_inline void note_balanced(void)
+{
+	__u32 *last_s = bpf_map_lookup_elem(&balanced, &only);
+	__u32 now = now_s();
+
+	if (last_s && *last_s != now)
+		*last_s = now;
 }
 
 static __always_inline __u32 life_s(const struct translation *entry, __u8 protocol)

@@ -100,6 +100,15 @@ struct translation {
 	__u32 awaited; /* by which the client shows that it has got the answer: of TCP, with FLOW_REPLIED */
 };
 
+/* balanced: ARRAY[1]. When a packet of any flow of those was seen last, in seconds of CLOCK_MONOTONIC; zero for never. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} balanced SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, CLIENTS);

@@ -198,6 +198,16 @@ static __always_inline int is_told_by_socket(const struct packet *packet, const 
 	       (!packet->opens || is_leaving(entry));
 }
 
+/* A segment to what Envoy serves, which nobody else has: no kernel's backend, as none is in use, and whatever a socket of
+ * this node says of it comes to the same.
+ */
+static __always_inline int is_envoys_alone(const struct packet *packet, const struct service *entry,
+					   enum direction direction)
+{
+	return entry && packet->flow.protocol == IPPROTO_TCP && !packet->opens && is_proxied(entry) &&
+	       !is_leaving(entry) && is_open_to(entry, direction) && !is_balancing();
+}
+
 /* Then it is no reply, and nothing of before goes on with it. */
 static __always_inline int is_opened_to_proxy(const struct packet *packet, const struct service *service)
 {
@@ -227,6 +237,8 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 			return to_proxy(skb, STEERED);
 	}
 	entry = entry_at(&flow->destination, flow->destination_port, flow->protocol);
+	if (is_envoys_alone(packet, entry, direction))
+		return to_proxy(skb, STEERED);
 	told = is_told_by_socket(packet, entry, direction);
 	if (!asked && (told || is_to_node(packet)))
 		holder = holder_of(skb, flow, packet->ipv6);
