@@ -98,7 +98,7 @@ async def _run(config: Config, wanted: Wanted, before: Discovery, scraped: socke
         node = Node(config, before, Envoy(wanted, config.instances), attachments, maps)
         client = Client(node.discovery, lambda: dial(config.server, client_tls(config)), node.accept)
         node.connected, node.settled = (lambda: client.connected), client.settled
-        node.tell = client.tell
+        node.reach.tell = client.tell
         daemon = Daemon(node, client, Flows(stack.enter_context(Events(pins.maps))), pins.maps)
         await stack.enter_async_context(control.serving(config.control, daemon.asks()))
         if scraped is not None:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datapath.announcing import leave_groups
-from datapath.envoy import end_all
-from datapath.instances import Wanted, end_rest
+from datapath.instances import Wanted, end_all, end_rest
 from datapath.kernel import clsact, routing
 from datapath.kernel.layout import ANSWERS, AnswerKey
 from datapath.kernel.maps import WrongLayout, opened

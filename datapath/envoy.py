@@ -32,11 +32,10 @@ from datapath.instances import (
     retire,
     running,
     since_boot_s,
-    start,
     stop,
 )
+from datapath.starts import Starts
 from xds_server.proxy import admin
-from xds_server.proxy.process import delay_s, failures_after
 
 CAPTURE: Final = "capture/"
 """What the names of the listeners begin with that are bound to a port."""
@@ -66,7 +65,6 @@ class State:
     starts: int = 0
     hung: int = 0
     """How many were ended because they did not answer."""
-    failures: int = 0
     fault: str = ""
     waits: str = ""
     """Why the one that serves is not replaced yet, although it is to be."""
@@ -81,20 +79,14 @@ class Envoy:
         self.state = State()
         self.on_change: Callable[[], None] = lambda: None
         self.named: Callable[[], frozenset[str]] = frozenset
-        self._wanted, self._memory, self._chance = wanted, memory, chance
+        self._wanted, self._memory = wanted, memory
+        self._starts = Starts(wanted, chance)
         self.adopted = asyncio.Event()
         """What ran before is known, and whether it serves."""
         self._restart = asyncio.Event()
         """It is to be replaced: until another one is started."""
-        self._not_before = float("-inf")
-        """When a start that failed may be tried again, as the event loop has it."""
         self._tasks: asyncio.TaskGroup | None = None
-        self._asked: list[asyncio.Future[Instance | None]] = []
-        """Of those who wait for what becomes of a restart."""
-        self._numbers = 0
         self._killed = ""
-        self._began = float("-inf")
-        """When the last one was started; one that was adopted has lived for long enough."""
 
     def restart(self) -> None:
         """Replace it by a new one of the same; one that is to take over already is ended for that."""
@@ -105,9 +97,7 @@ class Envoy:
 
         None where it cannot be: `state.waits` or `state.fault` says why, and it is tried again.
         """
-        outcome: asyncio.Future[Instance | None] = asyncio.get_running_loop().create_future()
-        self._asked.append(outcome)
-        self._not_before = float("-inf")
+        outcome = self._starts.ask()
         self.restart()
         return await outcome
 
@@ -165,7 +155,7 @@ class Envoy:
         if strays := self.others:
             log.warning("envoys of another state directory get connections, too", pids=strays)
         found = running(self._memory, self._wanted)
-        self._numbers = max((instance.number for instance in found), default=0)
+        self._starts.newest = max((instance.number for instance in found), default=0)
         superseded = [instance for instance in found if not await self._taken(instance)]
         if state.current is None:
             return
@@ -226,7 +216,7 @@ class Envoy:
         else:
             successor = self._tried()
             if successor is None:  # the one that serves is watched until then
-                self._hold_off()
+                self._starts.hold_off()
                 return
             self._restart.clear()
             self._succeeds(successor)
@@ -234,14 +224,13 @@ class Envoy:
 
     async def _wish(self) -> None:
         """Return when it is to be replaced, and may be; who asks meanwhile is told that it may not."""
-        clock = asyncio.get_running_loop().time
         await self._restart.wait()
         try:
-            while (crowd := self._crowd()) or clock() < self._not_before:
+            while (crowd := self._crowd()) or self._starts.is_held_off:
                 if crowd and not self.state.waits:
                     log.info("envoy not replaced yet", why=crowd)
                 self.state.waits = crowd
-                self._answer(None)
+                self._starts.tell(None)
                 await asyncio.sleep(_LOOK_S)
         finally:
             self.state.waits = ""
@@ -256,9 +245,6 @@ class Envoy:
             return ""
         pids = ", ".join(str(instance.pid) for instance in draining)
         return f"a new Envoy is started when one of those has ended that drain: {pids}"
-
-    def _hold_off(self) -> None:
-        self._not_before = asyncio.get_running_loop().time() + self._delay_s(0.0)
 
     async def _replace(self) -> None:
         """Until the successor serves, or one of the two has ended."""
@@ -290,7 +276,7 @@ class Envoy:
             state.successor, state.lacks = None, frozenset()
             self._remember()
             self._restart.set()
-            self._hold_off()
+            self._starts.hold_off()
             return
         old, state.current = state.current, state.successor
         state.successor, state.lacks = None, frozenset()
@@ -361,32 +347,16 @@ class Envoy:
     async def _started(self) -> Instance:
         """Try until one has been started; whether it stays is another matter."""
         while (instance := self._tried()) is None:
-            await self._pause(0.0)
+            await self._starts.pause()
         return instance
 
     def _tried(self) -> Instance | None:
-        """A new one, or None, of which the fault is told."""
-        state = self.state
-        self._numbers += 1
-        try:
-            instance = start(self._wanted, self._numbers)
-        except OSError as error:
-            where = error.filename or self._wanted.directory
-            state.fault = f"Envoy cannot be started: {where}: {error.strerror}: see that it can be written and run"
-            log.warning("envoy not started", fault=state.fault)
-            self._answer(None)
-            return None
-        state.starts += 1
-        self._began = asyncio.get_running_loop().time()
-        log.info("envoy started", pid=instance.pid, number=instance.number)
-        self._answer(instance)
+        instance = self._starts.begin()
+        if instance is None:
+            self.state.fault = self._starts.fault
+        else:
+            self.state.starts += 1
         return instance
-
-    def _answer(self, started: Instance | None) -> None:
-        for outcome in self._asked:
-            if not outcome.done():  # who asked has gone
-                outcome.set_result(started)
-        self._asked.clear()
 
     async def _crashed(self, instance: Instance, why: str) -> None:
         state = self.state
@@ -395,14 +365,7 @@ class Envoy:
         log.warning("envoy ended", pid=instance.pid, why=why)
         self._remember()
         self.on_change()
-        await self._pause(asyncio.get_running_loop().time() - self._began)
-
-    async def _pause(self, lived_s: float) -> None:
-        await asyncio.sleep(self._delay_s(lived_s))
-
-    def _delay_s(self, lived_s: float) -> float:
-        self.state.failures = failures_after(self.state.failures, lived_s)
-        return delay_s(self.state.failures, self._chance())
+        await self._starts.pause()
 
     def _serves(self) -> None:
         self.state.ready, self.state.answers, self.state.fault = True, True, ""
@@ -430,15 +393,6 @@ class Envoy:
         except OSError as error:
             state.unremembered = f"{self._memory} cannot be written, and has who runs: {error.strerror}"
             log.warning("envoy not remembered", fault=state.unremembered)
-
-
-async def end_all(wanted: Wanted, memory: Path) -> list[int]:
-    """End every Envoy that is remembered, or in the cgroup for this directory; gives their ids."""
-    found = running(memory, wanted)
-    async with asyncio.TaskGroup() as tasks:
-        for instance in found:
-            tasks.create_task(stop(instance, wanted))
-    return [instance.pid for instance in found]
 
 
 async def _first(**waits: Coroutine[Any, Any, Any]) -> str:

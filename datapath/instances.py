@@ -213,6 +213,15 @@ async def stop(instance: Instance, wanted: Wanted) -> None:
         path.unlink(missing_ok=True)
 
 
+async def end_all(wanted: Wanted, memory: Path) -> list[int]:
+    """End every Envoy that is remembered, or in the cgroup for this directory; gives their ids."""
+    found = running(memory, wanted)
+    async with asyncio.TaskGroup() as tasks:
+        for instance in found:
+            tasks.create_task(stop(instance, wanted))
+    return [instance.pid for instance in found]
+
+
 def kill(instance: Instance) -> None:
     _signal(instance, signal.SIGKILL)
 

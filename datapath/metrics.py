@@ -68,7 +68,10 @@ def _state(node: Node, client: Client, capacities: Mapping[str, int]) -> Iterato
         "failed_services": ("Services that could not be written as they are to be.", view.failed_services),
         "refused_resources": ("Resources of the control plane that cannot be used.", len(node.discovery.refused)),
         "stream_connected": ("1 while there is a stream to the control plane.", client.connected),
-        "envoy_ready": ("1 while the node's Envoy serves.", node.envoy.state.ready and not node.unpublished.lasts_s),
+        "envoy_ready": (
+            "1 while the node's Envoy serves.",
+            node.envoy.state.ready and not node.reach.unpublished.lasts_s,
+        ),
     }
     for name, (text, value) in single.items():
         yield GaugeMetricFamily(f"tidegate_datapath_{name}", text, value=value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
@@ -23,7 +23,6 @@ from datapath import accepted, workloads
 from datapath.ageing import Ageing
 from datapath.announcing import Announcing, answers, mac_entries, macs
 from datapath.attachments import Attachments
-from datapath.awhile import Awhile
 from datapath.config import Config
 from datapath.discovery import Accepted, Discovery, Key, types
 from datapath.enrolment import Enrolment
@@ -35,9 +34,10 @@ from datapath.kernel.listening import listening
 from datapath.kernel.routing import Installed
 from datapath.kernel.sysctls import Sysctls, migrate_requests, reserve_ports
 from datapath.outcome import Outcome
+from datapath.reach import Reach
 from datapath.resources import ANNOUNCEMENTS, SERVICE, Address
 from datapath.resources import WORKLOADS as WORKLOADS_TYPE
-from datapath.serving import Judgement, exposed, overlaid, unserved
+from datapath.serving import exposed, overlaid
 from datapath.tables import Maps
 from datapath.topology import (
     Problem,
@@ -66,8 +66,6 @@ POLL_S: Final = 0.25
 """Envoy is asked for listeners so often, while one is awaited."""
 SEEK_S: Final = 1.0
 """A pod without a link of its own is looked for so often: nobody tells of addresses in its namespace."""
-REPUBLISHED_S: Final = 60.0
-"""Envoy is replaced so often at most because programs do not find it."""
 _SO_NETNS_COOKIE: Final = 71
 _FILLING: Final = frozenset({"settings", "node addresses", "workloads", "services", "backends"})
 """What is tried before programs are attached."""
@@ -93,13 +91,7 @@ class Node:
         self.connected: Callable[[], bool] = lambda: False
         """Whether there is a server that would say so if something had changed."""
         self.settled: Settled = lambda *_: None
-        self.tell: Callable[[Iterable[str]], None] = lambda _: None
-        """Say that these addresses are not served."""
-        self.judgement = Judgement()
-        self.unpublished = Awhile()
-        """Envoy listens, and programs do not find where: they drop and pass what is for it."""
-        self.detached = Awhile()
-        """Programs are not attached that are to be."""
+        self.reach = Reach(envoy, attachments, self.outcome, maps.listeners)
         self.errors = self.repairs = 0
         self._loop = asyncio.get_running_loop()
         envoy.on_change, envoy.named = self.changed.set, self.named
@@ -111,7 +103,6 @@ class Node:
         self._leading_off = attachments.leading_off()
         """The links that led off the node when some last did."""
         self._failures = 0
-        self._republished = float("-inf")
         self._sysctls = Sysctls(config.sysctls)
         self._installed: Installed | None = None
         """The rules and routes, as they were made last."""
@@ -122,7 +113,7 @@ class Node:
         self._show()
 
     @property
-    def lost(self) -> str:
+    def sysctls_lost(self) -> str:
         """As `Sysctls.lost`."""
         return self._sysctls.lost
 
@@ -178,33 +169,7 @@ class Node:
                 await self._tried("settings", lambda: self._set(self.outcome.topology))
                 await self._announce(self.discovery.accepted())
                 await asyncio.to_thread(self._show)
-                await self._look_for_listeners()
-                lacks = bool(self.attachments.missing) or "attachments" in self.outcome.faults
-                self.detached.look(self._loop.time(), seen=lacks)
-            self._judge()
-
-    async def _look_for_listeners(self) -> None:
-        """Envoy's sockets are published as they begin to listen, and never again: into other maps a new one's are."""
-        listens = self.envoy.serves and self.outcome.captures
-        missed = False
-        if listens and not self.attachments.follows:
-            with suppress(OSError):  # the map itself is away, and put back
-                missed = not await asyncio.to_thread(self.maps.listeners)
-        now = self._loop.time()
-        self.unpublished.look(now, seen=missed)
-        if self.unpublished.lasts_s and now - self._republished >= REPUBLISHED_S:
-            self._republished = now
-            log.warning("envoy is not found by programs, and replaced")
-            self.envoy.restart_once()
-
-    def _judge(self) -> None:
-        """Whether this node serves what it may announce."""
-        serves = self.envoy.serves and not self.unpublished.lasts_s
-        seen = unserved(self.outcome.exposed, self.outcome.active if serves else None)
-        if self.judgement.look(seen, self._loop.time()):
-            texts = sorted(map(str, self.judgement.unserved))
-            log.info("addresses not served", addresses=texts)
-            self.tell(texts)
+                await self.reach.look()
 
     def _look_for_processes(self, taken: Accepted) -> None:
         """At ports of the node that a service has: they hear from nobody outside any more, and nothing tells them."""

@@ -33,7 +33,7 @@ def report(node: Node, client: Client, now: float, capacities: dict[str, int]) -
             "active": sorted(node.view.active),
             "awaited": sorted(node.view.services.awaited),
         },
-        "unserved": sorted(map(str, node.judgement.unserved)),
+        "unserved": sorted(map(str, node.reach.judgement.unserved)),
         "addresses": [str(address) for address in node.view.topology.addresses],
         "pods": {str(pod): _link(node, ifindex) for pod, ifindex in node.view.topology.pods.items()},
         "findings": findings(node, client),
@@ -66,7 +66,7 @@ def _envoy(node: Node) -> Report:
     return {
         "pid": state.current.pid if state.current else None,
         "number": state.current.number if state.current else None,
-        "ready": state.ready and not node.unpublished.lasts_s,
+        "ready": state.ready and not node.reach.unpublished.lasts_s,
         "successor": state.successor.pid if state.successor else None,
         "successor_lacks": sorted(state.lacks),
         "draining": [instance.pid for instance in state.draining],
@@ -131,7 +131,7 @@ def unready(node: Node) -> str:
     """Why connections of this node's services would not reach Envoy; "" where they do."""
     if not node.envoy.state.ready:
         return f"Envoy does not serve: {_lacking(node.envoy.state)}"
-    if node.unpublished.lasts_s:
+    if node.reach.unpublished.lasts_s:
         return _UNPUBLISHED
     if node.view.uncaptured:
         return _uncaptured(node)
@@ -151,7 +151,7 @@ def _uncaptured(node: Node) -> str:
 
 def unhealthy(node: Node) -> str:
     """Why a new daemon may do better; "" where this one does what it can."""
-    lasts_s = node.detached.lasts_s
+    lasts_s = node.reach.detached.lasts_s
     if lasts_s < UNHEALTHY_S:
         return ""
     lacks = ", ".join(sorted({name for name, _ in node.view.missing})) or node.view.faults.get("attachments", "")
@@ -177,7 +177,7 @@ def _of_envoy(node: Node, client: Client) -> Iterator[tuple[str, str]]:
         yield "Envoy does not answer", "it is ended after envoy.silenceSeconds, and another one started"
     if state.unremembered:
         yield state.unremembered, "make room there, or see that it can be written; it is tried at the next change"
-    if node.unpublished.lasts_s:
+    if node.reach.unpublished.lasts_s:
         yield _UNPUBLISHED, "it is replaced by a new one, which is found; until then services meet their fail mode"
     if node.view.uncaptured:
         advice = f"see `ss -ltnp sport = :{CAPTURE_PORT}`, and move it; until then services meet their fail mode"
@@ -199,8 +199,8 @@ def _of_successor(node: Node) -> Iterator[tuple[str, str]]:
 
 
 def _of_announcing(node: Node) -> Iterator[tuple[str, str]]:
-    if node.judgement.unserved:
-        addresses = ", ".join(sorted(map(str, node.judgement.unserved)))
+    if node.reach.judgement.unserved:
+        addresses = ", ".join(sorted(map(str, node.reach.judgement.unserved)))
         yield f"Envoy does not serve {addresses}", "where they are announced, another node that serves them takes over"
     for key in sorted(node.announcing.contested, key=str):
         what = f"{key.address} is not announced at {_link(node, key.ifindex)}: somebody else there has it"
@@ -216,8 +216,10 @@ def _of_kernel(node: Node) -> Iterator[tuple[str, str]]:
         yield where, "what they end the walk for is not seen: give them higher numbers as their priorities"
     for what, why in sorted(view.faults.items()):
         yield f"{what}: {why}", "it is tried again"
-    if node.lost:
-        what = f"what the kernel's settings were before is not known, and a clean-up would leave them: {node.lost}"
+    if node.sysctls_lost:
+        what = (
+            f"what the kernel's settings were before is not known, and a clean-up would leave them: {node.sysctls_lost}"
+        )
         yield what, "set those right that docs/datapath-reference.md names; remove that file when it tells no more"
     for name, why in sorted(view.failed.items()):
         yield (

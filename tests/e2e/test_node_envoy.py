@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from datapath.envoy import Envoy, end_all
-from datapath.instances import Instance, Wanted, is_alive, remember, running, since_boot_s
+from datapath.envoy import Envoy
+from datapath.instances import Instance, Wanted, end_all, is_alive, remember, running, since_boot_s
 from datapath.kernel.sysctls import migrate_requests
 from tests.e2e.installation import WAIT_S, Installation, installed
 from tests.e2e.load import Backend, Target, load

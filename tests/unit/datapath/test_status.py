@@ -14,17 +14,17 @@ from datapath.status import UNHEALTHY_S, unhealthy, unready
 def test_a_daemon_whose_programs_stay_away_is_not_healthy() -> None:
     """For a while it attaches them itself; then /healthz names them, so that a new daemon is started."""
     view = SimpleNamespace(missing={("steer", "netns"): "no"}, faults={})
-    node: Any = SimpleNamespace(detached=Awhile(), view=view)
+    node: Any = SimpleNamespace(reach=SimpleNamespace(detached=Awhile()), view=view)
     said = []
     for now in (0.0, UNHEALTHY_S - 1, UNHEALTHY_S):
-        node.detached.look(now, seen=True)
+        node.reach.detached.look(now, seen=True)
         said.append(unhealthy(node))
 
     assert ["", "", "programs are not attached for 60 s: steer"] == said
 
 
 def _node(envoy: Any, view: Outcome) -> Any:
-    return SimpleNamespace(envoy=envoy, unpublished=Awhile(), view=view)
+    return SimpleNamespace(envoy=envoy, reach=SimpleNamespace(unpublished=Awhile()), view=view)
 
 
 def test_a_node_that_knows_of_no_services_is_not_ready() -> None:
