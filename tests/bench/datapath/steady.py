@@ -16,6 +16,9 @@ MOST: Final = 1.05
 """Of the time and the CPU of who dials Envoy."""
 LEAST_RATE: Final = 0.95
 CONNECTIONS: Final = (1, 128)
+PAIR: Final = ("ours", "dialled")
+"""What takes turns again when our Envoy is reached by a rule: what is dearer then, too, is not the steering's."""
+RULE: Final = "by rule"
 
 
 class Sizes(NamedTuple):
@@ -37,6 +40,7 @@ def measure(quick: bool, directory: Path) -> Iterator[Figure]:
         for name in THEIRS:
             yield from _figures(stands, name, connections, None)
         yield from _figures(stands, "dialled again", connections, None)
+        yield from _by_rule(stands, connections)
     yield _scaling(stands)
 
 
@@ -48,13 +52,20 @@ def _measured(count: int, directory: Path) -> Mapping[str, Way]:
                 way.ask("kept", connections)
             for way in turns(ways, count):
                 way.turn(f"kept {connections}", "kept", connections)
+        built.give_to_rule()
+        pair = {name: ways[name] for name in PAIR}
+        for connections in CONNECTIONS:
+            for way in pair.values():
+                way.ask("kept", connections)
+            for way in turns(pair, count):
+                way.turn(f"kept {connections} {RULE}", "kept", connections)
     return ways
 
 
 def _figures(stands: Sequence[Mapping[str, Way]], name: str, connections: int, most: float | None) -> Iterator[Figure]:
     """One way against the Envoy that is dialled."""
     load = f"kept {connections}"
-    what = f"{name}, {connections} connection{'s' if connections > 1 else ''}, against dialling Envoy"
+    what = f"{name}, {_connections(connections)}, against dialling Envoy"
 
     def pair(measured: str) -> Pair:
         return Pair(all_of(stands, name, load, measured), all_of(stands, "dialled", load, measured))
@@ -70,6 +81,24 @@ def _figures(stands: Sequence[Mapping[str, Way]], name: str, connections: int, m
     yield rates("B11", "- requests a second", pair("per_s"), least, f"direct {rate(direct('per_s'))}")
     note = f"direct {microseconds(without)}, of client and server"
     yield times("B11", "- CPU a request, more than direct", added, most, note)
+    yield times("B11", "- CPU a request", pair("cpu_us"), None, "of client, Envoy and server")
+
+
+def _by_rule(stands: Sequence[Mapping[str, Way]], connections: int) -> Iterator[Figure]:
+    """Our Envoy without our programs, against the one that is dialled."""
+
+    def pair(measured: str) -> Pair:
+        return Pair(*(all_of(stands, name, f"kept {connections} {RULE}", measured) for name in PAIR))
+
+    what = f"our Envoy by a rule of iptables TPROXY, {_connections(connections)}, against dialling Envoy"
+    note = "both in the same turns"
+    yield times("B11", f"{what}: median time of a request", pair("whole_p50_us"), None, note)
+    yield rates("B11", "- requests a second", pair("per_s"), None, note)
+    yield times("B11", "- CPU a request", pair("cpu_us"), None, "of client, Envoy and server")
+
+
+def _connections(number: int) -> str:
+    return f"{number} connection{'s' if number > 1 else ''}"
 
 
 def _less(samples: Samples, without: Samples) -> Samples:
