@@ -180,18 +180,18 @@ static __always_inline int is_to_node(const struct packet *packet)
  */
 static __always_inline int is_asked_first(const struct packet *packet)
 {
-	return bpf_ntohs(packet->flow.destination_port) >= CONNECT_PORT_FIRST && is_to_node(packet);
+	return bpf_ntohs(packet->flow.destination_port) >= CONNECT_PORT_FIRST;
 }
 
 /* Whether a socket of this node may tell whose a packet is: one lookup, that TCP makes again from a warm cache, before
  * those of whatever else it could be. A connection from outside was opened when that was allowed, and goes on when it is
  * not any more; who comes from there in the name of somebody of this node has none.
  */
-static __always_inline int is_told_by_socket(const struct packet *packet, const struct service *entry,
+static __always_inline int is_told_by_socket(const struct packet *packet, const struct service *entry, int to_node,
 					     enum direction direction)
 {
 	if (!entry)
-		return is_to_node(packet);
+		return to_node;
 	if (!is_open_to(entry, direction) && is_of_node(&packet->flow.source))
 		return 0;
 	return packet->flow.protocol == IPPROTO_TCP && is_known_to_proxy(entry) &&
@@ -222,7 +222,7 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 	const struct service *entry, *service;
 	enum holder holder = HELD_BY_NOBODY;
 	struct verdict verdict;
-	int asked = 0, told;
+	int first, told, to_node = 0;
 
 	if (parsed == PARSED_ADDRESSES)
 		return without_ports(skb, packet);
@@ -230,8 +230,10 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 		return unparsed(parsed);
 	if (is_decided(skb))
 		return pass((skb->mark & MARK_MASK) == MARK_TO_PROXY ? PASS_STEERED : PASS_FROM_PROXY);
-	if (is_asked_first(packet)) {
-		asked = 1;
+	first = is_asked_first(packet);
+	if (first)
+		to_node = is_to_node(packet);
+	if (to_node) {
 		holder = holder_of(skb, flow, packet->ipv6);
 		if (holder == HELD_BY_PROXY) /* before any other lookup */
 			return to_proxy(skb, STEERED);
@@ -239,8 +241,10 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 	entry = entry_at(&flow->destination, flow->destination_port, flow->protocol);
 	if (is_envoys_alone(packet, entry, direction))
 		return to_proxy(skb, STEERED);
-	told = is_told_by_socket(packet, entry, direction);
-	if (!asked && (told || is_to_node(packet)))
+	if (!first)
+		to_node = is_to_node(packet);
+	told = is_told_by_socket(packet, entry, to_node, direction);
+	if (!(first && to_node) && (told || to_node))
 		holder = holder_of(skb, flow, packet->ipv6);
 	if (holder == HELD_BY_PROXY) /* what it sends is not tracked, so that what it gets must not be */
 		return to_proxy(skb, STEERED);
