@@ -207,9 +207,7 @@ async def test_a_restart_of_envoy_that_cannot_be_is_told_to_who_asks(tmp_path: P
     """On a full disk: where, why, and whether another one serves; once there is room it can be."""
     async with node(tmp_path, envoy) as made:
         with small_disk(made.state):
-            made.start()
-            await made.connected(1)
-            await made.until(lambda: [*(made.state / "envoy").glob("*.sock")])
+            await begin(made)
             fill(made.state / "full")
             code, said = await made.ask("restart-envoy")
             (made.state / "full").unlink()
@@ -225,9 +223,7 @@ async def test_a_full_disk_keeps_nothing_from_being_taken_away(tmp_path: Path, e
     """A clean-up needs to write nothing, and takes what has become something else, too."""
     async with node(tmp_path, envoy) as made:
         with small_disk(made.state):
-            made.start()
-            await made.connected(1)
-            await made.until(lambda: [*(made.state / "envoy").glob("*.sock")])
+            await begin(made)
             made.end(signal.SIGKILL)
             for name in ("envoys.json", "accepted.json"):
                 (made.state / name).unlink(missing_ok=True)
@@ -237,6 +233,13 @@ async def test_a_full_disk_keeps_nothing_from_being_taken_away(tmp_path: Path, e
 
         assert (0, True) == (code, "nothing of Tidegate is left" in said)
         assert set() == made.links()
+
+
+async def begin(made: Node) -> None:
+    """Until its Envoy runs, too."""
+    made.start()
+    await made.connected(1)
+    await made.until(lambda: [*(made.state / "envoy").glob("*.sock")])
 
 
 @contextmanager

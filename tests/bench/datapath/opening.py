@@ -15,7 +15,7 @@ from datapath.kernel.maps import Map, opened
 from tests.bench.datapath import peers
 from tests.bench.datapath.bound import DIALLED_PORT
 from tests.bench.datapath.compared import Pair, Samples, microseconds, quotients, rate, rates, times
-from tests.bench.datapath.ways import ADDRESS, THEIRS, TURN_S, Way, all_of, stand, turns
+from tests.bench.datapath.ways import ADDRESS, PAIR, RULE, THEIRS, TURN_S, Way, all_of, pair_of, stand, turns
 from tests.bench.measures import Figure, say
 from tests.bpf.socket_stand import TCP
 from tests.netns.stand import Node
@@ -28,11 +28,7 @@ ID: Final = 1 << 30
 MOST_GROWTH: Final = 1.1
 AT_ONCE: Final = 16
 PEER: Final = "iptables TPROXY"
-PAIR: Final = ("ours", "dialled")
-"""What is compared at one Envoy, with who dials in the same turns: both have many more turns than the others."""
 EVERY: Final = "every way"
-RULE: Final = "by rule"
-"""Of the turns in which connections come to our Envoy by a rule of the peer."""
 TRACKED: Final = "tracked"
 """Of the turns in which somebody asks for connection tracking."""
 TRACKING: Final = """nft -f - <<'RULES'
@@ -67,11 +63,11 @@ def measure(quick: bool, directory: Path) -> Iterator[Figure]:
         with stand(directory) as built:
             ways = {name: built.way(name) for name in built.nodes}
             _take_turns(ways, EVERY, sizes.turns)
-            _measure(_pair(ways), built.maps, COUNTS[:: -1 if number % 2 else 1], sizes.pair_turns)
+            _measure(pair_of(ways), built.maps, COUNTS[:: -1 if number % 2 else 1], sizes.pair_turns)
             tracked.append({name: _entries(built.nodes[name], way) for name, way in ways.items()})
             _take_tracked_turns(built.nodes, ways, TRACKED, sizes.pair_turns)
             built.give_to_rule()
-            _take_turns(_pair(ways), RULE, sizes.pair_turns)
+            _take_turns(pair_of(ways), RULE, sizes.pair_turns)
             _take_tracked_turns(built.nodes, ways, f"{RULE}, {TRACKED}", sizes.pair_turns)
             stands.append(ways)
     for count in COUNTS:
@@ -85,10 +81,6 @@ def measure(quick: bool, directory: Path) -> Iterator[Figure]:
     yield from _figures(stands, "dialled", PEER)
     yield from _figures(stands, "dialled again", "dialled")
     yield _tracking(tracked)
-
-
-def _pair(ways: Mapping[str, Way]) -> dict[str, Way]:
-    return {name: ways[name] for name in PAIR}
 
 
 def _measure(ways: Mapping[str, Way], maps: Path, counts: Iterable[int], count_turns: int) -> None:
@@ -129,7 +121,7 @@ def _tracking_in(nodes: Iterable[Node]) -> Iterator[None]:
 
 def _take_tracked_turns(nodes: Mapping[str, Node], ways: Mapping[str, Way], what: str, count: int) -> None:
     with _tracking_in(nodes[name] for name in PAIR):
-        _take_turns(_pair(ways), what, count)
+        _take_turns(pair_of(ways), what, count)
 
 
 def _entries(node: Node, way: Way) -> tuple[int, int, int]:

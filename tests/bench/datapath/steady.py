@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.bench.datapath.compared import Pair, Samples, microseconds, quotients, rate, rates, times
-from tests.bench.datapath.ways import THEIRS, TURN_S, Way, all_of, stand, turns
+from tests.bench.datapath.ways import PAIR, RULE, THEIRS, TURN_S, Way, all_of, pair_of, stand, turns
 from tests.bench.measures import Figure, say
 
 MOST: Final = 1.05
 """Of the time and the CPU of who dials Envoy."""
 LEAST_RATE: Final = 0.95
 CONNECTIONS: Final = (1, 128)
-PAIR: Final = ("ours", "dialled")
-"""What takes turns again when our Envoy is reached by a rule: what is dearer then, too, is not the steering's."""
-RULE: Final = "by rule"
 
 
 class Sizes(NamedTuple):
@@ -53,7 +50,7 @@ def _measured(count: int, directory: Path) -> Mapping[str, Way]:
             for way in turns(ways, count):
                 way.turn(f"kept {connections}", "kept", connections)
         built.give_to_rule()
-        pair = {name: ways[name] for name in PAIR}
+        pair = pair_of(ways)
         for connections in CONNECTIONS:
             for way in pair.values():
                 way.ask("kept", connections)
@@ -85,7 +82,7 @@ def _figures(stands: Sequence[Mapping[str, Way]], name: str, connections: int, m
 
 
 def _by_rule(stands: Sequence[Mapping[str, Way]], connections: int) -> Iterator[Figure]:
-    """Our Envoy without our programs, against the one that is dialled."""
+    """Our Envoy without our programs, against who dials: what is dearer then, too, is not the steering's."""
 
     def pair(measured: str) -> Pair:
         return Pair(*(all_of(stands, name, f"kept {connections} {RULE}", measured) for name in PAIR))

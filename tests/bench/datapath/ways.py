@@ -33,6 +33,10 @@ OTHERS_CORE: Final = requester.CORE
 SERVICE: Final = "default/near"
 ADDRESS: Final = address_of("near", "ipv4")
 PORT: Final = 80
+PAIR: Final = ("ours", "dialled")
+"""What takes turns when our Envoy is compared with itself, by our programs and by a rule of the peer."""
+RULE: Final = "by rule"
+"""Of the turns in which connections come to our Envoy by that rule."""
 TURN_S: Final = 0.1
 """Others on this machine come and go within seconds."""
 LEAST_EPHEMERAL: Final = 10_000
@@ -96,6 +100,10 @@ def turns(ways: Mapping[str, Way], count: int) -> Iterator[Way]:
     """Each way so often, there and back: what disturbs one disturbs the next one, too."""
     for turn in range(count):
         yield from list(ways.values())[:: -1 if turn % 2 else 1]
+
+
+def pair_of(ways: Mapping[str, Way]) -> dict[str, Way]:
+    return {name: ways[name] for name in PAIR}
 
 
 def _cpu_us(cgroup: Path) -> int:
