@@ -12,6 +12,7 @@ struct desk {
 	struct connection connection;
 	struct flow answer; /* as it would come to the node's port */
 	struct translation client;
+	struct translation translation;
 };
 
 /* No other program of TC runs on a CPU meanwhile. */

@@ -25,14 +25,14 @@ static __always_inline int about_ports(const struct __sk_buff *skb, __u32 offset
 {
 	struct ports ports;
 
-	if (about->protocol != IPPROTO_TCP || !read(skb, offset, &ports, sizeof(ports)))
+	if ((about->protocol != IPPROTO_TCP && about->protocol != IPPROTO_UDP) || !read(skb, offset, &ports, sizeof(ports)))
 		return 0;
 	about->source_port = ports.source;
 	about->destination_port = ports.destination;
 	return 1;
 }
 
-/* Whether a packet is such an error, about a TCP connection of who gets it. */
+/* Whether a packet is such an error, about what who gets it has sent by TCP or UDP. */
 static __always_inline int parse_error(const struct __sk_buff *skb, const struct packet *packet, struct flow *about)
 {
 	__u32 inner = packet->transport + ICMP_HEADER;

@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define LAYOUT 3
+#define LAYOUT 4
 
 /* Of packets and sockets, within MARK_MASK. Bits of kube-proxy (0x4000, 0x8000) and of CNIs stay free. */
 #define MARK_MASK 0x0f00

@@ -15,6 +15,7 @@
 #include "remembered.h"
 #include "rewriting.h"
 #include "service.h"
+#include "unproven.h"
 #include "verdict.h"
 
 /* An entry that was pushed out comes again with the next packet, by which it is known that there was one. */
@@ -23,7 +24,17 @@ static __always_inline __u8 progress_of(const struct packet *packet)
 	return packet->opens || packet->flow.protocol == IPPROTO_UDP ? 0 : FLOW_REPLIED | FLOW_ESTABLISHED;
 }
 
-/* The entry that was there; what is written anew needs no more. */
+/* Answers of a backend to a client's port are of one connection. While that goes on they stay its own: whoever opens
+ * another one in the client's name, by another service that has the backend, does not lead them astray.
+ */
+static __always_inline int is_anothers(const struct translation *has, const struct address *address, __be16 port,
+				       __u8 protocol)
+{
+	return protocol == IPPROTO_TCP && (has->progress & FLOW_ESTABLISHED) && !is_closed(has) &&
+	       !is_over(has, protocol) && (!same(&has->address, address) || has->port != port);
+}
+
+/* What is there may be another's. What is written anew is not looked up, as that would keep it. */
 static __always_inline struct translation *present_as(const struct flow *met, const struct address *address,
 						      __be16 port, enum reason reason, __u8 progress)
 {
@@ -31,38 +42,69 @@ static __always_inline struct translation *present_as(const struct flow *met, co
 	    .address = *address, .port = port, .reason = reason, .progress = progress, .seen_s = now_s()};
 	struct translation *has = bpf_map_lookup_elem(&translations, met);
 
-	if (has && same(&has->address, address) && has->port == port)
+	if (has && ((same(&has->address, address) && has->port == port) || is_anothers(has, address, port, met->protocol)))
 		return has;
 	bpf_map_update_elem(&translations, met, &wanted, BPF_ANY);
 	return NULL;
 }
 
+/* How a packet goes on that was balanced. */
+enum onward {
+	ONWARD_NOT, /* its answers would be another connection's */
+	ONWARD_OPENING,
+	ONWARD_ESTABLISHED,
+};
+
 /* What is met on the way out; again for every packet, since what is remembered may have been pushed out. */
-static __noinline int remember_sources(const struct __sk_buff *skb, const struct packet *packet,
-				       const struct connection *connection)
+static __noinline enum onward remember_sources(const struct __sk_buff *skb, const struct packet *packet,
+					       const struct connection *connection)
 {
 	const struct backend *backend = &connection->backend;
 	const struct flow *flow = &packet->flow;
+	__u8 progress = progress_of(packet) | (connection->node_port ? FLOW_REPLIED : 0);
 	struct flow met = between(&backend->address, backend->port, &flow->source, flow->source_port, flow->protocol);
-	struct translation *answered =
-	    present_as(&met, &flow->destination, flow->destination_port, ANSWERED, progress_of(packet));
+	struct translation *masqueraded, *answered =
+	    present_as(&met, &flow->destination, flow->destination_port, ANSWERED, progress);
 
+	if (answered && is_anothers(answered, &flow->destination, flow->destination_port, flow->protocol))
+		return ONWARD_NOT;
+	if (answered) {
+		heard_client(skb, packet, answered);
+		progress = answered->progress;
+		if (!(progress & FLOW_ESTABLISHED))
+			unreference(&met, answered);
+	}
+	progress &= FLOW_ESTABLISHED;
 	if (connection->node_port) {
 		met = reversed(&met);
-		present_as(&met, &connection->node, connection->node_port, MASQUERADED, 0);
-		return 0;
+		masqueraded = present_as(&met, &connection->node, connection->node_port, MASQUERADED, progress);
+		if (masqueraded && masqueraded->progress != progress)
+			masqueraded->progress = progress;
+		if (masqueraded && !progress)
+			unreference(&met, masqueraded);
 	}
-	if (answered)
-		heard_client(skb, packet, answered);
-	return 0;
+	return progress ? ONWARD_ESTABLISHED : ONWARD_OPENING;
 }
 
 static __always_inline struct verdict to_backend(struct __sk_buff *skb, const struct packet *packet,
 						 const struct connection *connection, enum reason reason)
 {
+	struct backend backend = connection->backend;
+
 	note_balanced();
-	remember_sources(skb, packet, connection);
-	return translate(skb, packet, DESTINATION, &connection->backend.address, connection->backend.port, reason);
+	switch (remember_sources(skb, packet, connection)) {
+	case ONWARD_NOT:
+		if (packet->opens) /* who tries again may get another backend */
+			bpf_map_delete_elem(&connections, &packet->flow);
+		return (struct verdict){TC_ACT_SHOT, DROP_TAKEN};
+	case ONWARD_OPENING:
+		if (reason == PASS_BALANCED)
+			unreference_connection(&packet->flow, connection);
+		break;
+	case ONWARD_ESTABLISHED:
+		break;
+	}
+	return translate(skb, packet, DESTINATION, &backend.address, backend.port, reason);
 }
 
 /* A connection's backend is kept while it is there, for new packets as for old ones. */
@@ -153,6 +195,7 @@ static __always_inline int l4_return(struct __sk_buff *skb, const struct packet 
 {
 	struct translation *client;
 	struct address address;
+	__be16 port;
 
 	if (bpf_ntohs(packet->flow.destination_port) < NODE_PORT_FIRST)
 		return 0;
@@ -162,7 +205,10 @@ static __always_inline int l4_return(struct __sk_buff *skb, const struct packet 
 	note_balanced();
 	heard_backend(skb, packet, client);
 	address = client->address;
-	*verdict = translate(skb, packet, DESTINATION, &address, client->port, RETURNED);
+	port = client->port;
+	if (!(client->progress & FLOW_ESTABLISHED))
+		unreference(&packet->flow, client);
+	*verdict = translate(skb, packet, DESTINATION, &address, port, RETURNED);
 	return 1;
 }
 
@@ -182,6 +228,18 @@ static __always_inline int l4_arriving(struct __sk_buff *skb, const struct packe
 	return 1;
 }
 
+/* Whether it is of the connection that has the entry. Before the backend has answered that, somebody may only have said
+ * that he opens one, in the name of who is connected to the backend directly.
+ */
+static __always_inline int is_answered(const struct __sk_buff *skb, const struct packet *packet,
+				       struct translation *entry)
+{
+	if (!(entry->progress & FLOW_REPLIED) && packet->flow.protocol == IPPROTO_TCP && !answers_opening(skb, packet))
+		return 0;
+	heard_backend(skb, packet, entry);
+	return 1;
+}
+
 static __always_inline int l4_leaving(struct __sk_buff *skb, const struct packet *packet, struct verdict *verdict)
 {
 	struct translation *found = bpf_map_lookup_elem(&translations, &packet->flow);
@@ -189,11 +247,45 @@ static __always_inline int l4_leaving(struct __sk_buff *skb, const struct packet
 
 	if (!found || found->reason == RETURNED)
 		return 0;
+	if (found->reason == ANSWERED && !is_answered(skb, packet, found))
+		return 0;
 	note_balanced();
-	if (found->reason == ANSWERED)
-		heard_backend(skb, packet, found);
 	source = *found;
+	if (!(source.progress & FLOW_ESTABLISHED))
+		unreference(&packet->flow, found);
 	*verdict = translate(skb, packet, SOURCE, &source.address, source.port, source.reason);
+	return 1;
+}
+
+/* An error about what was sent from the node's port is its client's. */
+static __noinline int l4_error_returned(struct __sk_buff *skb, const struct packet *packet, const struct flow *about)
+{
+	struct flow answer = reversed(about);
+	const struct translation *client;
+
+	if (bpf_ntohs(about->source_port) < NODE_PORT_FIRST)
+		return 0;
+	client = bpf_map_lookup_elem(&translations, &answer);
+	if (!client || client->reason != RETURNED)
+		return 0;
+	if (put_quoted_address(skb, packet, SOURCE, &about->source, &client->address) ||
+	    put_quoted_port(skb, packet, SOURCE, about->source_port, client->port) ||
+	    put_receiver(skb, packet, &client->address))
+		return -1;
+	return 1;
+}
+
+/* One about what a client has sent quotes the backend, which that does not know, until it leaves for the client. */
+static __noinline int l4_error_answered(struct __sk_buff *skb, const struct packet *packet, const struct flow *about)
+{
+	struct flow answer = reversed(about);
+	const struct translation *service = bpf_map_lookup_elem(&translations, &answer);
+
+	if (!service || service->reason != ANSWERED)
+		return 0;
+	if (put_quoted_address(skb, packet, DESTINATION, &about->destination, &service->address) ||
+	    put_quoted_port(skb, packet, DESTINATION, about->destination_port, service->port))
+		return -1;
 	return 1;
 }
 
@@ -204,7 +296,7 @@ static __noinline int l4_error(struct __sk_buff *skb, const struct packet *packe
 	const struct connection *of = bpf_map_lookup_elem(&connections, &asked);
 
 	if (!of)
-		return 0;
+		return l4_error_returned(skb, packet, about);
 	if (put_quoted_address(skb, packet, SOURCE, &about->source, &of->backend.address) ||
 	    put_quoted_port(skb, packet, SOURCE, about->source_port, of->backend.port) ||
 	    put_receiver(skb, packet, &of->backend.address))

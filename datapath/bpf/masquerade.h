@@ -11,6 +11,7 @@
 #include "parsing.h"
 #include "remembered.h"
 #include "service.h"
+#include "unproven.h"
 
 #define PORT_ATTEMPTS 16
 
@@ -43,6 +44,8 @@ static __always_inline int prolong(const struct __sk_buff *skb, const struct pac
 	if (!client || !same(&client->address, &packet->flow.source) || client->port != packet->flow.source_port)
 		return 0;
 	heard_client(skb, packet, client);
+	if (!(client->progress & FLOW_ESTABLISHED))
+		unreference(&answer, client);
 	return 1;
 }
 
@@ -85,10 +88,10 @@ static __always_inline enum reason take_port(struct __sk_buff *skb, struct desk 
 			first = first ? first : port;
 			continue;
 		}
-		if ((taken->progress & FLOW_ESTABLISHED) || (oldest && idle_s(taken) <= longest_s))
+		if ((taken->progress & FLOW_ESTABLISHED) || (oldest && since_s(taken->seen_s) <= longest_s))
 			continue;
 		oldest = port;
-		longest_s = idle_s(taken);
+		longest_s = since_s(taken->seen_s);
 	}
 	if (claim(skb, desk, first, 0) || claim(skb, desk, second, 0))
 		return BALANCED;

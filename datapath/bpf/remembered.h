@@ -97,7 +97,8 @@ struct translation {
 	__u8 reason;
 	__u8 progress;
 	__u32 seen_s;
-	__u32 awaited; /* by which the client shows that it has got the answer: of TCP, with FLOW_REPLIED */
+	__u32 of_backend; /* the number of TCP that is awaited of it next: what the client has acknowledged */
+	__u32 of_client;  /* and the other way around; zero where it is not known */
 };
 
 /* balanced: ARRAY[1]. When a packet of any flow of those was seen last, in seconds of CLOCK_MONOTONIC; zero for never. */

@@ -131,7 +131,9 @@ static __always_inline struct verdict without_ports(struct __sk_buff *skb, const
 		return to_proxy(skb, STEERED_ERROR);
 	translated = l4_error(skb, packet, &about);
 	if (translated)
-		return translated > 0 ? pass(BALANCED_ERROR) : (struct verdict){TC_ACT_SHOT, DROP_MALFORMED};
+		return translated > 0 ? pass(BALANCED_ERROR) : drop(DROP_MALFORMED);
+	if (about.protocol != IPPROTO_TCP)
+		return pass(PASS_NO_PORTS);
 	entry = entry_at(&about.source, about.source_port, about.protocol);
 	if (!entry || !is_known_to_proxy(entry))
 		return pass(PASS_NO_PORTS);
@@ -327,13 +329,27 @@ static __always_inline int is_from_proxy(const struct __sk_buff *skb)
 	return (skb->mark & MARK_MASK) == MARK_FROM_PROXY;
 }
 
+/* As of a link of this node that is too small. */
+static __noinline int error_leaving(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct flow about = {};
+
+	return is_balancing() && parse_error(skb, packet, &about) ? l4_error_answered(skb, packet, &about) : 0;
+}
+
 /* What others send, and Envoy in its client's name; `packet` is parsed. */
 static __always_inline struct verdict leaving(struct __sk_buff *skb, const struct packet *packet, enum parsed parsed,
 					      enum direction direction)
 {
 	__u32 mark = skb->mark & MARK_MASK;
 	struct verdict verdict;
+	int translated;
 
+	if (parsed == PARSED_ADDRESSES) {
+		translated = error_leaving(skb, packet);
+		if (translated)
+			return translated > 0 ? pass(BALANCED_ERROR) : drop(DROP_MALFORMED);
+	}
 	if (parsed != PARSED_PORTS)
 		return unparsed(parsed);
 	if (mark == MARK_FROM_PROXY_AS && packet->flow.protocol == IPPROTO_TCP)

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-LAYOUT: Final = 3
+LAYOUT: Final = 4
 """Of all the structures here: maps are pinned below a folder of that name."""
 
 MARK_MASK: Final = 0x0F00
@@ -259,7 +259,8 @@ class Translation(NamedTuple):
     reason: int
     progress: int
     seen_s: int
-    awaited: int = 0
+    of_backend: int = 0
+    of_client: int = 0
 
 
 class Pace(NamedTuple):
@@ -348,7 +349,7 @@ STRUCTS: Final[dict[str, str]] = {
     "held": "seen_ns:u64 generation:u32 slot:u32 address:address port:port backend_pad:2x pad:4x",
     "connection": "address:address port:port backend_pad:2x service:u32 generation:u32 slot:u32"
     " node:address node_port:port pad:2x",
-    "translation": "address:address port:port reason:u8 progress:u8 seen_s:u32 awaited:u32",
+    "translation": "address:address port:port reason:u8 progress:u8 seen_s:u32 of_backend:u32 of_client:u32",
 }
 """C structure -> its fields and their kinds, in order. An event's flow is spread out."""
 
@@ -422,6 +423,7 @@ FILLED: Final = frozenset(each.name for each in (SERVICES, BACKENDS, WORKLOADS, 
 """What the daemon alone writes, and writes whole before it attaches programs."""
 ABSENCE: Final = MapSpec("absence", _INDEX, Codec("absence", Absence))
 """IPv4 first, then IPv6."""
+BALANCED: Final = MapSpec("balanced", _INDEX, _INDEX)
 AFFINITY: Final = MapSpec("affinity", Codec("client", Client), Codec("held", Held))
 CONNECTIONS: Final = MapSpec("connections", Codec("flow", Flow), Codec("connection", Connection))
 TRANSLATIONS: Final = MapSpec("translations", Codec("flow", Flow), Codec("translation", Translation))

@@ -188,6 +188,42 @@ def test_a_smaller_link_on_the_way_to_a_client_is_found(node: Lab, to: str, fami
         assert node.count(Reason.BALANCED_ERROR, where) > before
 
 
+@pytest.mark.parametrize(("to", "family"), [(BACKEND, 0), (BACKEND, 1), (FAR, 1)])
+def test_a_smaller_link_on_the_way_to_a_backend_is_found(node: Lab, to: str, family: int) -> None:
+    """A client is told by this node, where the link is its own, or by a router behind it; it knows only the service."""
+    case = Case("", OUTSIDE, to, masqueraded=to == FAR)
+    where = Direction.TO_NETWORK
+    with (
+        smaller(node, to, family) as address,
+        node.listener(to, address, BACKEND_PORT) as listener,
+        node.connect(OUTSIDE, service(node, case, family, address, socket.IPPROTO_TCP)) as client,
+    ):
+        server, _ = listener.accept()
+        before = node.count(Reason.BALANCED_ERROR, where)
+        with server:
+            server.settimeout(PATIENCE_S)
+            writing = threading.Thread(target=client.sendall, args=(bytes(MUCH),))
+            writing.start()
+            received = 0
+            while received < MUCH:
+                received += len(server.recv(65536))
+            writing.join()
+
+        assert node.count(Reason.BALANCED_ERROR, where) > before
+
+
+@contextmanager
+def smaller(node: Lab, to: str, family: int) -> Iterator[str]:
+    """The address of a backend that only packets of 1,300 bytes reach; it does not know that."""
+    if to == FAR:
+        with node.behind_outside(ELSEWHERE[family], 1300):
+            yield ELSEWHERE[family]
+        return
+    node.ip(NODE, f"link set {to}0 mtu 1300")
+    yield ADDRESSES[to][family]
+    node.ip(NODE, f"link set {to}0 mtu 1500")
+
+
 @pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize("who", [POD, OUTSIDE])
 def test_a_connection_to_a_service_without_backends_is_refused(node: Lab, who: str, family: int) -> None:

@@ -45,6 +45,7 @@ ports = count(20_000)
 class Family(NamedTuple):
     name: str
     service: str
+    """All services come after this address."""
     client: str
     node: str
     pod: str
@@ -56,10 +57,10 @@ class Family(NamedTuple):
 
 
 V4: Final = Family(
-    "IPv4", "203.0.113.{}", "198.51.100.7", "192.0.2.1", "10.1.0.5", "10.1.0.6", "10.2.0.8", "203.0.114.9"
+    "IPv4", "203.0.112.0", "198.51.100.7", "192.0.2.1", "10.1.0.5", "10.1.0.6", "10.2.0.8", "203.0.111.9"
 )
 V6: Final = Family(
-    "IPv6", "2001:db8:203::{}", "2001:db8:9::7", "2001:db8::1", "fd00:1::5", "fd00:1::6", "fd00:2::8", "2001:db8:a::9"
+    "IPv6", "2001:db8:203::", "2001:db8:9::7", "2001:db8::1", "fd00:1::5", "fd00:1::6", "fd00:2::8", "2001:db8:a::9"
 )
 
 
@@ -132,7 +133,7 @@ class Node:
     ) -> tuple[str, int]:
         """The address and port of a service of its own, or of `number`."""
         number = next(numbers) if number is None else number
-        at = (kind.family.service.format(number), PORT)
+        at = (str(ip_address(kind.family.service) + number), PORT)
         self.backends.put_all(
             (BackendKey(number, generation, slot), somebody(address)) for slot, address in enumerate(backends)
         )

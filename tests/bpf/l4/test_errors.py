@@ -47,8 +47,35 @@ def test_an_error_about_an_answer_is_the_backend_s(node: Node, family: Family, w
     assert family is V6 or 0 == checksum(got[:header]) == checksum(inner[:header])
 
 
+@pytest.mark.parametrize("where", ["pod", "remote"])
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[2], KINDS[6], KINDS[8]], ids=lambda kind: kind.name)
+def test_an_error_about_what_a_client_has_sent_is_the_client_s(node: Node, kind: Kind, where: str) -> None:
+    """By this node or by who is behind it; it quotes what the client has sent, to the service that it has sent that to."""
+    family = kind.family
+    client, backend = (family.client, next(ports)), (getattr(family, where), BACKEND_PORT)
+    at, router = node.service(kind, [backend[0]]), "198.51.100.254" if family is V4 else "2001:db8:9::fe"
+    came = node.run("from_network", kind.frame(client, at), Reason.BALANCED)
+    header = 20 if family is V4 else 40
+
+    if where == "pod":
+        said = error(family, router, client[0], came[ETHERNET : ETHERNET + header + 8])
+    else:
+        left = node.run("to_network", came, Reason.MASQUERADED)
+        heard = error(family, router, family.node, left[ETHERNET : ETHERNET + header + 8])
+        said = node.run("from_network", heard, Reason.BALANCED_ERROR)
+    got = node.run("to_network", said, Reason.BALANCED_ERROR)[ETHERNET:]
+    inner = got[header + 8 :]
+
+    pseudo = b"" if family is V4 else got[8:40] + pack(">II", len(got) - header, ICMPV6)
+    assert 0 == checksum(pseudo + got[header:])
+    assert (ip_address(router).packed, ip_address(client[0]).packed) == addresses(got)
+    assert (ip_address(client[0]).packed, ip_address(at[0]).packed) == addresses(inner)
+    assert (client[1], at[1]) == unpack_from(">HH", inner, header)
+    assert family is V6 or 0 == checksum(got[:header]) == checksum(inner[:header])
+
+
 def test_an_error_about_nothing_of_ours_is_left_alone(node: Node) -> None:
-    """Also if it quotes a packet of a client to a service: nobody here has sent that."""
+    """Also if it quotes a packet of a client to a service: so nobody here has sent it."""
     kind, client = KINDS[0], (V4.client, next(ports))
     at = node.service(kind, [V4.pod])
     node.run("from_network", kind.frame(client, at), Reason.BALANCED)

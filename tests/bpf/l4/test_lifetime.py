@@ -86,18 +86,67 @@ def test_datagrams_are_a_conversation_from_the_second_question(node: Node, kind:
     assert [NOTHING, REPLIED, REPLIED, OPEN] == [client(), backend(), backend(), client()]
 
 
+def established(each: Call) -> None:
+    """The client awaits the number 4001 next, the backend 1001."""
+    each.backend(SYN | ACK, sequence=4000, acknowledged=1001)
+    assert OPEN == each.client(ACK, sequence=1001, acknowledged=4001)
+
+
 @BOTH
 def test_a_connection_ends_when_both_sides_have_ended_it_or_one_has_reset_it(node: Node, where: str) -> None:
     """A side that has said all may be told much still."""
     one, other = call(node, TCP4, where), call(node, TCP4, where)
-    for client, backend in (one, other):
-        backend(SYN | ACK)
-        client(ACK, acknowledged=2)
+    for each in (one, other):
+        established(each)
 
-    assert OPEN | Progress.CLIENT_CLOSED == one.client(FIN | ACK, acknowledged=2)
-    assert OPEN | Progress.CLIENT_CLOSED == one.backend(PUSH | ACK)
-    assert OPEN | Progress.CLOSED == one.backend(FIN | ACK)
-    assert OPEN | Progress.CLOSED == other.backend(RST)
+    assert OPEN | Progress.CLIENT_CLOSED == one.client(FIN | ACK, sequence=1001, acknowledged=4001)
+    assert OPEN | Progress.CLIENT_CLOSED == one.backend(PUSH | ACK, sequence=4001, acknowledged=1002)
+    assert OPEN | Progress.CLOSED == one.backend(FIN | ACK, sequence=4301, acknowledged=1002)
+    assert OPEN | Progress.CLOSED == other.backend(RST, sequence=4001)
+
+
+@BOTH
+@pytest.mark.parametrize("flags", [RST, RST | ACK, FIN | ACK], ids=["RST", "RST ACK", "FIN ACK"])
+@pytest.mark.parametrize(
+    ("ahead", "ends"),
+    [(-(2**31), False), (-1, False), (0, True), (2**20 - 1, True), (2**20, False), (2**31 - 1, False)],
+)
+def test_nobody_ends_a_connection_who_does_not_know_its_numbers(
+    node: Node, where: str, flags: int, ahead: int, ends: bool
+) -> None:
+    """What is awaited of a side ends it, and what may be on its way before that; it was acknowledged by the other one."""
+    by_client, by_backend = call(node, TCP4, where), call(node, TCP4, where)
+    for client, backend in (by_client, by_backend):
+        established(Call(client, backend))
+        client(PUSH | ACK, sequence=1001, acknowledged=4001)
+        backend(ACK, sequence=4001, acknowledged=1501)
+        backend(PUSH | ACK, sequence=4001, acknowledged=1501)
+        client(ACK, sequence=1501, acknowledged=4701)
+
+    of_client = by_client.client(flags, sequence=(1501 + ahead) % 2**32, acknowledged=4701)
+    of_backend = by_backend.backend(flags, sequence=(4701 + ahead) % 2**32, acknowledged=1501)
+
+    closed = [Progress.CLOSED] * 2 if flags & RST else [Progress.CLIENT_CLOSED, Progress.BACKEND_CLOSED]
+    assert [OPEN | each if ends else OPEN for each in closed] == [of_client, of_backend]
+
+
+@BOTH
+def test_what_comes_late_takes_back_nothing_that_was_acknowledged(node: Node, where: str) -> None:
+    """An older acknowledgement does not let in who knows older numbers."""
+    client, backend = call(node, TCP4, where)
+    established(Call(client, backend))
+    backend(ACK, sequence=4001, acknowledged=1501)
+    backend(ACK, sequence=4001, acknowledged=1001)
+
+    assert OPEN == client(RST, sequence=1001)
+
+
+@BOTH
+def test_who_refuses_a_connection_ends_it(node: Node, where: str) -> None:
+    """Before anything is acknowledged."""
+    _, backend = call(node, TCP4, where)
+
+    assert Progress.CLOSED == backend(RST | ACK, sequence=0, acknowledged=2)
 
 
 @BOTH

@@ -29,10 +29,13 @@ def test_each_flow_to_another_node_has_a_port_of_its_own(node: Node, kind: Kind)
     assert 300 == len(left)
 
 
-def taken(node: Node, kind: Kind, backend: str, *, progress: Progress, idle_s: int) -> None:
-    """All ports of the node, by clients of before."""
+def taken(
+    node: Node, kind: Kind, backend: str, *, progress: Progress, idle_s: int, by: tuple[str, int] | None = None
+) -> None:
+    """All ports of the node, by one client of before."""
     family, seen_s = kind.family, (time.monotonic_ns() // 10**9 - idle_s) % 2**32
-    client = Translation(ip_address(family.neighbour), 1, Reason.RETURNED, progress, seen_s)
+    address, port = by or (family.neighbour, 1)
+    client = Translation(ip_address(address), port, Reason.RETURNED, progress, seen_s)
     node.translations.put_all(
         (
             Flow(ip_address(backend), ip_address(family.node), BACKEND_PORT, NODE_PORT_FIRST + port, kind.protocol),
@@ -113,13 +116,14 @@ def again(node: Node, kind: Kind, client: tuple[str, int], at: tuple[str, int]) 
     return node.run("from_network", kind.frame(client, at, ACK, acknowledged=2), Reason.PASS_BALANCED)
 
 
-def test_who_has_lost_his_port_gets_another_when_he_opens_again(node: Node) -> None:
+@pytest.mark.parametrize("to", [V4.neighbour, V4.client], ids=["another client", "another port of the client"])
+def test_who_has_lost_his_port_gets_another_when_he_opens_again(node: Node, to: str) -> None:
     """His opening is seen once more by the backend; anything else of his is refused."""
     kind, client = TCP4, (V4.client, next(ports))
-    backend = f"{V4.remote}{next(numbers) % 10}"
+    backend = str(ip_address(V4.remote) + 100 + next(numbers) % 100)
     at = node.service(kind, [backend])
     node.run("from_network", kind.frame(client, at), Reason.BALANCED)
-    taken(node, kind, backend, progress=Progress.REPLIED, idle_s=20)
+    taken(node, kind, backend, progress=Progress.REPLIED, idle_s=20, by=(to, 1))
 
     lost = node.outcome("from_network", kind.frame(client, at, ACK, acknowledged=2))
     anew = node.outcome("from_network", kind.frame(client, at))
