@@ -68,7 +68,8 @@ static __always_inline __u32 slot_of(const struct service *service, const struct
 static __always_inline int held_backend(const struct service *service, const struct client *client,
 					struct backend *backend)
 {
-	struct held *held = bpf_map_lookup_elem(&affinity, client);
+	struct held *held = client->kind == CLIENT_SOCKET ? bpf_map_lookup_elem(&conversations, client)
+							  : bpf_map_lookup_elem(&affinity, client);
 	__u64 now = bpf_ktime_get_ns();
 	__u32 slot;
 
@@ -96,7 +97,8 @@ static __noinline int hold(const struct client *client, const struct service *se
 	    .backend = *backend,
 	};
 
-	return bpf_map_update_elem(&affinity, client, &held, BPF_ANY);
+	return client->kind == CLIENT_SOCKET ? bpf_map_update_elem(&conversations, client, &held, BPF_ANY)
+					     : bpf_map_update_elem(&affinity, client, &held, BPF_ANY);
 }
 
 static __always_inline int new_backend(const struct service *service, const struct client *client,

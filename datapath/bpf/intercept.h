@@ -85,8 +85,13 @@ struct flow {
 	__u8 pad[3];
 };
 
+#define PROXY_CLOSED 1
+#define PEER_CLOSED 2
+
 struct proxied {
 	__u64 since_ns;
+	__u32 closed; /* by PROXY_CLOSED and PEER_CLOSED, and both where it was reset */
+	__u32 pad;
 };
 
 /* fragments: LRU_HASH. The ports of a packet whose later fragments have none. */

@@ -1,7 +1,7 @@
 /* What the programs remember of clients, without the daemon: which backend each has, and what it asked for.
  *
- * What a socket of TCP connected to is kept with the socket. All else is in LRU maps: what has traffic is looked up, and
- * what is looked up stays.
+ * What a socket asked for is kept with the socket. All else is in LRU maps: what has traffic is looked up, and what is
+ * looked up stays.
  */
 #ifndef TIDEGATE_REMEMBERED_H
 #define TIDEGATE_REMEMBERED_H
@@ -16,7 +16,9 @@
 #define SOCKETS 65536
 #define CONNECTIONS 65536
 
-/* affinity: LRU_HASH. Which backend a client has. */
+/* affinity: LRU_HASH. Which backend a client has.
+ * conversations: the same of CLIENT_SOCKET alone, of which a process may have as many as it likes.
+ */
 enum client_kind {
 	CLIENT_ADDRESS = 1,
 	CLIENT_NAMESPACE = 2, /* a pod */
@@ -38,7 +40,7 @@ struct held {
 	__u32 pad;
 };
 
-/* asked: LRU_HASH. Where a socket of UDP wanted to go that was given a backend: it may have several peers. */
+/* asked: LRU_HASH. Where a socket of UDP wanted to go when it was given other backends than its first one. */
 struct peer {
 	__u64 socket; /* cookie */
 	struct backend backend;
@@ -51,7 +53,7 @@ struct frontend {
 	__u8 pad[2];
 };
 
-/* named: SK_STORAGE. The same of a socket of TCP, which has one. */
+/* named: SK_STORAGE. Where a socket wanted to go that was given a backend. Of TCP it has one, of UDP this is the first. */
 struct name {
 	struct backend backend;
 	struct frontend frontend;
@@ -117,6 +119,14 @@ struct {
 	__type(value, struct held);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } affinity SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, CLIENTS);
+	__type(key, struct client);
+	__type(value, struct held);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} conversations SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

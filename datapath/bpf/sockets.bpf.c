@@ -143,7 +143,7 @@ static __always_inline struct peer peer(struct bpf_sock_addr *ctx, const struct 
 	};
 }
 
-/* Most sockets of TCP have none, which costs no lookup: so it is with all that are accepted. */
+/* Most sockets have none, which costs no lookup: so it is with all that are accepted. */
 static __always_inline struct name *name_of(struct bpf_sock_addr *ctx, __u64 flags)
 {
 	struct bpf_sock *socket = ctx->sk;
@@ -151,37 +151,58 @@ static __always_inline struct name *name_of(struct bpf_sock_addr *ctx, __u64 fla
 	return socket ? bpf_sk_storage_get(&named, socket, NULL, flags) : NULL;
 }
 
+static __always_inline int is_of(const struct name *name, const struct address *backend, __be16 port)
+{
+	return same(&name->backend.address, backend) && name->backend.port == port;
+}
+
+static __always_inline void remember_another(struct bpf_sock_addr *ctx, const struct name *wanted)
+{
+	struct peer key = peer(ctx, &wanted->backend.address, wanted->backend.port);
+	struct frontend *had = bpf_map_lookup_elem(&asked, &key);
+
+	if (!had || !same(&had->address, &wanted->frontend.address) || had->port != wanted->frontend.port)
+		bpf_map_update_elem(&asked, &key, &wanted->frontend, BPF_ANY);
+}
+
 /* A peer has the name that was asked for last. */
 static __always_inline void remember(struct bpf_sock_addr *ctx, const struct backend *backend, const struct flow *to)
 {
-	struct frontend frontend = {.address = to->destination, .port = to->destination_port};
-	struct frontend *had;
-	struct name *name;
+	struct name wanted = {
+		.backend = *backend,
+		.frontend = {.address = to->destination, .port = to->destination_port},
+	};
+	struct name *name = name_of(ctx, BPF_SK_STORAGE_GET_F_CREATE);
 	struct peer key;
 
 	if (ctx->protocol == IPPROTO_TCP) {
-		name = name_of(ctx, BPF_SK_STORAGE_GET_F_CREATE);
 		if (name)
-			*name = (struct name){.backend = *backend, .frontend = frontend};
+			*name = wanted;
 		return;
 	}
-	key = peer(ctx, &backend->address, backend->port);
-	had = bpf_map_lookup_elem(&asked, &key);
-	if (!had || !same(&had->address, &frontend.address) || had->port != frontend.port)
-		bpf_map_update_elem(&asked, &key, &frontend, BPF_ANY);
+	if (!name || !(is_zero(&name->backend.address) || is_of(name, &backend->address, backend->port))) {
+		remember_another(ctx, &wanted);
+		return;
+	}
+	if (is_zero(&name->backend.address)) { /* it may have been another while the socket's one was there */
+		key = peer(ctx, &backend->address, backend->port);
+		bpf_map_delete_elem(&asked, &key);
+	}
+	*name = wanted;
 }
 
 /* Of what may have been connected to a service before. */
 static __always_inline void forget(struct bpf_sock_addr *ctx, const struct flow *to)
 {
+	struct name *name = name_of(ctx, 0);
 	struct bpf_sock *socket = ctx->sk;
 	struct peer key;
 
-	if (ctx->protocol == IPPROTO_TCP) {
-		if (socket && name_of(ctx, 0))
-			bpf_sk_storage_delete(&named, socket);
+	if (name && socket &&
+	    (ctx->protocol == IPPROTO_TCP || is_of(name, &to->destination, to->destination_port)))
+		bpf_sk_storage_delete(&named, socket);
+	if (ctx->protocol == IPPROTO_TCP)
 		return;
-	}
 	key = peer(ctx, &to->destination, to->destination_port);
 	if (bpf_map_lookup_elem(&asked, &key))
 		bpf_map_delete_elem(&asked, &key);
@@ -236,14 +257,13 @@ static __always_inline int leave(struct bpf_sock_addr *ctx, enum family family, 
 static __always_inline const struct frontend *frontend_of(struct bpf_sock_addr *ctx, const struct address *backend,
 							  __be16 port)
 {
-	const struct name *name;
+	const struct name *name = name_of(ctx, 0);
 	struct peer key;
 
-	if (ctx->protocol == IPPROTO_TCP) {
-		name = name_of(ctx, 0);
-		return name && same(&name->backend.address, backend) && name->backend.port == port ? &name->frontend
-												   : NULL;
-	}
+	if (name && is_of(name, backend, port))
+		return &name->frontend;
+	if (ctx->protocol == IPPROTO_TCP)
+		return NULL;
 	key = peer(ctx, backend, port);
 	return bpf_map_lookup_elem(&asked, &key);
 }

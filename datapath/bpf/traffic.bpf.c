@@ -156,7 +156,7 @@ static __always_inline struct verdict unserved(struct __sk_buff *skb, const stru
 {
 	struct flow reply = reversed(&packet->flow);
 
-	if (direction == FROM_WORKLOAD && packet->opens && is_for_proxy(skb, &reply, packet->ipv6))
+	if (direction == FROM_WORKLOAD && packet->opens && is_for_proxy(skb, packet, &reply))
 		return drop(DROP_TAKEN);
 	return pass(PASS_NO_SERVICE);
 }
@@ -259,7 +259,7 @@ static __always_inline struct verdict arriving(struct __sk_buff *skb, const stru
 	if (entry && is_gone(entry))
 		service = service_at(&flow->destination, flow->destination_port, flow->protocol);
 	if (!is_opened_to_proxy(packet, service)) {
-		if (is_for_proxy(skb, flow, packet->ipv6))
+		if (is_for_proxy(skb, packet, flow))
 			return to_proxy(skb, STEERED_REPLY);
 		if (l4_continue(skb, packet, direction, &verdict))
 			return verdict;
@@ -353,8 +353,8 @@ static __always_inline struct verdict leaving(struct __sk_buff *skb, const struc
 	if (parsed != PARSED_PORTS)
 		return unparsed(parsed);
 	if (mark == MARK_FROM_PROXY_AS && packet->flow.protocol == IPPROTO_TCP)
-		return pass(record(&packet->flow) ? RECORDED : PASS_FROM_PROXY);
-	if (direction == TO_WORKLOAD && is_for_proxy(skb, &packet->flow, packet->ipv6))
+		return pass(record(packet) ? RECORDED : PASS_FROM_PROXY);
+	if (direction == TO_WORKLOAD && is_for_proxy(skb, packet, &packet->flow))
 		return to_this_node(skb);
 	if (l4_continue(skb, packet, direction, &verdict))
 		return verdict;
@@ -475,7 +475,7 @@ static __always_inline struct verdict unserved_by_node(const struct __sk_buff *s
 	case MARK_FROM_PROXY:
 		return pass(PASS_FROM_PROXY);
 	case MARK_FROM_PROXY_AS:
-		return pass(packet->flow.protocol == IPPROTO_TCP && record(&packet->flow) ? RECORDED : PASS_FROM_PROXY);
+		return pass(packet->flow.protocol == IPPROTO_TCP && record(packet) ? RECORDED : PASS_FROM_PROXY);
 	default:
 		return pass(PASS_NO_SERVICE);
 	}

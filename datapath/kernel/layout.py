@@ -157,6 +157,7 @@ class Flow(NamedTuple):
 
 class Proxied(NamedTuple):
     since_ns: int
+    closed: int = 0
 
 
 class Fragment(NamedTuple):
@@ -332,7 +333,7 @@ STRUCTS: Final[dict[str, str]] = {
     "workload": "ifindex:u32",
     "node_address": "ifindex:u32",
     "flow": _FLOW,
-    "proxied": "since_ns:u64",
+    "proxied": "since_ns:u64 closed:u32 pad:4x",
     "fragment": "source:address destination:address id:u32 protocol:u8 pad:3x",
     "ports": "source:port destination:port",
     "answer_key": "address:address ifindex:u32",

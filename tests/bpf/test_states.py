@@ -34,7 +34,7 @@ from datapath.kernel.layout import (
     ServiceKey,
     Workload,
 )
-from tests.bpf.frames import ACK, TCP, checksum, frame, ipv4, ipv6, tcp
+from tests.bpf.frames import ACK, FIN, RST, SYN, TCP, checksum, frame, ipv4, ipv6, tcp
 from tests.bpf.stand import DIRECTIONS, TC_ACT_SHOT, TC_ACT_UNSPEC, Stand
 
 POD, REMOTE, CLOSED, OPEN = "10.1.0.5", "10.2.0.8", "10.96.0.10", "10.96.0.12"
@@ -202,6 +202,41 @@ def test_a_reply_to_envoy_is_steered_while_its_connection_is(
     assert (MARK_TO_PROXY, (Reason.STEERED_REPLY,)) == (alive.mark, alive.reasons)
     assert (0, (Reason.PASS_NO_SERVICE,)) == (dead.mark, dead.reasons)
     assert [] == list(recorded.items())
+
+
+def test_connections_that_are_closed_push_out_none_that_go_on(stand: Stand) -> None:
+    """More than there is room for come and go in clients' names; of 20 nothing is heard meanwhile."""
+    recorded = stand.map(PROXIED_AS)
+
+    def say(source: str, port: int, *flags: int) -> None:
+        for each in flags:
+            stand.pass_through(
+                "to_network", frame(ipv4(source, REMOTE, TCP, tcp(port, 8080, each))), MARK_FROM_PROXY_AS
+            )
+
+    for port in range(20):
+        say(POD, 50_000 + port, SYN, ACK, ACK)
+    first = int(ip_address("10.200.0.0"))
+    for number in range(80_000):
+        say(str(ip_address(first + number // 10_000)), 20_000 + number % 10_000, SYN, ACK, RST)
+
+    kept = [Flow(ip_address(REMOTE), ip_address(POD), 8080, 50_000 + port, TCP) for port in range(20)]
+    assert 20 == sum(recorded.get(flow) is not None for flow in kept)
+
+
+@pytest.mark.parametrize(
+    ("flags", "known"),
+    [((SYN, FIN | ACK, RST), 3), ((SYN, RST), 3), ((SYN, FIN | ACK, ACK), 1), ((SYN, RST, SYN), 0), ((SYN, SYN), 0)],
+)
+def test_what_envoy_ends_in_a_clients_name_is_known_to_be_closed(
+    stand: Stand, flags: tuple[int, ...], known: int
+) -> None:
+    """By its own side, and whole when it is reset; who opens it again begins anew."""
+    for each in flags:
+        stand.pass_through("to_network", frame(ipv4(POD, REMOTE, TCP, tcp(50_000, 8080, each))), MARK_FROM_PROXY_AS)
+
+    [(_, found)] = stand.map(PROXIED_AS).items()
+    assert known == found.closed
 
 
 def test_a_listener_is_no_connection(stand: Stand) -> None:

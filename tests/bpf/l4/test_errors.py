@@ -50,7 +50,7 @@ def test_an_error_about_an_answer_is_the_backend_s(node: Node, family: Family, w
 @pytest.mark.parametrize("where", ["pod", "remote"])
 @pytest.mark.parametrize("kind", [KINDS[0], KINDS[2], KINDS[6], KINDS[8]], ids=lambda kind: kind.name)
 def test_an_error_about_what_a_client_has_sent_is_the_client_s(node: Node, kind: Kind, where: str) -> None:
-    """By this node or by who is behind it; it quotes what the client has sent, to the service that it has sent that to."""
+    """By this node or by who is behind it; it quotes the client's own packet, to the service."""
     family = kind.family
     client, backend = (family.client, next(ports)), (getattr(family, where), BACKEND_PORT)
     at, router = node.service(kind, [backend[0]]), "198.51.100.254" if family is V4 else "2001:db8:9::fe"

@@ -114,7 +114,7 @@ def test_a_connection_ends_when_both_sides_have_ended_it_or_one_has_reset_it(nod
 def test_nobody_ends_a_connection_who_does_not_know_its_numbers(
     node: Node, where: str, flags: int, ahead: int, ends: bool
 ) -> None:
-    """What is awaited of a side ends it, and what may be on its way before that; it was acknowledged by the other one."""
+    """What the other side has acknowledged is awaited next, or what may be on its way before that."""
     by_client, by_backend = call(node, TCP4, where), call(node, TCP4, where)
     for client, backend in (by_client, by_backend):
         established(Call(client, backend))

@@ -104,7 +104,7 @@ def test_who_tries_again_may_get_a_backend_that_the_client_has_no_connection_to(
 
 @BOTH
 def test_who_is_connected_to_a_pod_directly_goes_on_with_that(node: Node, kind: Kind) -> None:
-    """Somebody opens a connection to a service in its name, which the pod does not accept: it has one of that client."""
+    """Somebody opens one to a service in its name, which the pod does not accept: it has one of that client."""
     client, pod = (kind.family.client, next(ports)), (kind.family.pod, BACKEND_PORT)
     at = node.service(kind, [pod[0]])
     node.run("from_network", kind.frame(client, at), Reason.BALANCED)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
 
 from datapath.kernel.layout import AFFINITY, Client, ClientKind, ServiceFlag
 from tests.bpf.socket_stand import Actor, Sockets
@@ -120,3 +122,25 @@ def test_affinity_leaves_a_backend_that_has_gone(sockets: Sockets, pod: Actor) -
 
     assert 1 == len(has)
     assert set(has) <= names(*others)
+
+
+def test_sockets_of_datagrams_push_out_no_client_that_has_a_backend(
+    stack: ExitStack, node: Path, servers: Actor, tmp_path: Path
+) -> None:
+    """A process may have as many as it likes: 300 of them, where there is room for 64 clients."""
+    sockets = Sockets(stack, tmp_path, {"affinity": 64, "conversations": 64})
+    sockets.attach()
+    sockets.set()
+    backends = [(backend, 8080) for backend in BACKENDS]
+    affine = ("10.96.3.1", 80)
+    sockets.service(1, "tcp", [affine], backends, flags=ServiceFlag.AFFINITY, affinity_s=60)
+    sockets.service(2, "udp", [("10.96.3.2", 53)], backends)
+    actor = sockets.actor(node)
+    key = Client(None, actor.ask("netns"), ClientKind.NAMESPACE, 1)
+    actor.ask("connect", "tcp", *affine)
+
+    for _ in range(300):
+        actor.ask("send", ("10.96.3.2", 53))
+
+    with sockets.open(AFFINITY) as affinity:
+        assert affinity.get(key)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from tests.bpf.socket_stand import Actor, Sockets
 from tests.bpf.sockets.ways import BACKENDS, numbers
 
@@ -61,19 +63,34 @@ def test_a_datagram_to_somebody_leaves_a_connected_socket_its_peer(sockets: Sock
     assert [list(one), list(two)] == pod.ask("sent", one, one, two)
 
 
-def test_each_connection_keeps_its_name_however_many_there_are(
-    stack: ExitStack, node: Path, servers: Actor, tmp_path: Path
+@pytest.mark.parametrize(("kind", "port"), [("tcp", 80), ("udp", 53)])
+def test_each_socket_keeps_its_name_however_many_there_are(
+    stack: ExitStack, node: Path, servers: Actor, tmp_path: Path, kind: str, port: int
 ) -> None:
     """It is pushed out by no other."""
     sockets = Sockets(stack, tmp_path, {"asked": 64})
     sockets.attach()
     sockets.set()
     address = "10.96.3.1"
-    sockets.service(1, "tcp", [(address, 80)], [(BACKENDS[0], 8080)])
+    sockets.service(1, kind, [(address, port)], [(BACKENDS[0], 8080)])
 
-    peers = sockets.actor(node).ask("peers", "tcp", address, 80, 300)
+    peers = sockets.actor(node).ask("peers", kind, address, port, 300)
 
-    assert 300 * [[address, 80]] == peers
+    assert 300 * [[address, port]] == peers
+
+
+def test_of_several_peers_of_one_socket_each_has_its_name(sockets: Sockets, pod: Actor) -> None:
+    """Datagrams to three services, whose backends differ, and again; and to a backend itself in between."""
+    number = next(numbers)
+    services = [(f"10.96.{4 + each}.{number}", 53) for each in range(len(BACKENDS))]
+    for each, (service, backend) in enumerate(zip(services, BACKENDS, strict=True)):
+        sockets.service(1000 * (1 + each) + number, "udp", [service], [(backend, 8080)])
+    direct = (BACKENDS[0], 8080)
+
+    asked = [*services, *services, direct, *services]
+    outcomes = pod.ask("send", *asked)
+
+    assert [list(name) for name in asked] == [each["from"] for each in outcomes]
 
 
 def test_what_is_no_service_is_left_alone(sockets: Sockets, pod: Actor) -> None:
