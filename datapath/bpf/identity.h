@@ -7,13 +7,17 @@
 #include "neighbour.h"
 #include "parsing.h"
 
-/* Who looks whether an address is free has none to say. */
+/* Linux takes more for ARP than we know, as another number for the same hardware: of that nothing is said at all. Who
+ * looks whether an address is free has none to say.
+ */
 static __always_inline int is_false_arp(const struct __sk_buff *skb, enum sender sender)
 {
 	struct address said;
 	struct arp arp;
 
-	if (!read(skb, 0, &arp, sizeof(arp)) || !is_of_ipv4(&arp) || !arp.sender)
+	if (!read(skb, 0, &arp, sizeof(arp)) || !is_of_ipv4(&arp))
+		return 1;
+	if (!arp.sender)
 		return 0;
 	said = mapped(arp.sender);
 	return !may_have(owner_of(skb, &said), sender);

@@ -211,6 +211,7 @@ enum reason {
 	BALANCED_RECLAIMED,    /* from a port of the node whose connection had not been established */
 	PASS_STRANGER, /* of who is at a bridge with pods, and not known to be one: nothing is steered */
 	PASS_UNDERWAY, /* of a pod's connection that somebody else has balanced, before there were programs */
+	DROP_EXTENSIONS, /* more of them than are looked into, behind which a pod could tell its neighbours anything */
 	REASONS,
 };
 

@@ -293,6 +293,8 @@ static __always_inline struct verdict from_pod(struct __sk_buff *skb, struct pac
 		return drop(DROP_MALFORMED);
 	if (is_forged(skb, packet, parsed, A_POD))
 		return drop(DROP_SPOOFED);
+	if (parsed == PARSED_EXTENSIONS)
+		return drop(DROP_EXTENSIONS);
 	if (parsed != PARSED_PORTS || !is_to_itself(packet))
 		return arriving(skb, packet, parsed, FROM_WORKLOAD);
 	own = packet->flow;
@@ -314,7 +316,9 @@ static __always_inline struct verdict from_somebody(struct __sk_buff *skb, struc
 	parsed = parse(skb, packet, A_STRANGER);
 	if (parsed == PARSED_MALFORMED)
 		return drop(DROP_MALFORMED);
-	return is_forged(skb, packet, parsed, A_STRANGER) ? drop(DROP_SPOOFED) : pass(PASS_STRANGER);
+	if (is_forged(skb, packet, parsed, A_STRANGER))
+		return drop(DROP_SPOOFED);
+	return parsed == PARSED_EXTENSIONS ? drop(DROP_EXTENSIONS) : pass(PASS_STRANGER);
 }
 
 /* A process of the node replies to Envoy, which has come from a pod's address: so the node has routed it to the pod. */

@@ -107,6 +107,7 @@ class Reason(IntEnum):
     BALANCED_RECLAIMED = 41
     PASS_STRANGER = 42
     PASS_UNDERWAY = 43
+    DROP_EXTENSIONS = 44
 
 
 class ServiceKey(NamedTuple):

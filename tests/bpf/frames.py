@@ -89,16 +89,21 @@ def icmp(kind: int, code: int = 0, payload: bytes = b"") -> bytes:
     return pack(">BBHI", kind, code, 0, 0) + payload
 
 
-def arp(sender: str, target: str) -> bytes:
-    request = pack(">HHBBH", 1, IPV4, 6, 4, 1)
+def arp(
+    sender: str, target: str, *, hardware: int = 1, protocol: int = IPV4, lengths: tuple[int, int] = (6, 4)
+) -> bytes:
+    request = pack(">HHBBH", hardware, protocol, *lengths, 1)
     return ethernet(request + _MACS[6:] + ip_address(sender).packed + bytes(6) + ip_address(target).packed, ARP).ljust(
         60, b"\0"
     )
 
 
-def discovery(kind: int, source: str, target: str, *, hops: int = 255) -> bytes:
-    """What neighbours say and ask of an address."""
-    packet = ipv6(source, "ff02::1", ICMPV6, icmp(kind, payload=ip_address(target).packed))
+def discovery(kind: int, source: str, target: str, *, hops: int = 255, extensions: int = 0) -> bytes:
+    """What neighbours say and ask of an address, behind so many extension headers."""
+    following, segment = ICMPV6, icmp(kind, payload=ip_address(target).packed)
+    for _ in range(extensions):
+        following, segment = DESTINATION, extension(following, segment)
+    packet = ipv6(source, "ff02::1", following, segment)
     return frame(packet[:7] + bytes([hops]) + packet[8:])
 
 

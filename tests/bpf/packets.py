@@ -19,7 +19,7 @@ from datapath.kernel.layout import (
     ServiceKey,
     Workload,
 )
-from tests.bpf.rows.hostile import CLAIMS, CUT, MALFORMED, SPOOFED
+from tests.bpf.rows.hostile import BEHIND, CLAIMS, CUT, MALFORMED, ODD, SPOOFED
 from tests.bpf.rows.partial import ERRORS, FRAGMENTS
 from tests.bpf.rows.passed import ANYTHING, BALANCED, NEIGHBOURS, PASSED, UNDERWAY
 from tests.bpf.rows.setting import LOOPBACK, NEIGHBOUR, NEIGHBOUR6, NODE, NODE6, OTHER_LINK, POD, POD6, SERVICES, Case
@@ -33,6 +33,8 @@ CASES = [
     *ANYTHING,
     *NEIGHBOURS,
     *CLAIMS,
+    *ODD,
+    *BEHIND,
     *SPOOFED,
     *MALFORMED,
     *BALANCED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.bpf.frames import (
+    ARP,
     DESTINATION,
     ICMP,
     ICMPV6,
@@ -24,6 +25,7 @@ from tests.bpf.frames import (
 )
 from tests.bpf.rows.setting import (
     ARRIVES,
+    BESIDE,
     CLIENT,
     CLIENT6,
     DNS,
@@ -62,7 +64,6 @@ from tests.bpf.rows.setting import (
 )
 
 SOLICITS, ADVERTISES, ROUTER, REDIRECT = 135, 136, 134, 137
-BESIDE = "from_stranger"
 # What who is at a link says of itself to its neighbours, who believe it.
 CLAIMS = [
     Case("a pod looks whether its address is free", POD_SENDS, arp("0.0.0.0", POD), R.PASS_NOT_IP),
@@ -102,6 +103,46 @@ CLAIMS = [
     Case("nor is he a router", BESIDE, discovery(ROUTER, LINK_LOCAL, "::"), R.DROP_SPOOFED),
     Case("nor does he hide behind a tag", BESIDE, tagged(ipv4(NEIGHBOUR, MESH, TCP, syn), IPV4), R.DROP_DOUBLE_TAGGED),
     Case("once he is known he is himself", BESIDE, over4(POD, MESH, syn), R.PASS_STRANGER),
+]
+WHO = {"a pod": POD_SENDS, "who is not known": BESIDE}
+# Linux takes some of it for ARP; each says that who sends it has his own address.
+ODD_ARP = {
+    "of IEEE 802": arp(POD, NEIGHBOUR, hardware=6),
+    "of other hardware": arp(POD, NEIGHBOUR, hardware=7),
+    "of another protocol": arp(POD, NEIGHBOUR, protocol=IPV6),
+    "with longer MACs": arp(POD, NEIGHBOUR, lengths=(8, 4)),
+    "with longer addresses": arp(POD, NEIGHBOUR, lengths=(6, 16)),
+    "that is cut short": arp(POD, NEIGHBOUR)[:41],
+    "of nothing": ethernet(b"", ARP).ljust(60, b"\0"),
+}
+ODD = [
+    Case(f"ARP {what} is not for {who}", program, packet, R.DROP_SPOOFED)
+    for who, program in WHO.items()
+    for what, packet in ODD_ARP.items()
+]
+FALSE_DISCOVERY = {
+    "advertises no pod": (ADVERTISES, POD6, NEIGHBOUR6),
+    "advertises no node": (ADVERTISES, POD6, NODE6),
+    "keeps no pod from its address": (SOLICITS, "::", NEIGHBOUR6),
+    "is no router": (ROUTER, LINK_LOCAL, "::"),
+    "redirects nobody": (REDIRECT, LINK_LOCAL, CLIENT6),
+}
+BEHIND = [
+    Case(
+        f"{who} {what} behind {count} extension headers",
+        program,
+        discovery(*said, extensions=count),
+        R.DROP_SPOOFED,
+    )
+    for who, program in WHO.items()
+    for what, said in FALSE_DISCOVERY.items()
+    for count in range(1, 5)
+] + [
+    Case(
+        "what is true may be behind four", POD_SENDS, discovery(ADVERTISES, POD6, POD6, extensions=4), R.PASS_NO_PORTS
+    ),
+    Case("but nothing behind five", POD_SENDS, discovery(ADVERTISES, POD6, POD6, extensions=5), R.DROP_EXTENSIONS),
+    Case("where he is not known, too", BESIDE, discovery(ROUTER, LINK_LOCAL, "::", extensions=5), R.DROP_EXTENSIONS),
 ]
 SPOOFED = [
     Case("a pod may not send from another pod's address", POD_SENDS, over4(NEIGHBOUR, MESH, syn), R.DROP_SPOOFED),

@@ -128,13 +128,18 @@ PASSED = [
     Case("an unknown protocol is untouched", ARRIVES, over4(CLIENT, GATEWAY, bytes(8), 253), R.PASS_NO_PORTS),
     Case("no next header is untouched", ARRIVES, over6(CLIENT6, GATEWAY6, b"", 59), R.PASS_NO_PORTS),
     Case(
-        "five extension headers are too many",
+        "five extension headers are too many of a pod's",
         POD_SENDS,
         over6(POD6, MESH6, chain(5, syn), DESTINATION),
+        R.DROP_EXTENSIONS,
+    ),
+    Case("so are six", POD_SENDS, over6(POD6, MESH6, chain(6, syn), DESTINATION), R.DROP_EXTENSIONS),
+    Case(
+        "from outside they are not looked behind",
+        ARRIVES,
+        over6(CLIENT6, GATEWAY6, chain(5, gate), DESTINATION),
         R.PASS_EXTENSIONS,
     ),
-    Case("so are six", POD_SENDS, over6(POD6, MESH6, chain(6, syn), DESTINATION), R.PASS_EXTENSIONS),
-    Case("from outside, too", ARRIVES, over6(CLIENT6, GATEWAY6, chain(5, gate), DESTINATION), R.PASS_EXTENSIONS),
 ]
 UNDERWAY = [
     Case("a pod's connection that was there before goes on", POD_SENDS, over4(POD, PLAIN, ack), R.PASS_UNDERWAY),
@@ -148,7 +153,7 @@ ANYTHING = [
     Case("ARP passes to a pod", TO_POD, arp(POD, NEIGHBOUR), R.PASS_NOT_IP),
     Case("ARP passes from outside", ARRIVES, arp(CLIENT, GATEWAY), R.PASS_NOT_IP),
     Case("ARP passes to outside", LEAVES, arp(NODE, CLIENT), R.PASS_NOT_IP),
-    Case("an ARP of nothing passes", POD_SENDS, ethernet(b"", ARP).ljust(60, b"\0"), R.PASS_NOT_IP),
+    Case("an ARP of nothing passes from outside", ARRIVES, ethernet(b"", ARP).ljust(60, b"\0"), R.PASS_NOT_IP),
     Case("LLDP passes", ARRIVES, ethernet(bytes(46), LLDP), R.PASS_NOT_IP),
     Case("a frame of length instead of type passes", ARRIVES, ethernet(bytes(46), 46), R.PASS_NOT_IP),
     Case("an unknown type passes", ARRIVES, ethernet(bytes(46), 0xFFFF), R.PASS_NOT_IP),

@@ -58,7 +58,8 @@ def chain(count: int, segment: bytes, *, kinds: int = DESTINATION) -> bytes:
 
 
 R = Reason
-POD_SENDS, ARRIVES, TO_POD, LEAVES, ON_LO = "from_workload", "from_network", "to_workload", "to_network", "from_host"
+POD_SENDS, BESIDE = "from_workload", "from_stranger"
+ARRIVES, TO_POD, LEAVES, ON_LO = "from_network", "to_workload", "to_network", "from_host"
 syn, ack, fin = tcp(40000, HTTP), tcp(40000, HTTP, ACK), tcp(40000, HTTP, FIN | ACK)
 gate, port = tcp(40000, HTTPS), tcp(40000, NODE_PORT)
 quic, query = udp(40000, HTTPS), udp(40000, DNS)
