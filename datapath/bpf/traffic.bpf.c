@@ -279,12 +279,20 @@ static __always_inline int is_tag(__be32 protocol)
 	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);
 }
 
+/* Nobody at a pod's link decides for this node; a link between namespaces may leave him his mark. */
+static __always_inline void unmark(struct __sk_buff *skb)
+{
+	barrier_var(skb); /* as in `marked` */
+	skb->mark &= ~MARK_MASK;
+}
+
 static __always_inline struct verdict from_pod(struct __sk_buff *skb, struct packet *packet)
 {
 	struct verdict verdict;
 	enum parsed parsed;
 	struct flow own;
 
+	unmark(skb);
 	/* The first tag is not in the packet any more. The kernel looks below a second one without asking again. */
 	if (is_tag(skb->protocol))
 		return drop(DROP_DOUBLE_TAGGED);
@@ -311,6 +319,7 @@ static __always_inline struct verdict from_somebody(struct __sk_buff *skb, struc
 {
 	enum parsed parsed;
 
+	unmark(skb);
 	if (is_tag(skb->protocol))
 		return drop(DROP_DOUBLE_TAGGED);
 	parsed = parse(skb, packet, A_STRANGER);

@@ -22,7 +22,20 @@ from datapath.kernel.layout import (
 from tests.bpf.rows.hostile import BEHIND, CLAIMS, CUT, MALFORMED, ODD, SPOOFED
 from tests.bpf.rows.partial import ERRORS, FRAGMENTS
 from tests.bpf.rows.passed import ANYTHING, BALANCED, NEIGHBOURS, PASSED, UNDERWAY
-from tests.bpf.rows.setting import LOOPBACK, NEIGHBOUR, NEIGHBOUR6, NODE, NODE6, OTHER_LINK, POD, POD6, SERVICES, Case
+from tests.bpf.rows.setting import (
+    BESIDE,
+    LOOPBACK,
+    NEIGHBOUR,
+    NEIGHBOUR6,
+    NODE,
+    NODE6,
+    OTHER_LINK,
+    POD,
+    POD6,
+    POD_SENDS,
+    SERVICES,
+    Case,
+)
 from tests.bpf.rows.steered import GUARDED, STEERED
 from tests.bpf.stand import TC_ACT_SHOT, TC_ACT_UNSPEC, Stand
 
@@ -74,11 +87,12 @@ def furnished(folder: Path) -> Iterator[Stand]:
 
 
 def promised(case: Case) -> tuple[int, int]:
-    """The action and the mark, which a verdict's name says."""
+    """The action and the mark, which a verdict's name says; of what a pod says by a mark, nothing is left."""
+    mark = case.mark & ~MARK_MASK if case.program in {POD_SENDS, BESIDE} else case.mark
     if case.reason.name.startswith("DROP_"):
-        return TC_ACT_SHOT, case.mark
+        return TC_ACT_SHOT, mark
     if case.reason.name.startswith("STEERED"):
-        return TC_ACT_UNSPEC, (case.mark & ~MARK_MASK) | MARK_TO_PROXY
+        return TC_ACT_UNSPEC, (mark & ~MARK_MASK) | MARK_TO_PROXY
     if case.reason.name.startswith("REFUSED_"):
-        return TC_ACT_UNSPEC, (case.mark & ~MARK_MASK) | MARK_REFUSE
-    return TC_ACT_UNSPEC, case.mark
+        return TC_ACT_UNSPEC, (mark & ~MARK_MASK) | MARK_REFUSE
+    return TC_ACT_UNSPEC, mark

@@ -378,13 +378,14 @@ def test_the_ring_is_read_around_its_end(stand: Stand) -> None:
 
 @pytest.mark.parametrize("mark", [MARK_FROM_PROXY, MARK_FROM_PROXY_AS])
 def test_envoy_never_meets_itself(stand: Stand, mark: int) -> None:
-    """B10: of 10,000 openings with either mark of Envoy, at every hook, to what it serves itself, none is steered."""
+    """B10: of 10,000 openings with its mark to what it serves itself, none is steered, wherever it is seen."""
+    hooks = DIRECTIONS.keys() - {"from_workload", "from_stranger"}
     with listening() as four:
         stand.listen(four.fileno(), 0)
-        for program in DIRECTIONS:
+        for program in hooks:
             stand.run(program, OPENING, mark, repeat=10_000)
     met = {(reason, where): packets for (reason, where), packets in stand.counted().items() if packets >= 10_000}
 
-    assert 10_000 * len(DIRECTIONS) == sum(stand.counted().values())
-    assert {Reason.PASS_FROM_PROXY, Reason.PASS_STRANGER, Reason.DROP_LOOP} == {reason for reason, _ in met}
+    assert 10_000 * len(hooks) == sum(stand.counted().values())
+    assert {Reason.PASS_FROM_PROXY, Reason.DROP_LOOP} == {reason for reason, _ in met}
     assert 10_000 == stand.counted()[Reason.DROP_LOOP, layout.Direction.FROM_HOST]

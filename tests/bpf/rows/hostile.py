@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datapath.kernel.layout import MARK_FROM_PROXY, MARK_FROM_PROXY_AS, MARK_REFUSE, MARK_TO_PROXY
 from tests.bpf.frames import (
     ARP,
     DESTINATION,
@@ -63,6 +64,8 @@ from tests.bpf.rows.setting import (
     syn,
 )
 
+# What the node's own programs and Envoy say to each other.
+MARKS = (MARK_TO_PROXY, MARK_REFUSE, MARK_FROM_PROXY, MARK_FROM_PROXY_AS)
 SOLICITS, ADVERTISES, ROUTER, REDIRECT = 135, 136, 134, 137
 # What who is at a link says of itself to its neighbours, who believe it.
 CLAIMS = [
@@ -174,6 +177,18 @@ SPOOFED = [
     Case("nor in fragments", POD_SENDS, frame(ipv4(NEIGHBOUR, MESH, TCP, syn, more=True)), R.DROP_SPOOFED),
     Case("nor in the last of them", POD_SENDS, frame(ipv4(NEIGHBOUR, MESH, TCP, bytes(8), fragment=9)), R.DROP_SPOOFED),
     Case("a mark does not excuse it", POD_SENDS, over4(NEIGHBOUR, MESH, syn), R.DROP_SPOOFED, 0x4000),
+    *(
+        Case(f"nor is a pod Envoy by mark {mark:#x}", POD_SENDS, over4(POD, MESH, syn), R.STEERED, 0x4000 | mark)
+        for mark in MARKS
+    ),
+    *(
+        Case(f"mark {mark:#x} of a pod goes no further", POD_SENDS, over4(POD, REMOTE, syn), R.PASS_NO_SERVICE, mark)
+        for mark in MARKS
+    ),
+    *(
+        Case(f"nor does {mark:#x} of who is not known", BESIDE, over4(STRANGER, MESH, syn), R.PASS_STRANGER, mark)
+        for mark in MARKS
+    ),
     Case("nobody's address is fine from outside", ARRIVES, over4(STRANGER, GATEWAY, gate), R.STEERED),
 ]
 MALFORMED = [
