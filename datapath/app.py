@@ -37,6 +37,7 @@ from datapath.kernel.events import Events
 from datapath.kernel.layout import (
     BACKENDS,
     CONNECTIONS,
+    LINK_ADDRESSES,
     LISTENERS_PER_FAMILY,
     NODE_ADDRESSES,
     SERVICES,
@@ -273,7 +274,8 @@ def write_sources(config: Config) -> None:
 
 def capacities(pinned: Path) -> dict[str, int]:
     found = {}
-    specs: tuple[MapSpec[Any, Any], ...] = (SERVICES, BACKENDS, WORKLOADS, NODE_ADDRESSES, CONNECTIONS, TRANSLATIONS)
+    addresses = (WORKLOADS, NODE_ADDRESSES, LINK_ADDRESSES)
+    specs: tuple[MapSpec[Any, Any], ...] = (SERVICES, BACKENDS, *addresses, CONNECTIONS, TRANSLATIONS)
     for spec in specs:
         with opened(spec, pinned) as each:
             found[spec.name] = each.capacity

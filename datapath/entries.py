@@ -12,6 +12,7 @@ from datapath.kernel.layout import (
     ANSWERS,
     BACKENDS,
     CONNECTIONS,
+    LINK_ADDRESSES,
     NODE_ADDRESSES,
     SERVICES,
     TRANSLATIONS,
@@ -41,9 +42,10 @@ def records(folder: Path) -> Iterator[Record]:
             address, link = str(announced.address), announced.ifindex
             yield {"map": "answer", "address": address, "link": link, "mac": answer.mac.hex(":")}
     yield from _remembered(folder, int(time.monotonic()))
-    with opened(NODE_ADDRESSES, folder) as addresses:
-        for own, found in sorted(addresses.items(), key=str):
-            yield {"map": "node address", "address": str(own.address), "link": found.ifindex}
+    for kind, spec in (("node address", NODE_ADDRESSES), ("link address", LINK_ADDRESSES)):
+        with opened(spec, folder) as addresses:
+            for own, found in sorted(addresses.items(), key=str):
+                yield {"map": kind, "address": str(own.address), "link": found.ifindex}
 
 
 def _services(folder: Path) -> Iterator[Record]:

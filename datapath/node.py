@@ -44,6 +44,7 @@ from datapath.topology import (
     Topology,
     inlets,
     leading_off,
+    link_entries,
     node_entries,
     outward,
     primary,
@@ -67,7 +68,7 @@ POLL_S: Final = 0.25
 SEEK_S: Final = 1.0
 """A pod without a link of its own is looked for so often: nobody tells of addresses in its namespace."""
 _SO_NETNS_COOKIE: Final = 71
-_FILLING: Final = frozenset({"settings", "node addresses", "workloads", "services", "backends"})
+_FILLING: Final = frozenset({"settings", "node addresses", "link addresses", "workloads", "services", "backends"})
 """What is tried before programs are attached."""
 
 Settled = Callable[[int, Collection[str], Mapping[Key, str]], None]
@@ -184,7 +185,8 @@ class Node:
 
     def _compare(self) -> None:
         """Entries that somebody else has written or deleted are put right."""
-        for maps in (self.maps.services, self.maps.workloads, self.maps.addresses, self.maps.macs):
+        own = self.maps
+        for maps in (own.services, own.workloads, own.addresses, own.link_addresses, own.macs):
             if maps.is_foreign():
                 log.warning("maps changed by somebody else", maps=type(maps).__name__)
                 self.repairs += 1
@@ -223,7 +225,7 @@ class Node:
             outcome.runs += 1
             await asyncio.to_thread(self._show)
             self.settled(taken.responses, self._written(), self._refused())
-        if outcome.faults or self.maps.services.failed or self.maps.workloads.failed or self.maps.addresses.failed:
+        if outcome.faults or self.maps.services.failed or self.maps.unfit():
             self._failures += 1
             self.errors += 1
             return delay_s(self._failures, 0.5)
@@ -284,6 +286,7 @@ class Node:
         await self._tried("settings", lambda: self._set(topology))
         await self._tried("routes", self._route)
         await self._tried("node addresses", lambda: self.maps.addresses.reconcile(node_entries(topology)))
+        await self._tried("link addresses", lambda: self.maps.link_addresses.reconcile(link_entries(topology)))
         if WORKLOADS_TYPE in taken.heard:
             await self._tried("workloads", lambda: self.maps.workloads.reconcile(workload_entries(topology)))
         if SERVICE in taken.heard:

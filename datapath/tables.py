@@ -11,6 +11,7 @@ from datapath.kernel.layout import (
     ANSWERS,
     BACKENDS,
     CONNECTIONS,
+    LINK_ADDRESSES,
     NODE_ADDRESSES,
     OWN_MACS,
     SERVICES,
@@ -42,6 +43,7 @@ class Maps:
         self.services = ServiceMaps(services, backends, time.monotonic, leaving_s)
         self.workloads: Entries[AddressKey, Workload] = Entries(self._open(WORKLOADS))
         self.addresses: Entries[AddressKey, NodeAddress] = Entries(self._open(NODE_ADDRESSES))
+        self.link_addresses: Entries[AddressKey, NodeAddress] = Entries(self._open(LINK_ADDRESSES))
         self.answers: Map[AnswerKey, Answer] = self._open(ANSWERS)
         self.macs: Entries[MacKey, NodeAddress] = Entries(self._open(OWN_MACS))
         self.settings: Map[Any, Settings] = self._open(SETTINGS)
@@ -49,7 +51,20 @@ class Maps:
         self.translations: Map[Flow, Translation] = self._open(TRANSLATIONS)
 
     def sizes(self) -> dict[str, Size]:
-        return self.services.sizes() | {"workloads": self.workloads.size(), "node_addresses": self.addresses.size()}
+        return self.services.sizes() | {
+            "workloads": self.workloads.size(),
+            "node_addresses": self.addresses.size(),
+            "link_addresses": self.link_addresses.size(),
+        }
+
+    def unfit(self) -> dict[str, str]:
+        """Why entries are not there that stand each for themselves, by what they are of."""
+        kinds: dict[str, Entries[Any, Any]] = {
+            "pods": self.workloads,
+            "node": self.addresses,
+            "links": self.link_addresses,
+        }
+        return {what: entries.failed for what, entries in kinds.items() if entries.failed}
 
     def listeners(self) -> bool:
         """Whether Envoy listens, as programs find it."""

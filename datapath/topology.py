@@ -42,6 +42,8 @@ class Topology:
     """A port of a bridge that is among these -> the bridge, from which its packets come to the node."""
     addresses: Mapping[Address, int] = field(default_factory=dict)
     """Address of the node -> its link; the first of a family is the one that it sends from."""
+    link_addresses: Mapping[Address, int] = field(default_factory=dict)
+    """Those besides that only its neighbours on a link reach the node by."""
     devices: Mapping[int, Role] = field(default_factory=dict)
     """Links that lead off the node, and its loopback."""
     links: Mapping[int, str] = field(default_factory=dict)
@@ -84,6 +86,10 @@ def workload_entries(topology: Topology) -> dict[AddressKey, Workload]:
 
 def node_entries(topology: Topology) -> dict[AddressKey, NodeAddress]:
     return {AddressKey(address): NodeAddress(ifindex) for address, ifindex in topology.addresses.items()}
+
+
+def link_entries(topology: Topology) -> dict[AddressKey, NodeAddress]:
+    return {AddressKey(address): NodeAddress(ifindex) for address, ifindex in topology.link_addresses.items()}
 
 
 def primary(topology: Topology, version: int) -> Address | None:

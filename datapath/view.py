@@ -47,7 +47,6 @@ class View:
     @classmethod
     def of(cls, outcome: Outcome, attachments: Attachments, maps: Maps) -> Self:
         """Copies of what is changed in place; nobody changes it meanwhile."""
-        unfit = {"pods": maps.workloads.failed, "node": maps.addresses.failed}
         return cls(
             outcome.topology,
             outcome.services,
@@ -62,7 +61,7 @@ class View:
             dict(attachments.behind),
             dict(outcome.faults),
             {**{f"service {name}": why for name, why in maps.services.failed.items()},
-             **{what: why for what, why in unfit.items() if why}},
+             **maps.unfit()},
             len(maps.services.failed),
             attachments.repairs,
         )  # fmt: skip

@@ -69,7 +69,8 @@ async def survey(
         routes = [route async for route in await netlink.get_default_routes()]
         outward, problems = _outward(links, routes, devices, before)
         up = {link["index"] for link in dumped if link["flags"] & _UP}
-        found = [pair async for message in await netlink.get_addr() if (pair := _address(message)) and pair[1] in up]
+        told = [message async for message in await netlink.get_addr() if message["index"] in up]
+        found, of_links = _addresses(told, of_links=False), _addresses(told, of_links=True)
         sources = [await _source(netlink, somewhere) for somewhere in _SOMEWHERE]
         own = _own(found, outward, addresses, sources)
         near = {address for address, _ in found}
@@ -83,14 +84,16 @@ async def survey(
         candidates = [way for address in pod if (way := ways[address]) is not None and way not in ends]
         for way in candidates[:1]:
             sought.setdefault(way if way in bridges else _ITSELF, []).append(pod)
-    told = await asyncio.to_thread(peers.addresses, {port: end.peer for port, end in ends.items() if end.at in sought})
-    seats = seated(sought, {port: Port(ends[port].at, found) for port, found in told.items()}, held, outward)
+    behind_ports = {port: end.peer for port, end in ends.items() if end.at in sought}
+    there = await asyncio.to_thread(peers.addresses, behind_ports)
+    seats = seated(sought, {port: Port(ends[port].at, found) for port, found in there.items()}, held, outward)
     return Topology(
         pods={**direct, **seats.pods},
         strangers=seats.strangers,
         bridges=seats.bridges,
         lost=tuple(lost for lost in seats.lost if lost.address not in direct),
         addresses=own,
+        link_addresses=dict(of_links),
         devices={ifindex: kinds[ifindex] for ifindex in (*outward, _LOOPBACK) if ifindex in kinds},
         links=links,
         problems=problems + _homeless(addresses, own) + _of_kube_proxy(links.values()) + _unrouted(behind, ways),
@@ -196,12 +199,15 @@ def _indexes(route: Any) -> list[int]:
     return [index for index in (single, *(hop["oif"] for hop in several)) if index and index != _LOOPBACK]
 
 
-def _address(message: Any) -> tuple[Address, int] | None:
-    """With its link; not one that only the node itself, or its neighbours, reach it by."""
-    text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-    if not text or message["scope"] in {_HOST_SCOPE, _LINK_SCOPE}:
-        return None
-    return ip_address(text), message["index"]
+def _addresses(messages: Iterable[Any], *, of_links: bool) -> list[tuple[Address, int]]:
+    """With their links: those that all reach the node by, or its neighbours alone; none that only it itself does."""
+    return [
+        (ip_address(text), message["index"])
+        for message in messages
+        if message["scope"] != _HOST_SCOPE
+        and (message["scope"] == _LINK_SCOPE) == of_links
+        and (text := message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS"))
+    ]
 
 
 def _homeless(configured: Iterable[Address], own: Collection[Address]) -> tuple[Problem, ...]:

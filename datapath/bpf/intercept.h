@@ -70,7 +70,9 @@ struct workload {
 	__u32 ifindex; /* the node's end of its link; a bridge's port, where it is at one */
 };
 
-/* node_addresses: HASH by address, of the link that has it. What a frontend of address zero is reached at. */
+/* node_addresses: HASH by address, of the link that has it. What a frontend of address zero is reached at.
+ * link_addresses: the same, of those that only neighbours on a link reach the node by. No service is there.
+ */
 struct node_address {
 	__u32 ifindex;
 };

@@ -100,7 +100,9 @@ static __always_inline enum owner owner_of(const struct __sk_buff *skb, const st
 
 	if (workload)
 		return workload->ifindex == skb->ifindex ? THIS_LINK : ANOTHER;
-	return bpf_map_lookup_elem(&node_addresses, address) ? ANOTHER : NOBODY;
+	if (bpf_map_lookup_elem(&node_addresses, address) || bpf_map_lookup_elem(&link_addresses, address))
+		return ANOTHER;
+	return NOBODY;
 }
 
 static __always_inline int may_have(enum owner owner, enum sender sender)
@@ -108,7 +110,7 @@ static __always_inline int may_have(enum owner owner, enum sender sender)
 	return owner == THIS_LINK || (owner == NOBODY && sender == A_STRANGER);
 }
 
-/* IPv6 gives every link addresses of its own, to find neighbours from. */
+/* IPv6 gives every link addresses of its own, to find neighbours from; of those, the node's are known. */
 static __always_inline int is_source(const struct __sk_buff *skb, const struct packet *packet, enum sender sender)
 {
 	const struct address *source = &packet->flow.source;

@@ -416,12 +416,15 @@ SERVICES: Final = MapSpec("svc", Codec("service_key", ServiceKey), Codec("servic
 BACKENDS: Final = MapSpec("backends", Codec("backend_key", BackendKey), Codec("backend", Backend))
 WORKLOADS: Final = MapSpec("workloads", _ADDRESS, Codec("workload", Workload))
 NODE_ADDRESSES: Final = MapSpec("node_addresses", _ADDRESS, Codec("node_address", NodeAddress))
+LINK_ADDRESSES: Final = MapSpec("link_addresses", _ADDRESS, Codec("node_address", NodeAddress))
 PROXIED_AS: Final = MapSpec("proxied_as", Codec("flow", Flow), Codec("proxied", Proxied))
 FRAGMENTS: Final = MapSpec("fragments", Codec("fragment", Fragment), Codec("ports", Ports))
 ANSWERS: Final = MapSpec("answers", Codec("answer_key", AnswerKey), Codec("answer", Answer))
 OWN_MACS: Final = MapSpec("own_macs", Codec("mac", MacKey), Codec("node_address", NodeAddress))
 SETTINGS: Final = MapSpec("settings", _INDEX, Codec("settings", Settings))
-FILLED: Final = frozenset(each.name for each in (SERVICES, BACKENDS, WORKLOADS, NODE_ADDRESSES, SETTINGS))
+FILLED: Final = frozenset(
+    each.name for each in (SERVICES, BACKENDS, WORKLOADS, NODE_ADDRESSES, LINK_ADDRESSES, SETTINGS)
+)
 """What the daemon alone writes, and writes whole before it attaches programs."""
 ABSENCE: Final = MapSpec("absence", _INDEX, Codec("absence", Absence))
 """IPv4 first, then IPv6."""

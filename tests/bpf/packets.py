@@ -19,7 +19,7 @@ from datapath.kernel.layout import (
     ServiceKey,
     Workload,
 )
-from tests.bpf.rows.hostile import BEHIND, CLAIMS, CUT, MALFORMED, ODD, SPOOFED
+from tests.bpf.rows.hostile import BEHIND, CLAIMS, CUT, MALFORMED, ODD, OF_LINKS, SPOOFED
 from tests.bpf.rows.partial import ERRORS, FRAGMENTS
 from tests.bpf.rows.passed import ANYTHING, BALANCED, NEIGHBOURS, PASSED, UNDERWAY
 from tests.bpf.rows.setting import (
@@ -29,6 +29,8 @@ from tests.bpf.rows.setting import (
     NEIGHBOUR6,
     NODE,
     NODE6,
+    NODE_LINK,
+    NODE_LINK6,
     OTHER_LINK,
     POD,
     POD6,
@@ -46,6 +48,7 @@ CASES = [
     *ANYTHING,
     *NEIGHBOURS,
     *CLAIMS,
+    *OF_LINKS,
     *ODD,
     *BEHIND,
     *SPOOFED,
@@ -81,6 +84,8 @@ def furnished(folder: Path) -> Iterator[Stand]:
             workloads.put(AddressKey(ip_address(address)), Workload(link))
         for address in (NODE, NODE6):
             nodes.put(AddressKey(ip_address(address)), NodeAddress(2))
+        for address in (NODE_LINK, NODE_LINK6):
+            stand.map(layout.LINK_ADDRESSES).put(AddressKey(ip_address(address)), NodeAddress(OTHER_LINK))
         for slot, fd in zip((0, layout.LISTENERS_PER_FAMILY), fds, strict=True):
             stand.listen(fd, slot)
         yield stand

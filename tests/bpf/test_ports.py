@@ -134,10 +134,29 @@ async def test_addresses_of_services_that_kube_proxy_has_on_a_link_are_not_the_n
     assert any("kube-proxy is in mode IPVS" in each["what"] for each in (await here.status())["findings"])
 
 
+async def test_addresses_of_links_are_the_node_s_and_no_service_s(here: Node) -> None:
+    """Those that only neighbours reach the node by: nobody else may have them, and a node port is none of theirs."""
+    await here.ads.say(response(("node port", service(("", 30081, ""), backends=[("10.1.0.5", 8080, 1)]))))
+    for address in ("fe80::64/64", "169.254.1.1/32 scope link"):
+        here.ip(f"addr add {address} dev br0" + " nodad" * (":" in address))
+    await here.until(lambda: {"fe80::64", "169.254.1.1"} <= of_links(here))
+    await here.until(lambda: "198.51.100.1" in reached_at(here, 30081))
+    served = of_links(here) & (reached_at(here, 30081) | own(here))
+    here.ip("addr del fe80::64/64 dev br0")
+    await here.until(lambda: "fe80::64" not in of_links(here))
+
+    assert (set(), True) == (served, "169.254.1.1" in of_links(here))
+
+
 def reached_at(here: Node, port: int) -> set[str]:
     return {str(key.address) for key in here.services() if key.port == port}
 
 
 def own(here: Node) -> set[str]:
     with opened(layout.NODE_ADDRESSES, here.pins.maps) as addresses:
+        return {str(key.address) for key, _ in addresses.items()}
+
+
+def of_links(here: Node) -> set[str]:
+    with opened(layout.LINK_ADDRESSES, here.pins.maps) as addresses:
         return {str(key.address) for key, _ in addresses.items()}

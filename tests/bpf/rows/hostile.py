@@ -42,6 +42,9 @@ from tests.bpf.rows.setting import (
     NEIGHBOUR6,
     NODE,
     NODE6,
+    NODE_LINK,
+    NODE_LINK6,
+    NODES,
     ON_LO,
     POD,
     POD6,
@@ -108,6 +111,25 @@ CLAIMS = [
     Case("once he is known he is himself", BESIDE, over4(POD, MESH, syn), R.PASS_STRANGER),
 ]
 WHO = {"a pod": POD_SENDS, "who is not known": BESIDE}
+# The node's own addresses that only its links have, as the gateway of pods.
+OF_LINKS = [
+    *(
+        Case(f"{who} {what} at a link", program, packet, R.DROP_SPOOFED)
+        for who, program in WHO.items()
+        for what, packet in (
+            ("advertises no address of the node's", discovery(ADVERTISES, LINK_LOCAL, NODE_LINK6)),
+            ("keeps the node from none", discovery(SOLICITS, "::", NODE_LINK6)),
+            ("does not look for neighbours as the node", discovery(SOLICITS, NODE_LINK6, NEIGHBOUR6)),
+            ("does not send as the node", over6(NODE_LINK6, NODES, udp(546, 547), UDP)),
+            ("does not say by ARP that it is the node", arp(NODE_LINK, POD)),
+        )
+    ),
+    Case(
+        "a pod looks for the node at its link", POD_SENDS, discovery(SOLICITS, LINK_LOCAL, NODE_LINK6), R.PASS_NO_PORTS
+    ),
+    Case("who is not known may, too", BESIDE, discovery(SOLICITS, LINK_LOCAL, NODE_LINK6), R.PASS_STRANGER),
+    Case("a node port is not at an address of a link", POD_SENDS, over6(POD6, NODE_LINK6, port), R.PASS_NO_SERVICE),
+]
 # Linux takes some of it for ARP; each says that who sends it has his own address.
 ODD_ARP = {
     "of IEEE 802": arp(POD, NEIGHBOUR, hardware=6),

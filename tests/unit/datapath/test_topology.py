@@ -11,12 +11,13 @@ import pytest
 from datapath.flows import record, text
 from datapath.kernel.layout import AddressKey, Event, NodeAddress, Workload
 from datapath.probe import file_system, missing_capabilities, mounted, older
-from datapath.topology import Role, Topology, inlets, node_entries, primary, roles, workload_entries
+from datapath.topology import Role, Topology, inlets, link_entries, node_entries, primary, roles, workload_entries
 
 POD, OTHER = ip_address("10.1.0.1"), ip_address("fd00::1")
 TOPOLOGY = Topology(
     pods={POD: 7, OTHER: 7},
     addresses={ip_address("192.168.0.1"): 2, ip_address("192.168.1.1"): 3, ip_address("2001:db8::1"): 2},
+    link_addresses={ip_address("fe80::1"): 7},
     devices={2: Role.NETWORK, 1: Role.HOST},
     links={2: "eth0", 3: "eth1", 7: "br0"},
 )
@@ -43,9 +44,10 @@ def test_a_link_that_leads_off_the_node_is_that() -> None:
 
 
 def test_entries_are_by_address() -> None:
-    """Of pods and of the node."""
+    """Of pods, of the node, and of its links alone."""
     assert {AddressKey(POD): Workload(7), AddressKey(OTHER): Workload(7)} == workload_entries(TOPOLOGY)
     assert NodeAddress(3) == node_entries(TOPOLOGY)[AddressKey(ip_address("192.168.1.1"))]
+    assert {AddressKey(ip_address("fe80::1")): NodeAddress(7)} == link_entries(TOPOLOGY)
 
 
 @pytest.mark.parametrize(("version", "address"), [(4, "192.168.0.1"), (6, "2001:db8::1")])
