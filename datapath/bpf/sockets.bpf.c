@@ -231,6 +231,12 @@ static __always_inline int balance(struct bpf_sock_addr *ctx, enum family family
 	return proceed(BALANCED);
 }
 
+/* The kernel makes loopback of address zero, which as a key would be every address of the node. */
+static __always_inline const struct service *asked_for(const struct flow *to)
+{
+	return is_zero(&to->destination) ? NULL : service_at(&to->destination, to->destination_port, to->protocol);
+}
+
 static __always_inline int leave(struct bpf_sock_addr *ctx, enum family family, enum call call)
 {
 	const struct settings *own = bpf_map_lookup_elem(&settings, &only);
@@ -239,7 +245,7 @@ static __always_inline int leave(struct bpf_sock_addr *ctx, enum family family, 
 		.destination_port = (__be16)ctx->user_port,
 		.protocol = ctx->protocol,
 	};
-	const struct service *found = service_at(&to.destination, to.destination_port, to.protocol);
+	const struct service *found = asked_for(&to);
 	struct service service;
 
 	if (call == CONNECT && is_in_clients_name(ctx))

@@ -9,7 +9,7 @@ from math import sqrt
 import pytest
 
 from datapath.kernel.layout import NODE_ADDRESSES, AddressKey, NodeAddress, Reason, Service, ServiceKey
-from tests.bpf.socket_stand import Actor, Sockets
+from tests.bpf.socket_stand import PROTOCOLS, Actor, Sockets
 from tests.bpf.sockets.ways import BACKENDS, KINDS, NODE4, WAYS, Way, names, numbers, served
 
 
@@ -120,6 +120,23 @@ def test_a_port_of_every_address_is_reached_at_each_of_the_node(sockets: Sockets
 
     assert [BACKENDS[0], 8080] == at_node["backend"]
     assert {"error": "ECONNREFUSED"} == elsewhere
+
+
+@pytest.mark.parametrize(("zero", "loopback"), [("::", "::1"), ("0.0.0.0", "127.0.0.1")])
+def test_address_zero_is_loopback_and_no_address_of_the_node(
+    sockets: Sockets, pod: Actor, servers: Actor, zero: str, loopback: str
+) -> None:
+    """Who connects or sends to it reaches what listens there, whatever is at that port of the node."""
+    number = next(numbers)
+    for kind, protocol in PROTOCOLS.items():
+        servers.ask("serve", kind, (loopback, 30081))
+        sockets.service(number, kind, [], [(BACKENDS[0], 8080)])
+        sockets.services.put(ServiceKey(None, 30081, protocol), Service(0, number, 1, 1))
+
+    outcomes = [*pod.ask("connect", "tcp", zero, 30081), *pod.ask("connect", "udp", zero, 30081)]
+    outcomes += pod.ask("send", (zero, 30081))
+
+    assert [[loopback, 30081]] * 3 == [each.get("backend") for each in outcomes]
 
 
 def test_every_slot_is_as_likely(sockets: Sockets, pod: Actor) -> None:
