@@ -176,13 +176,16 @@ async def test_a_setting_that_somebody_changes_back_is_set_again(
 async def test_a_rule_or_route_that_somebody_removes_is_put_back(here: Node, undone: str, seen_by: str) -> None:
     """B7: within a moment, as it was."""
     await here.until(lambda: "tidegate" in shown(here, "nft list ruleset"))
-    before = shown(here, seen_by)
+    before, repairs = shown(here, seen_by), repaired(here)
     shown(here, undone)
-    without = shown(here, seen_by)
 
+    await here.until(lambda: repaired(here) > repairs)
     await here.until(lambda: before == shown(here, seen_by))
 
-    assert before != without
+
+def repaired(here: Node) -> int:
+    """How often the daemon has found that somebody has taken what is its own; it may be back before anybody looks."""
+    return here.log.read_text().count("changed by somebody else")
 
 
 @pytest.mark.parametrize("pin", ["maps/svc", "maps/workloads", "maps/connections", "programs/steer", "links/steer"])
