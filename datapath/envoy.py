@@ -14,6 +14,7 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -86,7 +87,6 @@ class Envoy:
         self._restart = asyncio.Event()
         """It is to be replaced: until another one is started."""
         self._tasks: asyncio.TaskGroup | None = None
-        self._killed = ""
 
     def restart(self) -> None:
         """Replace it by a new one of the same; one that is to take over already is ended for that."""
@@ -180,10 +180,7 @@ class Envoy:
             self._drain(instance)
         elif state.current is None:
             state.current = instance
-        elif (
-            not (state.current.made_of and instance.made_of)
-            and await self._lacking(instance, state.current) == frozenset()
-        ):
+        elif not (state.current.made_of and instance.made_of) and await self._has_all(instance, state.current):
             self._drain(state.current)
             state.current = instance
         else:
@@ -200,7 +197,7 @@ class Envoy:
         """Until it ends, or is to be replaced."""
         state = self.state
         assert state.current is not None
-        what = await _first(
+        what, why = await _first(
             ended=self._ended(state.current),
             hung=self._hung(state.current),
             restart=self._wish(),
@@ -210,7 +207,7 @@ class Envoy:
             await self._kill(state.current)
             await self._crashed(state.current, f"it did not answer for {self._wanted.silence_s:g} s")
         elif what == "ended":
-            await self._crashed(state.current, self._why(state.current))
+            await self._crashed(state.current, why)
         elif what == "ready":
             self._serves()
         else:
@@ -251,7 +248,7 @@ class Envoy:
         state = self.state
         assert state.current is not None
         assert state.successor is not None
-        what = await _first(
+        what, why = await _first(
             current=ended(state.current),
             successor=self._ended(state.successor),
             hung=self._hung(state.current),
@@ -271,7 +268,7 @@ class Envoy:
             await self._kill(state.successor)
             return
         if what == "successor":
-            state.fault = f"a new Envoy ended before it served: {self._why(state.successor)}"
+            state.fault = f"a new Envoy ended before it served: {why}"
             log.warning("envoy not replaced", pid=state.successor.pid, fault=state.fault)
             state.successor, state.lacks = None, frozenset()
             self._remember()
@@ -302,19 +299,43 @@ class Envoy:
         assert self.state.current is not None
         await admin.ready(self._wanted.admin(successor.number), every_s=_LOOK_S)
         while True:
-            lacking, named = await self._lacking(successor, self.state.current), self.named()
-            self.state.lacks = frozenset(name for name in (lacking or ()) if name in named or name.startswith(CAPTURE))
-            if lacking is not None and not self.state.lacks:
+            lacking, named = await self._known(successor, self.state.current), self.named()
+            self.state.lacks = frozenset(name for name in lacking if name in named or name.startswith(CAPTURE))
+            if not self.state.lacks:
                 return
             await asyncio.sleep(_LOOK_S)
 
+    async def _has_all(self, new: Instance, old: Instance) -> bool:
+        """Whether it has all that the other one has; one that has ended, or hangs, has nothing."""
+        what, lacking = await _first(
+            known=self._known(new, old),
+            old=ended(old),
+            new=ended(new),
+            hung=self._hung(old),
+            silent=self._hung(new),
+        )
+        return not lacking if what == "known" else what in {"old", "hung"}
+
+    async def _known(self, new: Instance, old: Instance) -> frozenset[str]:
+        """As `_lacking`, once it is known."""
+        while (lacking := await self._lacking(new, old)) is None:
+            await asyncio.sleep(_LOOK_S)
+        return lacking
+
     async def _lacking(self, new: Instance, old: Instance) -> frozenset[str] | None:
-        """The listeners that the other one has besides; None where it is not ready."""
+        """The listeners that the other one has besides, which are all while it is not ready.
+
+        None where one of the two does not answer: then it is not known.
+        """
         socket = self._wanted.admin(new.number)
-        if not await admin.is_ready(socket):
+        try:
+            status, _ = await admin.ask(socket, "/ready")
+        except OSError:
             return None
         has, had = await listeners(socket), await listeners(self._wanted.admin(old.number))
-        return None if has is None else (had or frozenset()) - has
+        if has is None or had is None:
+            return None
+        return had - has if status == HTTPStatus.OK else had
 
     async def _hung(self, instance: Instance) -> None:
         """Return when it has not answered for as long as it may be silent; that it is not ready is an answer."""
@@ -330,12 +351,9 @@ class Envoy:
                 state.answers = answers
             await asyncio.sleep(_PROBE_S)
 
-    async def _ended(self, instance: Instance) -> None:
-        self._killed = await ended(instance)
-
-    def _why(self, instance: Instance) -> str:
-        """Of one that has ended; who is killed has no last words."""
-        return self._killed or last_words(self._wanted.directory, instance.pid)
+    async def _ended(self, instance: Instance) -> str:
+        """Return when it has, with why; who is killed has no last words."""
+        return await ended(instance) or last_words(self._wanted.directory, instance.pid)
 
     async def _kill(self, instance: Instance) -> None:
         """One that does not answer cannot be asked to leave; that it has ended is seen by who waits for that."""
@@ -395,14 +413,13 @@ class Envoy:
             log.warning("envoy not remembered", fault=state.unremembered)
 
 
-async def _first(**waits: Coroutine[Any, Any, Any]) -> str:
-    """Which of these is first; the others are cancelled."""
+async def _first(**waits: Coroutine[Any, Any, Any]) -> tuple[str, Any]:
+    """Which of these is first, and what it came to; the others are cancelled."""
     tasks = {name: asyncio.ensure_future(wait) for name, wait in waits.items()}
     try:
         await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
         name = next(name for name, task in tasks.items() if task.done())
-        tasks[name].result()
-        return name
+        return name, tasks[name].result()
     finally:
         for task in tasks.values():
             task.cancel()
