@@ -35,7 +35,7 @@ from datapath.instances import (
     since_boot_s,
     stop,
 )
-from datapath.starts import Starts
+from datapath.starts import CannotStart, Starts
 from xds_server.proxy import admin
 
 CAPTURE: Final = "capture/"
@@ -369,11 +369,12 @@ class Envoy:
         return instance
 
     def _tried(self) -> Instance | None:
-        instance = self._starts.begin()
-        if instance is None:
-            self.state.fault = self._starts.fault
-        else:
-            self.state.starts += 1
+        try:
+            instance = self._starts.begin()
+        except CannotStart as fault:
+            self.state.fault = str(fault)
+            return None
+        self.state.starts += 1
         return instance
 
     async def _crashed(self, instance: Instance, why: str) -> None:
