@@ -19,16 +19,21 @@ import grpc
 import grpc.aio
 import structlog
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from google.protobuf.message import DecodeError
 
-from datapath.discovery import Answer, Discovery, Key
+from datapath.discovery import LARGEST, Answer, Discovery, Key
 from xds_server.proxy.bootstrap import ClientTls
 from xds_server.proxy.process import delay_s
 
 METHOD: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 _HEALTHY_AFTER_S: Final = 30.0
 _LONGEST_DETAIL: Final = 512
+_LONGEST_WORD: Final = 512
+"""Of those that are said back to the server."""
+_MOST_UNREAD: Final = 1024
+"""Answers that wait to be read: of responses that come one by one, each has its own."""
 _OPTIONS: Final = (
-    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_receive_message_length", LARGEST),
     # Without pings a control plane that vanished would go unnoticed: the stream is idle for hours between changes.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -42,6 +47,10 @@ log = structlog.get_logger("discovery")
 
 class CannotDial(OSError):
     """The text names the file, and what to do."""
+
+
+class Unusable(ValueError):
+    """The text says what the server did."""
 
 
 Dial = Callable[[], grpc.aio.Channel]
@@ -110,7 +119,7 @@ class Client:
                 stream.fault = "the server ended it"
             except grpc.aio.AioRpcError as error:
                 stream.fault = f"{error.code().name}: {(error.details() or '')[:_LONGEST_DETAIL]}"
-            except CannotDial as error:
+            except (CannotDial, Unusable) as error:
                 stream.fault = str(error)
             # A server that ends old streams, so that its replicas share them, is no failure.
             stream.failures = 1 if clock() - stream.since > _HEALTHY_AFTER_S else stream.failures + 1
@@ -124,15 +133,15 @@ class Client:
             self._requests.put_nowait(request)
         async with self._dial() as self._channel:
             call: Any = self._channel.stream_stream(
-                METHOD,
-                request_serializer=DeltaDiscoveryRequest.SerializeToString,
-                response_deserializer=DeltaDiscoveryResponse.FromString,
+                METHOD, request_serializer=DeltaDiscoveryRequest.SerializeToString
             )()
             # A task of ours: gRPC would be closing a generator of requests while it still waits for the next one.
             writing = asyncio.ensure_future(self._write(call))
             try:
-                while (response := await call.read()) is not grpc.aio.EOF:
-                    self._take(response)
+                while (octets := await call.read()) is not grpc.aio.EOF:
+                    self._take(_decoded(octets))
+                    if self._requests.qsize() > _MOST_UNREAD:
+                        raise Unusable("the server reads no answers")
             finally:
                 writing.cancel()
                 await asyncio.wait({writing})
@@ -174,3 +183,17 @@ class Client:
         elif request.response_nonce:
             stream.accepted_at = now
         self._requests.put_nowait(request)
+
+
+def _decoded(octets: bytes) -> Any:
+    """Ours to do: gRPC gives nothing for what it cannot decode.
+
+    :raises Unusable: it is none, or a word of it is too long.
+    """
+    try:
+        response = DeltaDiscoveryResponse.FromString(octets)
+    except DecodeError:
+        raise Unusable("the server sent what is no DeltaDiscoveryResponse") from None
+    if max(len(response.nonce), len(response.type_url)) > _LONGEST_WORD:
+        raise Unusable(f"the server sent a nonce or a type of more than {_LONGEST_WORD} characters")
+    return response

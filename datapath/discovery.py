@@ -19,6 +19,7 @@ from google.rpc.status_pb2 import Status
 
 from datapath.resources import (
     ANNOUNCEMENTS,
+    LONGEST_NAME,
     SERVICE,
     WORKLOADS,
     Announcement,
@@ -31,6 +32,12 @@ from datapath.resources import (
     decoded,
 )
 
+LARGEST: Final = 64 << 20
+"""Octets of one response, and of all that is held: 50,000 services with ten backends each take 12 MiB."""
+MOST_HELD: Final = 1 << 17
+"""The kernel's map has room for so many addresses of services."""
+MOST_REFUSED: Final = 1_000
+"""So many are kept for people, all are told to the server."""
 _INVALID_ARGUMENT: Final = 3
 _NAMED_REFUSALS: Final = 20
 """So many are told in one answer; all are refused."""
@@ -109,9 +116,10 @@ class Discovery:
         self.node = node
         self.held: dict[Key, Held] = dict(before.held) if before else {}
         self.heard = set(before.heard) if before else set()
+        self._octets = sum(len(found.body) for found in self.held.values())
         self._told_announcements = False
         self.refused: dict[Key, str] = {}
-        """What the server serves and we cannot use, with the reason; a version before it is kept."""
+        """What the server serves and we cannot use, or some of it, with the reason; a version before it is kept."""
         self.unserved: tuple[str, ...] = ()
         """Addresses that this node should serve and does not: it would announce them in vain."""
         self.failed: Mapping[Key, str] = {}
@@ -168,19 +176,22 @@ class Discovery:
             key = (type_url, found.name)
             try:
                 accepted = _accepted(type_url, wanted[type_url], found)
+                before = self._hold(key, accepted)
             except InvalidResource as fault:
-                refused[found.name] = str(fault)
-                self.refused[key] = str(fault)
+                name = found.name[:LONGEST_NAME]
+                refused[name] = str(fault)
+                if (type_url, name) in self.refused or len(self.refused) < MOST_REFUSED:
+                    self.refused[type_url, name] = str(fault)
                 continue
             self.refused.pop(key, None)
-            before = self.held.get(key)
-            self.held[key] = accepted
             taken.add(key)
             if before is None or before.resource != accepted.resource:
                 changed.add(key)
         for name in response.removed_resources:
-            self.refused.pop((type_url, name), None)
-            if self.held.pop((type_url, name), None) is not None:
+            self.refused.pop((type_url, name[:LONGEST_NAME]), None)
+            gone = self.held.pop((type_url, name), None)
+            if gone is not None:
+                self._octets -= len(gone.body)
                 changed.add((type_url, name))
         if refused:
             _refuse(answer, refused)
@@ -193,6 +204,18 @@ class Discovery:
         self._responses += 1
         self._unanswered.append((self._responses, found))
         return found
+
+    def _hold(self, key: Key, accepted: Held) -> Held | None:
+        """Gives the one before.
+
+        :raises InvalidResource: there is no room for it.
+        """
+        before = self.held.get(key)
+        octets = self._octets + len(accepted.body) - (len(before.body) if before else 0)
+        if octets > LARGEST or (before is None and len(self.held) >= MOST_HELD):
+            raise InvalidResource(f"no more is held than {MOST_HELD} resources and {LARGEST >> 20} MiB: serve less")
+        self.held[key], self._octets = accepted, octets
+        return before
 
     def settle(self, responses: int, types: Collection[str], failed: Mapping[Key, str]) -> list[Answer]:
         """What is to be said now that the kernel has, of these types, all of so many responses but what it refused."""
@@ -219,6 +242,8 @@ def _accepted(type_url: str, names: tuple[str, ...], found: Any) -> Held:
         raise InvalidResource("it is not of this node")
     if found.resource.type_url != type_url:
         raise InvalidResource("its content is of another type")
+    if len(found.version) > LONGEST_NAME:
+        raise InvalidResource(f"its version has more than {LONGEST_NAME} characters")
     body = found.resource.value
     return Held(found.version, body, decoded(type_url, found.name, body))
 

@@ -30,8 +30,8 @@ MOST_FRONTENDS: Final = 1_000
 _MOST_WORKLOADS: Final = 4_096
 _MOST_ANSWERS: Final = 4_096
 _MOST_WEIGHT: Final = 1_000_000
+LONGEST_NAME: Final = 512
 _MOST_AFFINITY_S: Final = 86_400
-_LONGEST_NAME: Final = 512
 _LONGEST_PATTERN: Final = 256
 
 
@@ -105,8 +105,8 @@ Resource = Service | Workloads | Announcements
 
 def decoded(type_url: str, name: str, body: bytes) -> Resource:
     """:raises InvalidResource: it cannot be used; nothing of it is."""
-    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
-        raise InvalidResource(f"its name is to have 1 to {_LONGEST_NAME} printable characters")
+    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+        raise InvalidResource(f"its name is to have 1 to {LONGEST_NAME} printable characters")
     message, build = _KINDS[type_url]
     try:
         parsed = message.FromString(body)
@@ -149,7 +149,7 @@ def _proxied(message: Any) -> Proxied:
 def _frontend(index: int, message: Any, *, proxied: bool) -> Frontend:
     field = f"frontends[{index}]"
     address = _address(f"{field}.address", message.address) if message.address else None
-    if proxied and not 0 < len(message.listener) <= _LONGEST_NAME:
+    if proxied and not 0 < len(message.listener) <= LONGEST_NAME:
         raise InvalidResource(f"{field}.listener: a service with a proxy names the listener of each frontend")
     if message.listener and not proxied:
         raise InvalidResource(f"{field}.listener: it has no proxy")
@@ -194,7 +194,7 @@ def _workloads(name: str, message: Any) -> Workloads:
 def _workload(index: int, message: Any) -> Workload:
     field = f"workloads[{index}]"
     words = (message.namespace, message.name, message.uid)
-    if not all(len(word) <= _LONGEST_NAME and word.isprintable() for word in words):
+    if not all(len(word) <= LONGEST_NAME and word.isprintable() for word in words):
         raise InvalidResource(f"{field}: a name in it is too long, or not printable")
     addresses = tuple(_address(f"{field}.addresses[{i}]", raw) for i, raw in enumerate(message.addresses))
     return Workload(*words, addresses)

@@ -36,7 +36,10 @@ class Ads:
             return self.streams[-1]
 
     async def say(self, response: Any) -> None:
-        await self._context.write(response.SerializeToString())
+        await self.write(response.SerializeToString())
+
+    async def write(self, octets: bytes) -> None:
+        await self._context.write(octets)
 
     async def handle(self, requests: Any, context: Any) -> None:
         mine: list[Any] = []

@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from datapath.client import Client, dial
-from datapath.discovery import Discovery, types
+from datapath.discovery import LARGEST, Discovery, types
 from datapath.resources import SERVICE, WORKLOADS
 from tests.featuretests.ads import Ads, serving
 from tests.unit.datapath.wire import response, service
@@ -140,6 +142,57 @@ async def test_a_server_that_is_away_is_told_and_dialled_again(tmp_path: Path) -
 
     assert fault.startswith("UNAVAILABLE")
     assert "" == client.stream.fault
+
+
+@pytest.mark.parametrize(
+    ("octets", "fault"),
+    [
+        (b"\xff\xff\xff\xff not a protobuf", "the server sent what is no DeltaDiscoveryResponse"),
+        (
+            response(nonce="x" * 1000).SerializeToString(),
+            "the server sent a nonce or a type of more than 512 characters",
+        ),
+        (bytes(LARGEST + 1), "RESOURCE_EXHAUSTED: "),
+    ],
+    ids=["nonsense", "nonce", "size"],
+)
+async def test_a_response_that_cannot_be_taken_ends_its_stream_alone(tmp_path: Path, octets: bytes, fault: str) -> None:
+    """It is told, nothing of it is held, and the server is dialled again."""
+    ads, discovery = Ads(), Discovery("n1")
+    client, changes = client_of(tmp_path / "xds", discovery)
+    async with serving(tmp_path / "xds", ads), connected(client):
+        await ads.until(3)
+        # Of one that is too large the stream may end before all of it is written.
+        await asyncio.gather(ads.write(octets), return_exceptions=True)
+        await ads.until(3, streams=2)
+        told = client.stream.fault, client.stream.failures, changes.number
+        await ads.say(response(("a", GOOD)))
+        await ads.until(4, streams=2)
+
+    assert (True, 1, 0) == (told[0].startswith(fault), *told[1:])
+    assert ("", {(SERVICE, "a")}) == (client.stream.fault, set(discovery.held))
+
+
+async def test_a_server_that_reads_no_answer_is_left(tmp_path: Path) -> None:
+    """What is to be said to it would be kept for it without an end."""
+    ads, bad = Mute(), [(f"s{number}", BAD) for number in range(20)]
+    client, _ = client_of(tmp_path / "xds", Discovery("n1"))
+    ads.says = response(*bad).SerializeToString()
+    async with serving(tmp_path / "xds", ads), connected(client), asyncio.timeout(60):
+        while not client.stream.failures:
+            await asyncio.sleep(0)
+
+    assert "the server reads no answers" == client.stream.fault
+
+
+class Mute(Ads):
+    """It says the same again and again, and hears nothing."""
+
+    says = b""
+
+    async def handle(self, _: Any, context: Any) -> None:
+        while True:
+            await context.write(self.says)
 
 
 async def test_certificates_are_read_at_each_connection(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from datapath import accepted, app
 from datapath.config import ConfigError, parse
-from datapath.discovery import Accepted, Discovery, Key
-from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
+from datapath.discovery import LARGEST, MOST_HELD, MOST_REFUSED, Accepted, Discovery, Held, Key
+from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS, decoded
 from tests.unit.datapath.wire import packed, response, service
 from xds_server.proto.tidegate.datapath.v1 import datapath_pb2 as pb
 
@@ -199,6 +199,50 @@ def test_many_refusals_are_told_in_part() -> None:
 
     assert answer.request.error_detail.message.endswith("and 5 more")
     assert 25 == len(answer.refused)
+
+
+def test_of_a_name_that_is_too_long_the_beginning_is_kept() -> None:
+    """Until the server removes it."""
+    discovery, name = Discovery("n1"), "x" * 100_000
+    answer = discovery.receive(response((name, GOOD)))
+    kept = [each for _, each in discovery.refused]
+    discovery.receive(response(removed=[name]))
+
+    assert ([name[:512]], [name[:512]]) == (kept, [*answer.refused])
+    assert ({}, {}) == (discovery.held, discovery.refused)
+
+
+def test_a_version_that_is_too_long_is_refused() -> None:
+    """It would be said to the server on each stream."""
+    answer = Discovery("n1").receive(response(("a", GOOD), version="x" * 513))
+
+    assert {"a": "its version has more than 512 characters"} == answer.refused
+
+
+def test_of_the_refused_so_many_are_kept() -> None:
+    """The server is told of each; one of those that are kept makes room for another."""
+    discovery = Discovery("n1")
+    answer = discovery.receive(response(*((f"s{i}", BAD) for i in range(MOST_REFUSED + 1))))
+    full = len(discovery.refused)
+    discovery.receive(response(("s0", GOOD), ("last", BAD)))
+
+    assert (MOST_REFUSED + 1, MOST_REFUSED) == (len(answer.refused), full)
+    assert (True, MOST_REFUSED) == ((SERVICE, "last") in discovery.refused, len(discovery.refused))
+
+
+@pytest.mark.parametrize(("number", "size"), [(MOST_HELD, 1), (1, LARGEST)], ids=["number", "size"])
+def test_what_is_held_has_a_bound(number: int, size: int) -> None:
+    """What is more is refused by name; what is held already is kept, may change, and makes room when it goes."""
+    one = Held("1", bytes(size), decoded(SERVICE, "s", GOOD.SerializeToString()))
+    discovery = Discovery("n1", Accepted({(SERVICE, f"s{i}"): one for i in range(number)}))
+    more = discovery.receive(response(("more", GOOD)))
+    kept = len(discovery.held)
+    discovery.receive(response(removed=["s0"]))
+    fits = discovery.receive(response(("more", GOOD)))
+    changed = discovery.receive(response(("more", OTHER), version="2"))
+
+    assert ["no more is held than 131072 resources and 64 MiB: serve less"] == [*more.refused.values()]
+    assert (number, {}, {}) == (kept, fits.refused, changed.refused)
 
 
 def test_a_type_is_heard_of_with_its_first_answer() -> None:
