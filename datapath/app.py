@@ -101,6 +101,7 @@ async def _run(config: Config, wanted: Wanted, before: Discovery, scraped: socke
         node.connected, node.settled = (lambda: client.connected), client.settled
         node.reach.tell = client.tell
         daemon = Daemon(node, client, Flows(stack.enter_context(Events(pins.maps))), pins.maps)
+        await stack.enter_async_context(work_at_hand())
         await stack.enter_async_context(control.serving(config.control, daemon.asks()))
         if scraped is not None:
             await stack.enter_async_context(daemon.metrics(scraped))
@@ -121,6 +122,15 @@ async def _run(config: Config, wanted: Wanted, before: Discovery, scraped: socke
         await daemon.stopped.wait()
         for task in running:
             task.cancel()
+
+
+@asynccontextmanager
+async def work_at_hand() -> AsyncIterator[None]:
+    """Ends when no thread is at work: each goes on when who awaits it is cancelled, and uses what is closed next."""
+    try:
+        yield
+    finally:
+        await asyncio.get_running_loop().shutdown_default_executor()
 
 
 class Daemon:
