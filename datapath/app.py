@@ -47,6 +47,7 @@ from datapath.kernel.layout import (
 )
 from datapath.kernel.maps import opened
 from datapath.kernel.programs import Pins
+from datapath.kernel.sysctls import Sysctls
 from datapath.lock import Taken, owned
 from datapath.metrics import registry
 from datapath.node import Node
@@ -80,14 +81,16 @@ async def run(config: Config) -> None:
         envoy_can_be_scraped(config)
         if probe.is_taken(config.pins):
             raise Taken(_TAKEN.format(config.pins))
-        before = discovery(config)
+        before, sysctls = discovery(config), Sysctls(config.sysctls, follows=probe.was_here(config.pins))
         for warning in probe.warnings():
             log.warning(warning)
         write_sources(config)
-        await _run(config, wanted, before, scraped)
+        await _run(config, wanted, before, sysctls, scraped)
 
 
-async def _run(config: Config, wanted: Wanted, before: Discovery, scraped: socket.socket | None) -> None:
+async def _run(
+    config: Config, wanted: Wanted, before: Discovery, sysctls: Sysctls, scraped: socket.socket | None
+) -> None:
     pins = Pins(config.bpffs)
     attachments = Attachments(pins, config.cgroup, config.envoy_cgroup)
     attachments.load()
@@ -96,7 +99,7 @@ async def _run(config: Config, wanted: Wanted, before: Discovery, scraped: socke
         maps = Maps(pins.maps, leaving_s=config.envoy.drain_seconds + _REMOVED_S)
         stack.callback(maps.close)
         attachments.attach_listen()
-        node = Node(config, before, Envoy(wanted, config.instances), attachments, maps)
+        node = Node(config, before, Envoy(wanted, config.instances), attachments, maps, sysctls)
         client = Client(node.discovery, lambda: dial(config.server, client_tls(config)), node.accept)
         node.connected, node.settled = (lambda: client.connected), client.settled
         node.reach.tell = client.tell

@@ -17,17 +17,20 @@ from datapath.kernel.maps import WrongLayout, opened
 from datapath.kernel.programs import Pins, detach
 from datapath.kernel.sysctls import Sysctls
 from datapath.places import Places
+from datapath.probe import was_here
 
 
 class Removed(NamedTuple):
     parts: list[str]
     lost: str
-    """Why the kernel's settings are not put back, where it is not known what they were."""
+    """The file that has what settings of the kernel were, where it cannot be read."""
+    unknown: dict[str, str]
+    """Settings that stay as they are, as nobody knows what they were, with what that was, likely."""
 
 
 def cleanup(places: Places) -> Removed:
     """The caller has the lock."""
-    pins = Pins(places.bpffs)
+    pins, follows = Pins(places.bpffs), was_here(places.pins)
     removed = [f"program {pin.name}" for pin in _detached(places.pins)]
     removed += _filters()
     directory = places.state / "envoy"
@@ -35,7 +38,7 @@ def cleanup(places: Places) -> Removed:
     removed += [f"Envoy, process {pid}" for pid in asyncio.run(end_all(wanted, places.instances))]
     removed += [f"Envoy of another state directory, process {pid}" for pid in end_rest(places.envoy_cgroup)]
     routing.remove()
-    sysctls = Sysctls(places.sysctls)
+    sysctls = Sysctls(places.sysctls, follows=follows)
     removed += [f"setting {name}, which is what it was" for name in sysctls.restore()]
     leave_groups(_announced(pins.maps))
     removed += [f"map {pin.name}" for pin in sorted(pins.maps.glob("*"))]
@@ -47,7 +50,7 @@ def cleanup(places: Places) -> Removed:
             _remove(each)
     for folder in (directory, places.state / "sources"):
         _remove(folder)
-    return Removed(removed, sysctls.lost)
+    return Removed(removed, sysctls.lost, sysctls.unknown)
 
 
 def _remove(path: Path) -> None:

@@ -21,6 +21,7 @@ import structlog
 from xds_server.proxy.signals import until_signalled
 
 if TYPE_CHECKING:
+    from datapath.cleanup import Removed
     from datapath.config import Config
     from datapath.places import Places
 
@@ -169,7 +170,7 @@ def _cleanup(places: Places, flags: argparse.Namespace) -> int:
     if flags.force:
         _stop_daemon(places)
     # Without it, what is pinned and who is in Envoy's cgroup are there to be found all the same.
-    lost = "" if places.state.is_dir() else f"there is no {places.state}"
+    made = not places.state.is_dir()
     places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with owned(places.pins, places.lock, named=False):  # also on a full disk
@@ -178,17 +179,24 @@ def _cleanup(places: Places, flags: argparse.Namespace) -> int:
         print(f"tidegate node: {error}, or give --force", file=sys.stderr)
         return 1
     finally:
-        if lost:
+        if made:
             shutil.rmtree(places.state)
     places.lock.unlink(missing_ok=True)
-    lost = lost or removed.lost
-    left = ", but what was changed of the kernel's settings" if lost else ""
-    print("\n".join([*(f"removed {name}" for name in removed.parts), f"nothing of Tidegate is left{left}"]))
-    if lost:
-        what = "what the kernel's settings were is not known, and they stay as they are"
-        way = "docs/datapath-reference.md has those that the daemon changes"
-        print(f"tidegate node: {lost}: {what}: {way}", file=sys.stderr)
+    print("\n".join([*(f"removed {name}" for name in removed.parts), _left(removed)]))
     return 0
+
+
+def _left(removed: Removed) -> str:
+    from datapath.kernel.sysctls import set_right  # noqa: PLC0415
+
+    if removed.unknown:
+        what = "settings of the kernel may be Tidegate's, and what they were is not known"
+        way = f"set right those that are not your own: {set_right(removed.unknown)}"
+    elif removed.lost:
+        what, way = f"what settings of the kernel were is not known: {removed.lost}", "remove it when they are right"
+    else:
+        return "nothing of Tidegate is left"
+    return f"all else of Tidegate is removed, but {what}: {way}"
 
 
 def _stop_daemon(places: Places) -> None:

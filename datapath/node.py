@@ -81,10 +81,16 @@ class Node:
     """Everything between the shells: `changed` is set by each of them."""
 
     def __init__(
-        self, config: Config, discovery: Discovery, envoy: Envoy, attachments: Attachments, maps: Maps
+        self,
+        config: Config,
+        discovery: Discovery,
+        envoy: Envoy,
+        attachments: Attachments,
+        maps: Maps,
+        sysctls: Sysctls,
     ) -> None:
         self.config, self.discovery, self.envoy = config, discovery, envoy
-        self.attachments, self.maps = attachments, maps
+        self.attachments, self.maps, self.sysctls = attachments, maps, sysctls
         self.outcome = Outcome()
         self.changed = asyncio.Event()
         self.announcing = Announcing(maps.answers, lambda: outward(self.outcome.topology))
@@ -104,7 +110,6 @@ class Node:
         self._leading_off = attachments.leading_off()
         """The links that led off the node when some last did."""
         self._failures = 0
-        self._sysctls = Sysctls(config.sysctls)
         self._installed: Installed | None = None
         """The rules and routes, as they were made last."""
         pinned = {key: entry.flags for key, entry in maps.services.entries.items()}
@@ -112,11 +117,6 @@ class Node:
         links = {key.address: found.ifindex for key, found in maps.workloads.entries.items()}
         self._enrolment = Enrolment(_uids(discovery.accepted()), links)
         self._show()
-
-    @property
-    def sysctls_lost(self) -> str:
-        """As `Sysctls.lost`."""
-        return self._sysctls.lost
 
     def accept(self) -> None:
         """Something was accepted."""
@@ -359,16 +359,17 @@ class Node:
                 return
             log.warning("changed by somebody else", what=lacks)
             self.repairs += 1
-        self._installed = routing.install(four, six, self._sysctls.write)
+        self._installed = routing.install(four, six, self.sysctls.write)
 
     def _change(self) -> None:
         """The kernel's settings that what we do depends on."""
-        loosened = [link for link in inlets(self.outcome.topology) if routing.loosen(link, self._sysctls.write)]
+        self.sysctls.keep()
+        loosened = [link for link in inlets(self.outcome.topology) if routing.loosen(link, self.sysctls.write)]
         if loosened:
             log.info("rp_filter loosened", links=loosened)
-        if reserve_ports(self._sysctls.write):
+        if reserve_ports(self.sysctls.write):
             log.info("ports reserved", first=NODE_PORT_FIRST, last=NODE_PORT_FIRST + NODE_PORTS - 1)
-        if migrate_requests(self._sysctls.write):
+        if migrate_requests(self.sysctls.write):
             log.info("connections migrate between listeners of one port")
 
     async def _tried(self, what: str, act: Callable[[], object]) -> None:

@@ -58,6 +58,11 @@ def is_taken(pins: Path) -> bool:
     return not any(pins.glob("*/links/*")) and bool(nft.dumped()) and sk_lookup_programs() > 0
 
 
+def was_here(pins: Path) -> bool:
+    """Whether a daemon has left something in this network namespace, or still works in it."""
+    return any(pins.glob("*/links/*")) or bool(nft.dumped())
+
+
 def warnings() -> list[str]:
     """What makes it less safe than it should be."""
     try:

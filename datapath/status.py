@@ -9,6 +9,7 @@ from datapath.ageing import STATES
 from datapath.client import Client
 from datapath.envoy import State
 from datapath.kernel.layout import CAPTURE_PORT
+from datapath.kernel.sysctls import Sysctls, set_right
 from datapath.node import Node
 from datapath.ports import worded
 from datapath.resources import ANNOUNCEMENTS, SERVICE, WORKLOADS
@@ -216,11 +217,7 @@ def _of_kernel(node: Node) -> Iterator[tuple[str, str]]:
         yield where, "what they end the walk for is not seen: give them higher numbers as their priorities"
     for what, why in sorted(view.faults.items()):
         yield f"{what}: {why}", "it is tried again"
-    if node.sysctls_lost:
-        what = (
-            f"what the kernel's settings were before is not known, and a clean-up would leave them: {node.sysctls_lost}"
-        )
-        yield what, "set those right that docs/datapath-reference.md names; remove that file when it tells no more"
+    yield from _of_sysctls(node.sysctls)
     for name, why in sorted(view.failed.items()):
         yield (
             f"{name}: {why}",
@@ -232,6 +229,15 @@ def _of_kernel(node: Node) -> Iterator[tuple[str, str]]:
         yield f"{what}: who comes from outside meets the first", advice
     yield from worded(view.topology.lost, view.topology.links)
     yield from view.topology.problems
+
+
+def _of_sysctls(sysctls: Sysctls) -> Iterator[tuple[str, str]]:
+    if lost := sysctls.lost:
+        what = f"what the kernel's settings were before is not known, and a clean-up would leave them: {lost}"
+        yield what, "set those right that docs/datapath-reference.md names; remove that file when it tells no more"
+    if unknown := sysctls.unknown:
+        what = f"what these settings were before is not known, and a clean-up would leave them: {', '.join(unknown)}"
+        yield what, f"tell it by `{set_right(unknown)}`, where they were so: they are noted, and set again"
 
 
 def _of_stream(node: Node, client: Client) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -37,6 +38,7 @@ SETTINGS: Final = {
     "ipv4/ip_local_port_range": "40000 65535",
     "ipv4/ip_local_reserved_ports": "50000,62000-62010",
 }
+LOCAL: Final = "ipv4/conf/lo/accept_local"
 CHANGED: Final = (
     "ipv4/conf/up0/rp_filter",
     "ipv4/conf/br0/rp_filter",
@@ -136,6 +138,28 @@ async def test_cleanup_leaves_the_node_as_it_was(tmp_path: Path, envoy: Path) ->
     assert {f"/proc/sys/net/{name}" for name in CHANGED} <= changed
     assert [] == [line for name, value in after.items() for line in differing(before.get(name, ""), value)]
     assert before.keys() == after.keys()
+
+
+async def test_settings_whose_memory_is_lost_are_named(tmp_path: Path, envoy: Path) -> None:
+    """Of the daemon that comes after, and of a clean-up, which leaves them; with the command that sets them right."""
+    command = "sysctl -w net.ipv4.conf.lo.accept_local=0 net.ipv4.tcp_migrate_req=0"
+    async with node(tmp_path, envoy) as made:
+        made.start()
+        await made.connected(1)
+        await made.until(lambda: "1" == setting(made, "ipv4/tcp_migrate_req") == setting(made, LOCAL))
+        made.end()
+        for each in [*made.state.iterdir()]:
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
+        made.start()
+        await made.connected(2)
+        _, told = await made.ask("status")
+        code, said = await made.ask("cleanup", "--force")
+        put(made, "ipv4/tcp_migrate_req", "0")
+        put(made, LOCAL, "0")
+
+    assert f"  tell it by `{command}`, where they were so" in told
+    assert (0, False) == (code, "nothing of Tidegate is left" in said)
+    assert said.endswith(f"set right those that are not your own: {command}\n")
 
 
 async def test_ports_of_ours_are_reserved_where_processes_would_have_them(here: Node) -> None:

@@ -93,3 +93,60 @@ def test_what_is_changed_after_a_damage_is_put_back(memory: Path, setting: Path)
 def test_reserved_ports_are_read_as_the_kernel_writes_them(text: str, ports: set[int]) -> None:
     """Single ones and ranges."""
     assert ports == reserved(text)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """Settings as a daemon makes them, and others."""
+    settings = {
+        "conf/lo/accept_local": "1",
+        "conf/default/rp_filter": "0",
+        "conf/lo/rp_filter": "0",
+        "conf/eth0.7/rp_filter": "2",
+        "tcp_migrate_req": "1",
+        "ip_local_reserved_ports": "50000,61000-65535",
+    }
+    for name, text in settings.items():
+        path = tmp_path / "net/ipv4" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    return tmp_path / "net"
+
+
+def test_what_may_be_a_daemons_is_told_where_its_memory_is_lost(memory: Path, network: Path) -> None:
+    """By what sysctl(8) names it, with what it likely was; none of it is put back, also not by who comes after."""
+    lost = Sysctls(memory, network, follows=True)
+    lost.keep()
+    after = Sysctls(memory, network)
+
+    assert {
+        "net.ipv4.conf.lo.accept_local": "0",
+        "net.ipv4.tcp_migrate_req": "0",
+        "net.ipv4.conf.eth0/7.rp_filter": "1",
+        "net.ipv4.ip_local_reserved_ports": "50000",
+    } == lost.unknown
+    assert (lost.unknown, []) == (after.unknown, after.restore())
+
+
+def test_who_sets_it_right_has_told_what_it_was(memory: Path, network: Path) -> None:
+    """It is set again as it is needed, and put back by a clean-up."""
+    sysctls, path = Sysctls(memory, network, follows=True), network / "ipv4/tcp_migrate_req"
+    path.write_text("0")
+    sysctls.write(path, "1")
+
+    assert "net.ipv4.tcp_migrate_req" not in sysctls.unknown
+    assert ["net.ipv4.tcp_migrate_req"] == Sysctls(memory, network).restore()
+
+
+def test_what_was_so_before_any_daemon_is_the_nodes_own(memory: Path, network: Path) -> None:
+    """That nothing was changed is remembered, too: so the daemon after it does not take it for lost."""
+    Sysctls(memory, network).keep()
+
+    assert {} == Sysctls(memory, network, follows=True).unknown
+
+
+def test_what_every_link_has_from_its_beginning_is_no_daemons(memory: Path, network: Path) -> None:
+    """As many a distribution has it."""
+    (network / "ipv4/conf/default/rp_filter").write_text("2")
+
+    assert not [name for name in Sysctls(memory, network, follows=True).unknown if "rp_filter" in name]
