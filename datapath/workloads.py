@@ -67,7 +67,8 @@ async def survey(
         links = {link["index"]: link.get_attr("IFLA_IFNAME") for link in dumped}
         kinds = {link["index"]: _ROLES.get(link["ifi_type"], Role.TUNNEL) for link in dumped}
         routes = [route async for route in await netlink.get_default_routes()]
-        outward, problems = _outward(links, routes, devices, before)
+        masters = {link["index"]: link.get_attr("IFLA_MASTER") or 0 for link in dumped}
+        outward, problems = _outward(links, masters, routes, devices, before)
         up = {link["index"] for link in dumped if link["flags"] & _UP}
         told = [message async for message in await netlink.get_addr() if message["index"] in up]
         found, of_links = _addresses(told, of_links=False), _addresses(told, of_links=True)
@@ -77,26 +78,35 @@ async def survey(
         behind = [pod for pod in pods if pod and own.keys().isdisjoint(pod)]
         ways = {address: await _way(netlink, address, near) for pod in sorted(behind, key=str) for address in pod}
     bridges = {link["index"] for link in dumped if _kind(link) == "bridge"}
-    ends = {link["index"]: end for link in dumped if link["index"] not in outward and (end := _end(link)) is not None}
+    pairs = {link["index"]: end for link in dumped if (end := _end(link)) is not None}
+    ends = {index: end for index, end in pairs.items() if index not in outward}
     direct = {pod: way for pod, way in ways.items() if way is not None and way not in {*bridges, *outward, _ITSELF}}
     sought: dict[int, list[Pod]] = {}
     for pod in behind:
         candidates = [way for address in pod if (way := ways[address]) is not None and way not in ends]
         for way in candidates[:1]:
             sought.setdefault(way if way in bridges else _ITSELF, []).append(pod)
-    behind_ports = {port: end.peer for port, end in ends.items() if end.at in sought}
-    there = await asyncio.to_thread(peers.addresses, behind_ports)
-    seats = seated(sought, {port: Port(ends[port].at, found) for port, found in there.items()}, held, outward)
+    asked = {port: end.peer for port, end in pairs.items() if (end.at in sought if port in ends else devices)}
+    there = await asyncio.to_thread(peers.addresses, asked)
+    ports = {port: Port(end.at, there[port]) for port, end in ends.items() if port in there}
+    seats = seated(sought, ports, held, outward)
+    misnamed = {pod[0]: port for port in there.keys() - ports for pod in behind if not there[port].isdisjoint(pod)}
     return Topology(
         pods={**direct, **seats.pods},
         strangers=seats.strangers,
         bridges=seats.bridges,
-        lost=tuple(lost for lost in seats.lost if lost.address not in direct),
+        lost=tuple(lost for lost in seats.lost if lost.address not in {*direct, *misnamed}),
         addresses=own,
         link_addresses=dict(of_links),
         devices={ifindex: kinds[ifindex] for ifindex in (*outward, _LOOPBACK) if ifindex in kinds},
         links=links,
-        problems=problems + _homeless(addresses, own) + _of_kube_proxy(links.values()) + _unrouted(behind, ways),
+        problems=(
+            *problems,
+            *_misnamed(misnamed, links),
+            *_homeless(addresses, own),
+            *_of_kube_proxy(links.values()),
+            *_unrouted(behind, ways),
+        ),
     )
 
 
@@ -154,17 +164,36 @@ async def _source(netlink: Any, destination: str) -> Address | None:
 
 
 def _outward(
-    links: dict[int, str], routes: Iterable[Any], devices: Collection[str], before: Collection[int]
+    links: dict[int, str],
+    masters: Mapping[int, int],
+    routes: Iterable[Any],
+    devices: Collection[str],
+    before: Collection[int],
 ) -> tuple[dict[int, str], tuple[Problem, ...]]:
     """Without a default route those of the last one: who is reached by neighbours alone is reached still."""
+    indexes = {index for route in routes for index in _indexes(route)} & links.keys()
     if not devices:
-        indexes = {index for route in routes for index in _indexes(route)} & links.keys()
         found = {index: links[index] for index in sorted(indexes or links.keys() & set(before))}
         return found, () if indexes else (_no_way(found.values()),)
     found = {index: name for index, name in links.items() if name in devices}
-    missing = sorted(set(devices) - set(found.values()))
-    return found, tuple(
-        (f"there is no link {name}: correct `devices`", "the configuration names it") for name in missing
+    problems = [
+        (f"there is no link {name}: correct `devices`", "the configuration names it")
+        for name in sorted(set(devices) - set(found.values()))
+    ]
+    if found and indexes and indexes.isdisjoint(found.keys() | {masters[index] for index in found}):
+        names = ", ".join(links[index] for index in sorted(indexes))
+        what = f"no link in `devices` leads off this node: default routes are by {names}"
+        problems.append((what, "nothing that comes there is served: name it, or leave `devices` out"))
+    return found, tuple(problems)
+
+
+def _misnamed(pods: Mapping[Address, int], links: Mapping[int, str]) -> tuple[Problem, ...]:
+    return tuple(
+        (
+            f"`devices` names {links[ifindex]}, which is the link of pod {address}",
+            "leave it out: until then nothing of this pod is steered",
+        )
+        for address, ifindex in sorted(pods.items(), key=str)
     )
 
 

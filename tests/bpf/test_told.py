@@ -142,6 +142,42 @@ async def test_a_link_that_is_not_there_is_told(tmp_path: Path, envoy: Path) -> 
     assert 1 == made.log.read_text().count("nowhere0")
 
 
+async def test_devices_that_leave_out_the_way_off_the_node_are_told(tmp_path: Path, envoy: Path) -> None:
+    """In the log, too, once: from outside nobody is served. A port of what the route is by leads off, too."""
+    what = "no link in `devices` leads off this node: default routes are by up0"
+    async with node(tmp_path, envoy, "lo", "port0") as made:
+        made.ip("link add port0 type veth peer name port1")
+        made.ip("route add default via 198.51.100.254 dev up0")
+        made.start()
+        await made.connected(1)
+        await made.told(what)
+        said = made.log.read_text()
+        made.ip("link add br0 type bridge")
+        made.ip("link set port0 master br0")
+        made.ip("link set br0 up")
+        made.ip("route replace default dev br0")
+        await made.told(what, over=True)
+
+    assert 1 == said.count(what)
+
+
+@pytest.mark.parametrize("bridge", ["", "br0"])
+async def test_devices_that_name_the_link_of_a_pod_are_told(tmp_path: Path, envoy: Path, bridge: str) -> None:
+    """And not that the pod has none: whether its address is routed there, or to the bridge that it is a port of."""
+    async with node(tmp_path, envoy, "up0", "a0") as made:
+        made.ip("link add br0 type bridge")
+        made.ip("link set br0 up")
+        made.plug("a0", bridge, "10.1.0.5/24")
+        made.ip(f"route add 10.1.0.5/32 dev {bridge or 'a0'}")
+        made.start()
+        await made.connected(1)
+        await made.ads.say(pods(a="10.1.0.5"))
+        await made.told("`devices` names a0, which is the link of pod 10.1.0.5")
+        findings = [each["what"] for each in (await made.status())["findings"]]
+
+    assert 1 == len([what for what in findings if "10.1.0.5" in what])
+
+
 async def test_an_address_that_the_node_has_not_is_told_and_not_used(tmp_path: Path, envoy: Path) -> None:
     """All else goes on by the others, and it is used as soon as a link has it."""
     what = "no link of this node has 198.51.100.9"
