@@ -22,6 +22,7 @@ import msgspec
 import structlog
 
 from datapath.instances import (
+    KILLED,
     Instance,
     Wanted,
     ended,
@@ -34,8 +35,9 @@ from datapath.instances import (
     running,
     since_boot_s,
     stop,
+    tidy,
 )
-from datapath.starts import CannotStart, Starts
+from datapath.starts import Starts
 from xds_server.proxy import admin
 
 CAPTURE: Final = "capture/"
@@ -197,7 +199,7 @@ class Envoy:
         """Until it ends, or is to be replaced."""
         state = self.state
         assert state.current is not None
-        what, why = await _first(
+        what, how = await _first(
             ended=self._ended(state.current),
             hung=self._hung(state.current),
             restart=self._wish(),
@@ -205,9 +207,9 @@ class Envoy:
         )
         if what == "hung":
             await self._kill(state.current)
-            await self._crashed(state.current, f"it did not answer for {self._wanted.silence_s:g} s")
+            await self._crashed(state.current, f"ended: it did not answer for {self._wanted.silence_s:g} s")
         elif what == "ended":
-            await self._crashed(state.current, why)
+            await self._crashed(state.current, how)
         elif what == "ready":
             self._serves()
         else:
@@ -248,7 +250,7 @@ class Envoy:
         state = self.state
         assert state.current is not None
         assert state.successor is not None
-        what, why = await _first(
+        what, how = await _first(
             current=ended(state.current),
             successor=self._ended(state.successor),
             hung=self._hung(state.current),
@@ -268,7 +270,7 @@ class Envoy:
             await self._kill(state.successor)
             return
         if what == "successor":
-            state.fault = f"a new Envoy ended before it served: {why}"
+            state.fault = f"a new Envoy has not come to serve: it {how}"
             log.warning("envoy not replaced", pid=state.successor.pid, fault=state.fault)
             state.successor, state.lacks = None, frozenset()
             self._remember()
@@ -352,8 +354,9 @@ class Envoy:
             await asyncio.sleep(_PROBE_S)
 
     async def _ended(self, instance: Instance) -> str:
-        """Return when it has, with why; who is killed has no last words."""
-        return await ended(instance) or last_words(self._wanted.directory, instance.pid)
+        """Return when it has, with how; who is killed has no last words."""
+        how = await ended(instance)
+        return how if how.startswith(KILLED) else f"{how or 'ended'}: {last_words(self._wanted.directory, instance)}"
 
     async def _kill(self, instance: Instance) -> None:
         """One that does not answer cannot be asked to leave; that it has ended is seen by who waits for that."""
@@ -369,19 +372,18 @@ class Envoy:
         return instance
 
     def _tried(self) -> Instance | None:
-        try:
-            instance = self._starts.begin()
-        except CannotStart as fault:
-            self.state.fault = str(fault)
-            return None
-        self.state.starts += 1
+        instance = self._starts.begin()
+        if instance is None:
+            self.state.fault = self._starts.fault
+        else:
+            self.state.starts += 1
         return instance
 
-    async def _crashed(self, instance: Instance, why: str) -> None:
+    async def _crashed(self, instance: Instance, how: str) -> None:
         state = self.state
         state.current, state.ready, state.answers = None, False, False
-        state.fault = f"Envoy ended: {why}"
-        log.warning("envoy ended", pid=instance.pid, why=why)
+        state.fault = "; ".join(filter(None, (f"Envoy {how}", self._starts.fault)))
+        log.warning("envoy ended", pid=instance.pid, how=how)
         self._remember()
         self.on_change()
         await self._starts.pause()
@@ -409,6 +411,7 @@ class Envoy:
         state.unremembered = ""
         try:
             remember(self._memory, alive)
+            tidy(self._wanted, alive)
         except OSError as error:
             state.unremembered = f"{self._memory} cannot be written, and has who runs: {error.strerror}"
             log.warning("envoy not remembered", fault=state.unremembered)

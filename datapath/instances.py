@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -31,11 +32,15 @@ log = structlog.get_logger("envoy")
 _STOPPING_S: Final = 1.0
 """Until all threads of an Envoy have closed their listeners, after the time to leave is over."""
 
+_NAMES: Final = {int(each): each.name for each in signal.Signals}
+KILLED: Final = "was killed"
+"""What the end of a process begins with that has no last words."""
 _LOOK_S: Final = 0.1
 _KILLED_S: Final = 2.0
 """Who is killed is gone by then."""
 _TAIL: Final = 1 << 16
 _LONGEST_WORDS: Final = 400
+_SAID_BY: Final = re.compile(r"\[[^]]*\]\[(\d+)\]")
 
 
 class Instance(msgspec.Struct, frozen=True):
@@ -51,6 +56,8 @@ class Instance(msgspec.Struct, frozen=True):
     """When its clients were told to leave for another, in seconds since the machine's start."""
     workers: int = 0
     """0 where that is not known."""
+    log_from: int | None = None
+    """The size of the log when it was started; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,7 @@ def with_admin(bootstrap: str, socket: Path) -> str:
 
 def start(wanted: Wanted, number: int) -> Instance:
     """:raises OSError: it could not be started at all."""
+    made_of = wanted.made_of()
     wanted.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     wanted.cgroup.mkdir(exist_ok=True)
     socket = wanted.admin(number)
@@ -128,6 +136,7 @@ def start(wanted: Wanted, number: int) -> Instance:
         *wanted.flags,
     ]
     with opened_log(log_of(wanted.directory)) as output:
+        log_from = os.fstat(output.fileno()).st_size
         # What asyncio starts, it would kill when its transport is collected.
         pid = os.posix_spawn(
             command[0],
@@ -140,22 +149,31 @@ def start(wanted: Wanted, number: int) -> Instance:
             ],
             setsid=True,
         )
-    return Instance(number, pid, start_of(pid) or 0, wanted.made_of(), workers=wanted.workers)
+    return Instance(number, pid, start_of(pid) or 0, made_of, workers=wanted.workers, log_from=log_from)
 
 
 def log_of(directory: Path) -> Path:
     return directory / "envoy.log"
 
 
-def last_words(directory: Path, pid: int) -> str:
-    """The last line of a process in the log, short and printable; its name in it is its thread's, which is its id."""
+def last_words(directory: Path, instance: Instance) -> str:
+    """The last line of a process in the log, short and printable.
+
+    Envoy's own has the id of its thread, which is its process's. The loader's, or that of a program around Envoy, has
+    none: it is taken where nobody else has begun it, and the process has said nothing by itself since its start.
+    """
     try:
         with log_of(directory).open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            size = os.fstat(file.fileno()).st_size
+            since = instance.log_from if (instance.log_from or 0) <= size else None  # it was another file
+            file.seek(max(since or 0, size - _TAIL))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return "its log is gone"
-    line = next((line for line in reversed(lines) if f"[{pid}]" in line), "it said nothing")
+    said = [(_SAID_BY.match(line), line) for line in lines if line.strip()]
+    own = [line for by, line in said if by and int(by[1]) == instance.pid]
+    nobodys = [line for by, line in said if not by and since is not None]
+    line = next(reversed(own or nobodys), "it said nothing")
     return "".join(c if c.isprintable() else " " for c in line)[:_LONGEST_WORDS]
 
 
@@ -174,7 +192,7 @@ def is_alive(instance: Instance) -> bool:
 
 
 async def ended(instance: Instance) -> str:
-    """Return when the process is no more: with what has killed it, where that was a signal, and it is our child."""
+    """Return when the process is no more: with how it ended, where it is our child, or nothing."""
     try:
         descriptor = os.pidfd_open(instance.pid)
     except ProcessLookupError:
@@ -187,16 +205,19 @@ async def ended(instance: Instance) -> str:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-        killed = _reap(instance.pid)
-    return killed
+        how = _reap(instance.pid)
+    return how
 
 
 def _reap(pid: int) -> str:
     with suppress(ChildProcessError):  # one that was adopted has another parent
-        _, status = os.waitpid(pid, os.WNOHANG)
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if not found:
+            return ""
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
-            return f"killed by signal {number} ({signal.strsignal(number)})"
+            return f"{KILLED} by {_NAMES.get(number, f'signal {number}')}"
+        return f"ended with status {os.WEXITSTATUS(status)}"
     return ""
 
 
@@ -211,6 +232,14 @@ async def stop(instance: Instance, wanted: Wanted) -> None:
         await ended(instance)
     for path in (wanted.admin(instance.number), wanted.directory / f"{instance.number}.json"):
         path.unlink(missing_ok=True)
+
+
+def tidy(wanted: Wanted, kept: Iterable[Instance]) -> None:
+    """Take the files of all others away: one that has ended by itself leaves them."""
+    numbers = {str(instance.number) for instance in kept}
+    for path in wanted.directory.glob("[0-9]*"):
+        if path.suffix in {".json", ".sock"} and path.stem not in numbers:
+            path.unlink(missing_ok=True)
 
 
 async def end_all(wanted: Wanted, memory: Path) -> list[int]:

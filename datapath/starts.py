@@ -16,15 +16,12 @@ _NEVER: Final = float("-inf")
 log = structlog.get_logger("envoy")
 
 
-class CannotStart(OSError):
-    """The text names the file, and what to do."""
-
-
 class Starts:
-    """`newest` is the number of the last one."""
+    """`newest` is the number of the last one, `fault` why that could not be started, if so."""
 
     def __init__(self, wanted: Wanted, chance: Callable[[], float]) -> None:
         self.newest = 0
+        self.fault = ""
         self._wanted, self._chance = wanted, chance
         self._loop = asyncio.get_running_loop()
         self._failures = 0
@@ -50,21 +47,19 @@ class Starts:
                 outcome.set_result(started)
         self._asking.clear()
 
-    def begin(self) -> Instance:
-        """A new one, which may end at once.
-
-        :raises CannotStart: there is none.
-        """
+    def begin(self) -> Instance | None:
+        """A new one, which may end at once; or None, with its `fault`."""
         self.newest += 1
         self._began = self._loop.time()
         try:
             instance = start(self._wanted, self.newest)
         except OSError as error:
             where = error.filename or self._wanted.directory
-            fault = f"Envoy cannot be started: {where}: {error.strerror}: see that it can be written and run"
-            log.warning("envoy not started", fault=fault)
+            self.fault = f"Envoy cannot be started: {where}: {error.strerror}: see that it can be written and run"
+            log.warning("envoy not started", fault=self.fault)
             self.tell(None)
-            raise CannotStart(fault) from None
+            return None
+        self.fault = ""
         log.info("envoy started", pid=instance.pid, number=instance.number)
         self.tell(instance)
         return instance

@@ -159,7 +159,56 @@ async def test_of_a_killed_one_the_signal_is_told(wanted: Wanted) -> None:
         os.kill(pid(envoy), signal.SIGKILL)
         await until(lambda: envoy.state.fault)
 
-        assert "Envoy ended: killed by signal 9 (Killed)" == envoy.state.fault
+        assert "Envoy was killed by SIGKILL" == envoy.state.fault
+
+
+def program(wanted: Wanted, text: str) -> Path:
+    """One that stands for Envoy."""
+    found = wanted.cgroup.with_name("program")
+    found.write_text(f"#!/bin/sh\n{text}\n")
+    found.chmod(0o755)
+    return found
+
+
+async def test_of_one_that_cannot_be_loaded_the_loader_s_words_are_told(wanted: Wanted) -> None:
+    """With its status; they have no process's id."""
+    words = "error while loading shared libraries: libx.so: cannot open shared object file"
+    binary = program(wanted, f"echo '{words}' >&2; exit 127")
+    async with kept(replace(wanted, binary=binary)) as envoy:
+        await until(lambda: envoy.state.fault)
+
+        assert f"Envoy ended with status 127: {words}" == envoy.state.fault
+
+
+async def test_starts_that_fail_leave_no_files(wanted: Wanted) -> None:
+    """Neither do those of a daemon before: there are files of those that run."""
+    wanted.directory.mkdir()
+    for name in ("7.json", "7.sock", "envoy.log.1"):
+        (wanted.directory / name).touch()
+    async with kept(replace(wanted, binary=program(wanted, "exit 1"))) as envoy:
+        await until(lambda: envoy.state.starts == 3)
+    async with kept(wanted) as envoy:
+        await until(lambda: envoy.state.ready)
+        assert envoy.state.current is not None
+        number = envoy.state.current.number
+
+    files = {"envoy.log", "envoy.log.1", f"{number}.json", f"{number}.sock"}
+    assert files == {path.name for path in wanted.directory.iterdir()}
+
+
+async def test_without_its_binary_the_cause_is_told_when_it_has_ended(wanted: Wanted, envoy: Path) -> None:
+    """That it cannot be replaced is known before; nothing is started for that."""
+    binary = program(wanted, f'exec {envoy} "$@"')
+    async with kept(replace(wanted, binary=binary)) as daemon:
+        await until(lambda: daemon.state.ready)
+        binary.unlink()
+        started = await daemon.restarted()
+        os.kill(pid(daemon), signal.SIGKILL)
+        await until(lambda: not daemon.state.ready)
+        fault = daemon.state.fault
+
+        assert (None, 1) == (started, daemon.state.starts)
+    assert fault.startswith(f"Envoy was killed by SIGKILL; Envoy cannot be started: {binary}: No such file")
 
 
 async def test_one_that_hangs_is_ended_and_another_one_serves(wanted: Wanted) -> None:

@@ -11,7 +11,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from datapath.instances import Instance, Wanted, ended, is_alive, kill, remember, running, start_of, with_admin
+from datapath.instances import (
+    Instance,
+    Wanted,
+    ended,
+    is_alive,
+    kill,
+    last_words,
+    log_of,
+    remember,
+    running,
+    start_of,
+    with_admin,
+)
 from xds_server.proxy.bootstrap import BootstrapOptions, XdsSocket, bootstrap
 
 
@@ -46,3 +58,39 @@ async def test_a_process_with_the_id_of_one_that_has_ended_is_another(
         await ended(before)
 
     assert ([own], True, None) == (found, lives, process.poll())
+
+
+BEFORE = "[2026-01-01 00:00:00.000][41][warning][main] [x.cc:1] of another\nand its second line\n"
+
+
+def said(directory: Path, lines: str, *, known: bool = True) -> str:
+    """The last words of process 42, which was started after 41."""
+    log_of(directory).write_text(BEFORE + lines)
+    return last_words(directory, Instance(2, 42, 0, "", log_from=len(BEFORE) if known else None))
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("", "it said nothing"),
+        ("error while loading x.so\n\n", "error while loading x.so"),
+        ("loading\n[t][42][critical] no\n[t][41][warning] yes\n", "[t][42][critical] no"),
+        ("\x1b[31mno\x07" + "x" * 500, " [31mno " + "x" * 392),
+    ],
+)
+def test_last_words_are_of_the_process_itself(tmp_path: Path, lines: str, words: str) -> None:
+    """Or of who has not a process's id, since it was started; short, and printable."""
+    assert words == said(tmp_path, lines)
+
+
+def test_of_one_whose_start_is_not_known_only_its_own_words_are_told(tmp_path: Path) -> None:
+    """What nobody has begun may be anybody's."""
+    assert "it said nothing" == said(tmp_path, "loading\n", known=False)
+    assert "[t][42] no" == said(tmp_path, "[t][42] no\nloading\n", known=False)
+
+
+def test_a_log_that_was_begun_anew_has_nothing_that_is_nobody_s(tmp_path: Path) -> None:
+    """It is shorter than it was when the process was started."""
+    log_of(tmp_path).write_text("loading\n")
+
+    assert "it said nothing" == last_words(tmp_path, Instance(2, 42, 0, "", log_from=100))
