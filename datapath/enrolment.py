@@ -2,6 +2,8 @@
 
 An address may be another pod's before the control plane says so: it has moved to another link, and the name is still
 that of the pod before. What comes from there has no identity until the pod has another one, or none.
+That the link of before is gone says nothing: it goes with the pod of before, and with the sandbox of one that is made
+again. The kernel does not tell the two apart, and who is believed too early has the rights of another.
 Must not know clocks.
 """
 
@@ -22,12 +24,13 @@ class Known(NamedTuple):
 
 
 class Enrolment:
-    """`waiting` are addresses that have moved, and since when."""
+    """`waiting` are addresses that have moved, and since when; `left_s` how long each is nobody's still."""
 
     def __init__(self, uids: Mapping[Address, str], links: Mapping[Address, int]) -> None:
         """As they were told, and as the kernel has them."""
         self._known = {address: Known(uids[address], link) for address, link in links.items() if address in uids}
         self.waiting: dict[Address, float] = {}
+        self.left_s: Mapping[Address, float] = {}
 
     def take(
         self, links: Mapping[Address, int], uids: Mapping[Address, str], now: float, *, told: bool
@@ -46,4 +49,5 @@ class Enrolment:
                     continue
             self._known[address] = is_at
             found[address] = ifindex
+        self.left_s = {address: since + BELIEVED_AFTER_S - now for address, since in self.waiting.items()}
         return found

@@ -254,6 +254,7 @@ class Node:
         pods = self._enrolment.take(topology.pods, uids, self._loop.time(), told=self.connected())
         for address in self._enrolment.waiting.keys() - before:
             log.warning("address at another link", address=str(address), until="its pod is named anew")
+        self.outcome.moved = self._enrolment.left_s
         nobodys = topology.bridges.keys() & (set(topology.pods.values()) - set(pods.values()))
         return replace(topology, pods=pods, strangers=topology.strangers | nobodys)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datapath.envoy import CAPTURE
 from datapath.intercept import Services
 from datapath.kernel import routing
+from datapath.resources import Address
 from datapath.serving import Exposed
 from datapath.topology import Topology
 
@@ -17,6 +18,8 @@ class Outcome:
     """Or as far as it is: each part is set when it is known."""
 
     topology: Topology = field(default_factory=Topology)
+    moved: Mapping[Address, float] = field(default_factory=dict)
+    """Addresses of pods that are at another link than before, and for how many seconds they are nobody's still."""
     services: Services = field(default_factory=lambda: Services({}, {}, frozenset()))
     active: frozenset[str] = frozenset()
     """Listeners of Envoy, by which flags are set."""

@@ -122,6 +122,7 @@ def findings(node: Node, client: Client) -> list[Report]:
         *_of_successor(node),
         *_of_announcing(node),
         *_of_kernel(node),
+        *_of_moved(node, client),
         *_of_stream(node, client),
         *_of_resources(node),
     ]
@@ -229,6 +230,14 @@ def _of_kernel(node: Node) -> Iterator[tuple[str, str]]:
         yield f"{what}: who comes from outside meets the first", advice
     yield from worded(view.topology.lost, view.topology.links)
     yield from view.topology.problems
+
+
+def _of_moved(node: Node, client: Client) -> Iterator[tuple[str, str]]:
+    """An address may have another pod already, which is not to have the rights of the one before."""
+    for address, left_s in sorted(node.view.moved.items(), key=str):
+        when = f"in {left_s:.0f} s" if client.connected else f"{left_s:.0f} s after there is a control plane"
+        what = f"pod {address} is at another link than before, and nothing of it is steered"
+        yield what, f"it is taken when its pod is named anew, or {when}"
 
 
 def _of_sysctls(sysctls: Sysctls) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from datapath.attachments import Attachments, Place
 from datapath.intercept import Services
 from datapath.outcome import Outcome
 from datapath.reconciler import Size
+from datapath.resources import Address
 from datapath.tables import Maps
 from datapath.topology import Topology
 
@@ -23,6 +24,8 @@ class View:
     """`faults` are by what they are about, `failed` by the name of what does not fit into a map."""
 
     topology: Topology
+    moved: Mapping[Address, float]
+    """Addresses of pods at another link than before, and for how many seconds they are nobody's still."""
     services: Services
     active: frozenset[str]
     """Listeners of Envoy, by which the flags are set."""
@@ -47,15 +50,18 @@ class View:
     @classmethod
     def of(cls, outcome: Outcome, attachments: Attachments, maps: Maps) -> Self:
         """Copies of what is changed in place; nobody changes it meanwhile."""
+        sizes, pods = maps.sizes(), maps.workloads.size()
+        sizes["workloads"] = pods._replace(desired=pods.desired + len(outcome.moved))
         return cls(
             outcome.topology,
+            outcome.moved,
             outcome.services,
             outcome.active,
             outcome.uncaptured,
             outcome.overlaid,
             outcome.heard,
             outcome.runs,
-            maps.sizes(),
+            sizes,
             {place: each.adopted for place, each in attachments.attached.items()},
             dict(attachments.missing),
             dict(attachments.behind),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -106,6 +107,24 @@ async def test_a_pod_without_a_link_is_told(daemon: Node) -> None:
     await daemon.until(lambda: {"10.1.0.9": daemon.index("pod9")} == daemon.pods())
 
     assert finding not in {each["what"] for each in (await daemon.status())["findings"]}
+
+
+async def test_a_pod_with_another_link_is_told(daemon: Node) -> None:
+    """With when it ends; it is among the pods that are to be in the kernel, and is not yet."""
+    await daemon.ads.say(pods(a="10.1.0.9"))
+    daemon.pod("before0", "10.1.0.9/32")
+    await daemon.until(lambda: {"10.1.0.9": daemon.index("before0")} == daemon.pods())
+    daemon.ip("link del before0")
+    daemon.pod("after0", "10.1.0.9/32")
+    what = "pod 10.1.0.9 is at another link than before, and nothing of it is steered"
+    await daemon.told(what)
+    found = await daemon.status()
+    await daemon.ads.say(pods(a="10.1.0.9"))
+    await daemon.told(what, over=True)
+    [advice] = [each["do"] for each in found["findings"] if each["what"] == what]
+
+    assert re.fullmatch(r"it is taken when its pod is named anew, or in \d+ s", advice)
+    assert (1, 0) == (found["maps"]["workloads"]["desired"], found["maps"]["workloads"]["actual"])
 
 
 async def test_envoys_address_for_metrics_is_free_first(tmp_path: Path, envoy: Path) -> None:

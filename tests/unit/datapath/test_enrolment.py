@@ -59,6 +59,17 @@ def test_a_pod_with_another_link_is_believed_in_time() -> None:
     assert [{}, {}, {}, {POD: 8}] == seen
 
 
+def test_how_long_an_address_is_nobodys_still_is_known() -> None:
+    """From the moment at which it was seen at another link; without a control plane it begins anew."""
+    enrolment, left = Enrolment({}, {}), []
+    enrolment.take({POD: 7}, {POD: "a"}, 0, told=True)
+    for now, told in ((1, True), (11, True), (12, False)):
+        enrolment.take({POD: 8}, {POD: "a"}, now, told=told)
+        left.append(dict(enrolment.left_s))
+
+    assert [{POD: BELIEVED_AFTER_S}, {POD: BELIEVED_AFTER_S - 10}, {POD: BELIEVED_AFTER_S}] == left
+
+
 def test_a_daemon_that_starts_knows_which_link_was_whose() -> None:
     """By what it was told before, and what the kernel has."""
     enrolment = Enrolment({POD: "a"}, {POD: 7, OTHER: 9})
