@@ -70,7 +70,7 @@ def _state(node: Node, client: Client, capacities: Mapping[str, int]) -> Iterato
         "stream_connected": ("1 while there is a stream to the control plane.", client.connected),
         "envoy_ready": (
             "1 while the node's Envoy serves.",
-            node.envoy.state.ready and not node.reach.unpublished.lasts_s,
+            node.reach.serves,
         ),
     }
     for name, (text, value) in single.items():

@@ -20,6 +20,8 @@ from datapath.serving import Judgement, unserved
 
 REPUBLISHED_S: Final = 60.0
 """Envoy is replaced so often at most because programs do not find it."""
+SILENT_S: Final = 5.0
+"""An Envoy that does not answer for so long serves nobody, as far as is known."""
 
 log = structlog.get_logger("node")
 
@@ -39,11 +41,19 @@ class Reach:
         self.judgement = Judgement()
         self.unpublished = Awhile()
         """Envoy listens, and programs do not find where: they drop and pass what is for it."""
+        self.silent = Awhile()
+        """Envoy served, and does not answer."""
         self.detached = Awhile()
         """Programs are not attached that are to be."""
 
+    @property
+    def serves(self) -> bool:
+        """Whether connections reach an Envoy that answers."""
+        return self._envoy.state.ready and not self.unpublished.lasts_s and self.silent.lasts_s < SILENT_S
+
     async def look(self) -> None:
         now = self._loop.time()
+        self._hear(now)
         self.unpublished.look(now, seen=await self._is_missed())
         lacks = bool(self._attachments.missing) or "attachments" in self._outcome.faults
         self.detached.look(now, seen=lacks)
@@ -52,6 +62,14 @@ class Reach:
             log.warning("envoy is not found by programs, and replaced")
             self._envoy.restart_once()
         self._judge(now)
+
+    def _hear(self, now: float) -> None:
+        state, silent_s = self._envoy.state, self.silent.lasts_s
+        self.silent.look(now, seen=state.ready and not state.answers)
+        if self.silent.lasts_s and not silent_s:
+            log.warning("envoy does not answer", pid=state.current and state.current.pid)
+        elif silent_s and state.answers:
+            log.info("envoy answers again", silent_s=round(silent_s, 1))
 
     async def _is_missed(self) -> bool:
         """Envoy's sockets are published as they begin to listen, and never again: into other maps a new one's are."""

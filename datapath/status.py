@@ -67,7 +67,8 @@ def _envoy(node: Node) -> Report:
     return {
         "pid": state.current.pid if state.current else None,
         "number": state.current.number if state.current else None,
-        "ready": state.ready and not node.reach.unpublished.lasts_s,
+        "ready": node.reach.serves,
+        "silent_s": round(node.reach.silent.lasts_s, 1),
         "successor": state.successor.pid if state.successor else None,
         "successor_lacks": sorted(state.lacks),
         "draining": [instance.pid for instance in state.draining],
@@ -135,6 +136,8 @@ def unready(node: Node) -> str:
         return f"Envoy does not serve: {_lacking(node.envoy.state)}"
     if node.reach.unpublished.lasts_s:
         return _UNPUBLISHED
+    if not node.reach.serves:
+        return f"Envoy does not answer since {node.reach.silent.lasts_s:.0f} s"
     if node.view.uncaptured:
         return _uncaptured(node)
     if not node.view.runs:
@@ -175,7 +178,7 @@ def _of_envoy(node: Node, client: Client) -> Iterator[tuple[str, str]]:
         yield f"Envoy does not serve: {_lacking(state)}", f"new connections meet the fail mode of their service; {way}"
     elif state.fault:
         yield state.fault, "it is tried again; the one that runs serves until then"
-    elif not state.answers:
+    elif node.reach.silent.lasts_s:
         yield "Envoy does not answer", "it is ended after envoy.silenceSeconds, and another one started"
     if state.unremembered:
         yield state.unremembered, "make room there, or see that it can be written; it is tried at the next change"
@@ -284,7 +287,7 @@ def text(found: Report) -> Iterator[str]:
     state = "connected" if stream["connected"] else f"not connected ({stream['fault'] or 'not answered yet'})"
     yield f"stream    {stream['server']}: {state}; holds {held}"
     yield f"          last ACK {_ago(stream['last_ack_s'])}, last NACK {_ago(stream['last_nack_s'])}"
-    serving = f"pid {envoy['pid']} {'serves' if envoy['ready'] else 'does not serve yet'}" if envoy["pid"] else "none"
+    serving = f"pid {envoy['pid']} {_serving(envoy)}" if envoy["pid"] else "none"
     more = [f"pid {envoy['successor']} is to take over"] if envoy["successor"] else []
     more += [f"pid {pid} drains" for pid in envoy["draining"]]
     yield "envoy     " + "; ".join([serving, *more])
@@ -301,6 +304,12 @@ def text(found: Report) -> Iterator[str]:
     for finding in found["findings"]:
         yield f"! {finding['what']}"
         yield f"  {finding['do']}"
+
+
+def _serving(envoy: Report) -> str:
+    if envoy["silent_s"]:
+        return f"does not answer since {envoy['silent_s']:g} s"
+    return "serves" if envoy["ready"] else "does not serve yet"
 
 
 def _flows(found: Report) -> str:
