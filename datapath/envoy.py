@@ -74,6 +74,10 @@ class State:
     unremembered: str = ""
     """Why the next daemon will have to look for it."""
 
+    @property
+    def alive(self) -> list[Instance]:
+        return [*self.draining, *filter(None, (self.current, self.successor))]
+
 
 class Envoy:
     """`on_change` is called whenever another process serves, or none; `named` gives listeners that are asked for."""
@@ -158,6 +162,7 @@ class Envoy:
             log.warning("envoys of another state directory get connections, too", pids=strays)
         found = running(self._memory, self._wanted)
         self._starts.newest = max((instance.number for instance in found), default=0)
+        tidy(self._wanted, found)
         superseded = [instance for instance in found if not await self._taken(instance)]
         if state.current is None:
             return
@@ -372,6 +377,7 @@ class Envoy:
         return instance
 
     def _tried(self) -> Instance | None:
+        tidy(self._wanted, self.state.alive)
         instance = self._starts.begin()
         if instance is None:
             self.state.fault = self._starts.fault
@@ -407,11 +413,9 @@ class Envoy:
 
     def _remember(self) -> None:
         state = self.state
-        alive = [*state.draining, *filter(None, (state.current, state.successor))]
         state.unremembered = ""
         try:
-            remember(self._memory, alive)
-            tidy(self._wanted, alive)
+            remember(self._memory, state.alive)
         except OSError as error:
             state.unremembered = f"{self._memory} cannot be written, and has who runs: {error.strerror}"
             log.warning("envoy not remembered", fault=state.unremembered)

@@ -179,12 +179,17 @@ def last_words(directory: Path, instance: Instance) -> str:
 
 def start_of(pid: int) -> int | None:
     """None where there is no such process, or it has ended and nobody has taken note."""
+    found = _state_and_start(pid)
+    return None if found is None or found[0] in {"Z", "X"} else found[1]
+
+
+def _state_and_start(pid: int) -> tuple[str, int] | None:
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     fields = text.rpartition(")")[2].split()
-    return None if fields[0] in {"Z", "X"} else int(fields[19])
+    return fields[0], int(fields[19])
 
 
 def is_alive(instance: Instance) -> bool:
@@ -199,7 +204,8 @@ async def ended(instance: Instance) -> str:
         return ""
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     try:
-        if is_alive(instance):
+        found = _state_and_start(instance.pid)
+        if found and found[1] == instance.started:  # also where its other threads are about to end still
             loop.add_reader(descriptor, over.set)
             await over.wait()
     finally:

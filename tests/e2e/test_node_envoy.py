@@ -186,7 +186,7 @@ async def test_starts_that_fail_leave_no_files(wanted: Wanted) -> None:
     for name in ("7.json", "7.sock", "envoy.log.1"):
         (wanted.directory / name).touch()
     async with kept(replace(wanted, binary=program(wanted, "exit 1"))) as envoy:
-        await until(lambda: envoy.state.starts == 3)
+        await until(lambda: envoy.state.starts > 2 and envoy.state.current is None)
     async with kept(wanted) as envoy:
         await until(lambda: envoy.state.ready)
         assert envoy.state.current is not None
