@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import stat
@@ -11,13 +12,14 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextman
 from pathlib import Path
 from typing import Any, Final
 
+import grpc
 import structlog
 from aiohttp import web
 from prometheus_client import generate_latest
 
 from datapath import accepted, control, probe, status
 from datapath.attachments import Attachments
-from datapath.client import Client, dial
+from datapath.client import CannotDial, Client, dial
 from datapath.config import (
     MOST_WORKERS,
     Config,
@@ -100,7 +102,7 @@ async def _run(
         stack.callback(maps.close)
         attachments.attach_listen()
         node = Node(config, before, Envoy(wanted, config.instances), attachments, maps, sysctls)
-        client = Client(node.discovery, lambda: dial(config.server, client_tls(config)), node.accept)
+        client = Client(node.discovery, lambda: dialled(config), node.accept)
         node.connected, node.settled = (lambda: client.connected), client.settled
         node.reach.tell = client.tell
         daemon = Daemon(node, client, Flows(stack.enter_context(Events(pins.maps))), pins.maps)
@@ -213,7 +215,7 @@ def metrics_socket(config: Config) -> Iterator[socket.socket | None]:
         listening = socket.create_server(address, family=family)
     except OSError as error:
         why = str(error.strerror).partition(" (while attempting")[0]
-        raise ConfigError(f"metrics: {config.metrics}: {why}: {_elsewhere(address)}") from None
+        raise ConfigError(f"metrics: {config.metrics}: {why}: {_elsewhere(address, error)}") from None
     with listening:
         yield listening
 
@@ -234,11 +236,13 @@ def envoy_can_be_scraped(config: Config) -> None:
         try:
             tried.bind(address)
         except OSError as error:
-            why = f"{error.strerror}: {_elsewhere(address)}"
+            why = f"{error.strerror}: {_elsewhere(address, error)}"
             raise ConfigError(f"envoy.metrics: {config.envoy.metrics}: {why}") from None
 
 
-def _elsewhere(address: tuple[str, int]) -> str:
+def _elsewhere(address: tuple[str, int], error: OSError) -> str:
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "name one that this node has"
     return f"name another address, or end who has it (`ss -ltnp sport = :{address[1]}`)"
 
 
@@ -274,6 +278,16 @@ def wanted_envoy(config: Config) -> Wanted:
         workers=workers,
         room=LISTENERS_PER_FAMILY,  # each worker has a listener of its own
     )
+
+
+def dialled(config: Config) -> grpc.aio.Channel:
+    """:raises CannotDial: a file of `tls` is not there, or cannot be read."""
+    if (tls := config.tls) is not None:
+        files = {"certificate": tls.certificate, "privateKey": tls.private_key, "authority": tls.authority}
+        for field, path in files.items():
+            if not path.exists():
+                raise CannotDial(f"tls.{field}: there is no {path}: name a file that is there, or have it made")
+    return dial(config.server, client_tls(config))
 
 
 def write_sources(config: Config) -> None:

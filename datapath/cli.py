@@ -223,8 +223,13 @@ def _await_end(places: Places) -> None:
 
 
 def _no_daemon(places: Places, error: Exception) -> int:
+    from datapath.lock import holders  # noqa: PLC0415
+
     ended = isinstance(error, FileNotFoundError | ConnectionRefusedError)
     way = "run `tidegate node` with this configuration" if ended else "see its log"
+    if ended and (pids := holders(places.lock)):
+        print(f"tidegate node: the daemon, process {min(pids)}, is starting, or ending: ask it again", file=sys.stderr)
+        return 1
     print(f"tidegate node: no daemon answers at {places.control}: {error}: {way}", file=sys.stderr)
     return 1
 

@@ -27,6 +27,7 @@ MOST_WORKERS: Final = 8
 """Of an Envoy: the sockets of two of them, the old and the new, have to fit into the map of listeners."""
 
 _LONGEST_FILE: Final = 1 << 20
+_EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  (what somebody may have written)
 _VARIABLE: Final = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
 
@@ -63,7 +64,7 @@ class Config(Places, frozen=True, kw_only=True, forbid_unknown_fields=True, rena
     node: str
     """The node's name, as Kubernetes has it."""
     server: str
-    """The ADS server: unix:PATH, or HOST:PORT with `tls`."""
+    """The ADS server: unix:PATH, or HOST:PORT, with `tls` unless it is on this machine's loopback."""
     tls: Tls | None = None
     devices: tuple[str, ...] = ()
     """Links that lead off the node; empty for those of the default routes."""
@@ -191,6 +192,7 @@ def _faults(config: Config) -> list[Fault]:
         *_address_faults(config.addresses),
         *_device_faults(config.devices),
         *_envoy_faults(config.envoy),
+        *_metrics_faults(config.metrics, config.envoy.metrics),
         *(
             [("metrics", f"{config.metrics!r}: give HOST:PORT")]
             if config.metrics and not host_port(config.metrics)
@@ -209,7 +211,10 @@ def _server_faults(config: Config) -> list[Fault]:
     if config.server.startswith("unix:"):
         if config.tls is not None:
             return [("tls", "a Unix socket has none: leave it out, or give server as HOST:PORT")]
-        return [] if config.server != "unix:" else [("server", "'unix:': give it as unix:PATH")]
+        path = config.server.removeprefix("unix:")
+        if not path:
+            return [("server", "'unix:': give it as unix:PATH")]
+        return [] if path.startswith("/") else [("server", f"{config.server}: give its path from / on")]
     address = host_port(config.server)
     if address is None:
         return [("server", f"{config.server!r}: give it as unix:PATH or HOST:PORT")]
@@ -261,6 +266,14 @@ def _envoy_faults(envoy: EnvoyConfig) -> list[Fault]:
     if envoy.metrics and not host_port(envoy.metrics):
         faults.append(("envoy.metrics", f"{envoy.metrics!r}: give ADDRESS:PORT"))
     return faults
+
+
+def _metrics_faults(own: str, envoys: str) -> list[Fault]:
+    """Two that listen for the same."""
+    (host, port), (other, same) = host_port(own) or ("", 0), host_port(envoys) or ("", 0)
+    if not port or port != same or (host != other and not {host, other} & _EVERYWHERE):
+        return []
+    return [("envoy.metrics", f"{envoys}: `metrics` has this port, {own}: give another one")]
 
 
 def host_port(text: str) -> tuple[str, int] | None:

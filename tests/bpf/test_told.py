@@ -63,6 +63,17 @@ async def test_an_address_for_metrics_is_had_first(tmp_path: Path, envoy: Path) 
         assert set() == made.links()
 
 
+async def test_an_address_for_metrics_that_the_node_has_not_is_nobody_elses(shared: Node, tmp_path: Path) -> None:
+    """There is nobody to end, who has it."""
+    other = {"state": str(tmp_path / "state"), "bpffs": str(tmp_path / "bpf"), "metrics": "203.0.113.9:9100"}
+
+    with bpffs(tmp_path / "bpf"):
+        code, said = await shared.configured(tmp_path / "node.yaml", **other).ask()
+
+    assert (2, False) == (code, "who has it" in said)
+    assert "metrics: 203.0.113.9:9100: Cannot assign requested address: name one that this node has" in said
+
+
 async def test_a_process_at_a_services_port_is_told_of(shared: Node) -> None:
     """Of a port of every node, from outside, it gets nothing any more; it may be there from before."""
     with inside(shared.namespace):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from datapath.app import dialled
+from datapath.client import CannotDial
 from datapath.config import Config, ConfigError, bootstrap_options, load, load_places, parse
 from xds_server.proxy.bootstrap import XdsHost, XdsSocket
 
@@ -69,6 +71,11 @@ def test_all_nodes_can_have_one_file() -> None:
         (SMALLEST + "envoy: {drainSeconds: -1}\n", "f: envoy.drainSeconds: -1: give a number from 0 to 3600"),
         (SMALLEST + "envoy: {metrics: here}\n", "f: envoy.metrics: 'here': give ADDRESS:PORT"),
         (SMALLEST + "metrics: '9100'\n", "f: metrics: '9100': give HOST:PORT"),
+        (
+            SMALLEST + "metrics: 0.0.0.0:9100\nenvoy: {metrics: 127.0.0.1:9100}\n",
+            "f: envoy.metrics: 127.0.0.1:9100: `metrics` has this port, 0.0.0.0:9100: give another one",
+        ),
+        (SMALLEST.replace("/run/xds", "xds"), "f: server: unix:xds.sock: give its path from / on"),
         (SMALLEST + "bpffs: bpf\n", "f: bpffs: bpf: give it from / on"),
         (SMALLEST + "devices: [eth0, a/b]\n", "f: devices[1]: 'a/b': give the name of a link, as `ip link` shows it"),
         (SMALLEST + "addresses: [127.0.0.1]\n", "f: addresses[0]: 127.0.0.1: give one that others reach the node by"),
@@ -87,6 +94,16 @@ def test_a_fault_names_file_field_and_way_out(text: str, words: str) -> None:
         parse(text, "f")
 
     assert words in str(raised.value)
+
+
+def test_a_missing_file_of_tls_is_told_by_its_field(tmp_path: Path) -> None:
+    """It may be the wrong name: nobody is told to renew what was never there."""
+    there = tmp_path / "tls.crt"
+    there.touch()
+    found = parse(REMOTE + TLS.replace("/c/tls.crt", str(there)), "f")
+
+    with pytest.raises(CannotDial, match=r"^tls\.privateKey: there is no /c/tls\.key: name a file that is there"):
+        dialled(found)
 
 
 def test_all_faults_are_told_at_once() -> None:

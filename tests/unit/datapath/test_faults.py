@@ -93,3 +93,14 @@ async def test_who_may_not_clean_up_is_told_what_it_lacks(tmp_path: Path) -> Non
 
     assert (1, True) == (asked.returncode, b"cleanup lacks CAP_NET_ADMIN, " in said)
     assert b"Traceback" not in said
+
+
+async def test_who_asks_a_daemon_that_is_starting_is_told_so(tmp_path: Path) -> None:
+    """It has its lock, and no socket yet."""
+    (tmp_path / "node.yaml").write_text(CONFIG.format(tmp_path))
+    command = [sys.executable, "-m", "xds_server.cli", "node", "restart-envoy", "--config", str(tmp_path / "node.yaml")]
+    with owned(tmp_path / "pins", tmp_path / "node.lock"):
+        asked = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE)
+        _, said = await asked.communicate()
+
+    assert f"tidegate node: the daemon, process {os.getpid()}, is starting, or ending: ask it again\n" == said.decode()
