@@ -15,6 +15,7 @@ from datapath.config import parse
 from datapath.discovery import Discovery
 from datapath.envoy import Envoy
 from datapath.instances import Wanted
+from datapath.kernel.sysctls import Sysctls
 from datapath.node import GRACE_S, Node
 from datapath.reconciler import Entries, ServiceMaps
 from tests.unit.datapath.tables import Table
@@ -59,8 +60,9 @@ def node(folder: Path, services: ServiceMaps) -> Node:
         translations=Table("translations"),
         listeners=lambda: False,
         sizes=services.sizes,
+        unfit=dict,
     )
-    return Node(config, Discovery("n1"), envoy, attachments, maps)
+    return Node(config, Discovery("n1"), envoy, attachments, maps, Sysctls(config.sysctls))
 
 
 def test_backends_are_deleted_after_a_grace(tmp_path: Path) -> None:
