@@ -68,7 +68,7 @@ async def survey(
         kinds = {link["index"]: _ROLES.get(link["ifi_type"], Role.TUNNEL) for link in dumped}
         routes = [route async for route in await netlink.get_default_routes()]
         masters = {link["index"]: link.get_attr("IFLA_MASTER") or 0 for link in dumped}
-        outward, problems = _outward(links, masters, routes, devices, before)
+        outward, problems = _outward(links, routes, devices, before)
         up = {link["index"] for link in dumped if link["flags"] & _UP}
         told = [message async for message in await netlink.get_addr() if message["index"] in up]
         found, of_links = _addresses(told, of_links=False), _addresses(told, of_links=True)
@@ -102,6 +102,7 @@ async def survey(
         links=links,
         problems=(
             *problems,
+            *(() if addresses or not devices else _beside(outward, masters, routes, links)),
             *_misnamed(misnamed, links),
             *_homeless(addresses, own),
             *_of_kube_proxy(links.values()),
@@ -164,11 +165,7 @@ async def _source(netlink: Any, destination: str) -> Address | None:
 
 
 def _outward(
-    links: dict[int, str],
-    masters: Mapping[int, int],
-    routes: Iterable[Any],
-    devices: Collection[str],
-    before: Collection[int],
+    links: dict[int, str], routes: Iterable[Any], devices: Collection[str], before: Collection[int]
 ) -> tuple[dict[int, str], tuple[Problem, ...]]:
     """Without a default route those of the last one: who is reached by neighbours alone is reached still."""
     indexes = {index for route in routes for index in _indexes(route)} & links.keys()
@@ -176,15 +173,23 @@ def _outward(
         found = {index: links[index] for index in sorted(indexes or links.keys() & set(before))}
         return found, () if indexes else (_no_way(found.values()),)
     found = {index: name for index, name in links.items() if name in devices}
-    problems = [
-        (f"there is no link {name}: correct `devices`", "the configuration names it")
-        for name in sorted(set(devices) - set(found.values()))
-    ]
-    if found and indexes and indexes.isdisjoint(found.keys() | {masters[index] for index in found}):
-        names = ", ".join(links[index] for index in sorted(indexes))
-        what = f"no link in `devices` leads off this node: default routes are by {names}"
-        problems.append((what, "nothing that comes there is served: name it, or leave `devices` out"))
-    return found, tuple(problems)
+    missing = sorted(set(devices) - set(found.values()))
+    return found, tuple(
+        (f"there is no link {name}: correct `devices`", "the configuration names it") for name in missing
+    )
+
+
+def _beside(
+    outward: Mapping[int, str], masters: Mapping[int, int], routes: Iterable[Any], links: Mapping[int, str]
+) -> tuple[Problem, ...]:
+    """Of `devices` that are beside the default routes: so it may be meant where the node's addresses are named, too."""
+    indexes = {index for route in routes for index in _indexes(route)} & links.keys()
+    if not (outward and indexes) or not indexes.isdisjoint(outward.keys() | {masters[index] for index in outward}):
+        return ()
+    names = ", ".join(links[index] for index in sorted(indexes))
+    what = f"no link in `devices` leads off this node: default routes are by {names}"
+    way = "name it, leave `devices` out, or, if so it is to be, name the node's addresses there in `addresses`"
+    return ((what, f"nothing that comes there is served: {way}"),)
 
 
 def _misnamed(pods: Mapping[Address, int], links: Mapping[int, str]) -> tuple[Problem, ...]:
