@@ -18,6 +18,7 @@ import structlog
 from datapath.kernel.layout import (
     CLOSED_S,
     DATAGRAMS_S,
+    FREED_S,
     HALF_CLOSED_S,
     OPENING_S,
     SILENT_S,
@@ -47,10 +48,10 @@ class Remembered(Protocol[V_co]):
     def delete_all(self, keys: Iterable[Flow]) -> None: ...
 
 
-def life_s(progress: int, protocol: int) -> int:
+def life_s(progress: int, protocol: int, *, masqueraded: bool) -> int:
     """As the programs have it: for how long a connection is kept of which nothing is heard."""
     if progress & Progress.CLOSED == Progress.CLOSED:
-        return CLOSED_S
+        return FREED_S if masqueraded else CLOSED_S
     if not progress & Progress.ESTABLISHED:
         return OPENING_S
     if protocol == _UDP:
@@ -122,7 +123,7 @@ def look(translations: Mapping[Flow, Translation], connections: Mapping[Flow, Co
             lone.add(flow)
             continue
         silent_s = idle_s(kept.seen_s, now_s)
-        if silent_s >= life_s(kept.progress, flow.protocol):
+        if silent_s >= life_s(kept.progress, flow.protocol, masqueraded=bool(connection.node_port)):
             over.append(Aged(now_s, flow, connection, kept.progress, silent_s))
         else:
             states[state(kept.progress)] += 1

@@ -51,7 +51,7 @@ static __always_inline int parse_error(const struct __sk_buff *skb, const struct
 		about->protocol = ip6.nexthdr;
 		return same(&about->source, &packet->flow.destination) && about_ports(skb, inner + sizeof(ip6), about);
 	}
-	if (!read(skb, inner, &ip, sizeof(ip)))
+	if (!read(skb, inner, &ip, sizeof(ip)) || ip.frag_off & bpf_htons(IPV4_OFFSET))
 		return 0;
 	about->source = mapped(ip.saddr);
 	about->destination = mapped(ip.daddr);

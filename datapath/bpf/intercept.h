@@ -92,7 +92,7 @@ struct flow {
 
 struct proxied {
 	__u64 since_ns;
-	__u32 closed; /* by PROXY_CLOSED and PEER_CLOSED, and both where it was reset */
+	__u32 closed; /* by whom */
 	__u32 pad;
 };
 

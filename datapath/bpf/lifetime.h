@@ -17,8 +17,8 @@
 /* How much may be acknowledged with the handshake: all that fits into a window without options. */
 #define FIRST_WINDOW 0x10000
 
-/* How far what ends a connection may be ahead of what was acknowledged: what is on its way when somebody gives up. */
-#define CLOSING_WINDOW 0x100000
+/* How far a segment that is believed may be ahead of what was acknowledged: there may be as much on its way. */
+#define WINDOW 0x1000000
 
 static __always_inline __u32 now_s(void)
 {
@@ -50,10 +50,15 @@ static __always_inline void note_balanced(void)
 		*last_s = now;
 }
 
+static __always_inline int is_closed(const struct translation *entry)
+{
+	return (entry->progress & FLOW_CLOSED) == FLOW_CLOSED;
+}
+
 static __always_inline __u32 life_s(const struct translation *entry, __u8 protocol)
 {
-	if ((entry->progress & FLOW_CLOSED) == FLOW_CLOSED)
-		return CLOSED_S;
+	if (is_closed(entry))
+		return entry->reason == RETURNED ? FREED_S : CLOSED_S;
 	if (!(entry->progress & FLOW_ESTABLISHED))
 		return OPENING_S;
 	if (protocol == IPPROTO_UDP)
@@ -64,11 +69,6 @@ static __always_inline __u32 life_s(const struct translation *entry, __u8 protoc
 static __always_inline int is_over(const struct translation *entry, __u8 protocol)
 {
 	return since_s(entry->seen_s) >= life_s(entry, protocol);
-}
-
-static __always_inline int is_closed(const struct translation *entry)
-{
-	return (entry->progress & FLOW_CLOSED) == FLOW_CLOSED;
 }
 
 /* What a segment says: of TCP, and of zero where it has none. */
@@ -87,10 +87,11 @@ static __always_inline struct numbers numbers_of(const struct __sk_buff *skb, co
 	return (struct numbers){bpf_ntohl(said.sequence), bpf_ntohl(said.acknowledged)};
 }
 
-/* What comes late says nothing new. */
+/* What comes late says nothing new, and what is far ahead nobody can have got yet. */
 static __always_inline void await(__u32 *awaited, const struct packet *packet, __u32 acknowledged)
 {
-	if (packet->flags & TCP_ACK && (!*awaited || (__s32)(acknowledged - *awaited) > 0))
+	if (packet->flags & TCP_ACK && acknowledged != *awaited &&
+	    (!*awaited || acknowledged - *awaited < WINDOW))
 		*awaited = acknowledged;
 }
 
@@ -98,7 +99,7 @@ static __always_inline void await(__u32 *awaited, const struct packet *packet, _
 static __always_inline __u8 closed_by(const struct packet *packet, __u32 sequence, __u32 awaited,
 				      enum flow_progress side)
 {
-	if (awaited && sequence - awaited >= CLOSING_WINDOW)
+	if (awaited && sequence - awaited >= WINDOW)
 		return 0;
 	if (packet->flags & TCP_RST)
 		return FLOW_CLOSED;
@@ -125,16 +126,20 @@ static __always_inline int is_acknowledged(const struct packet *packet, const st
 	return packet->flags & TCP_ACK && acknowledged - entry->of_backend < FIRST_WINDOW;
 }
 
-/* A packet of the client. What opens a connection again that was closed opens a new one. */
+/* A packet of the client. What opens a connection again that was closed opens a new one; the backend may still answer
+ * for the old one (RFC 9293, 3.5.1).
+ */
 static __noinline int heard_client(const struct __sk_buff *skb, const struct packet *packet, struct translation *entry)
 {
 	struct numbers said = numbers_of(skb, packet);
 	__u8 progress = entry->progress;
 
 	if (packet->opens && is_closed(entry)) {
-		progress = 0;
+		progress = progress & (FLOW_REPLIED | FLOW_KNOWN) ? FLOW_KNOWN : 0;
 		entry->of_backend = entry->of_client = 0;
 	}
+	if (packet->opens)
+		entry->opened = said.sequence + 1;
 	if ((progress & (FLOW_REPLIED | FLOW_ESTABLISHED)) == FLOW_REPLIED &&
 	    is_acknowledged(packet, entry, said.acknowledged))
 		progress |= FLOW_ESTABLISHED;
@@ -157,7 +162,12 @@ static __noinline int answers_opening(const struct __sk_buff *skb, const struct 
 	}
 }
 
-/* A packet of the backend. */
+static __always_inline int is_accepted(const struct packet *packet)
+{
+	return (packet->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
+}
+
+/* A packet of the backend. One that is established is opened again only by who has got its client's SYN. */
 static __noinline int heard_backend(const struct __sk_buff *skb, const struct packet *packet, struct translation *entry)
 {
 	struct numbers said = numbers_of(skb, packet);
@@ -165,8 +175,8 @@ static __noinline int heard_backend(const struct __sk_buff *skb, const struct pa
 
 	if (packet->flow.protocol == IPPROTO_UDP) {
 		progress |= FLOW_REPLIED;
-	} else if ((packet->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
-		progress |= FLOW_REPLIED;
+	} else if (is_accepted(packet) && (!(progress & FLOW_ESTABLISHED) || said.acknowledged == entry->opened)) {
+		progress = (progress & ~FLOW_CLOSED) | FLOW_REPLIED;
 		entry->of_backend = said.sequence + 1;
 		entry->of_client = said.acknowledged;
 	}

@@ -8,23 +8,15 @@
 #include "maps.h"
 #include "parsing.h"
 
-/* A connection that is closed has a few segments still, for which it is kept; but a full map gives it up before those
- * that go on, as in unproven.h.
+/* Whether a segment is the last one of a connection: then room is made for others. Both sides have said that they end
+ * it, and one acknowledges that; who has lost it says so again, and is told by the client's own kernel that it is over.
  */
-static __noinline int note_closed(const struct flow *reply, struct proxied *entry, __u32 flags, __u32 side)
+static __always_inline int is_last(struct proxied *entry, __u32 flags, __u32 side)
 {
-	struct proxied now = *entry;
-
-	if (flags & TCP_RST)
-		now.closed = PROXY_CLOSED | PEER_CLOSED;
-	else if (flags & TCP_FIN)
-		now.closed |= side;
-	if (now.closed != entry->closed)
-		entry->closed = now.closed;
-	if (now.closed != (PROXY_CLOSED | PEER_CLOSED))
-		return 0;
-	bpf_map_delete_elem(&proxied_as, reply);
-	bpf_map_update_elem(&proxied_as, reply, &now, BPF_NOEXIST);
+	if (!(flags & TCP_FIN))
+		return entry->closed == (PROXY_CLOSED | PEER_CLOSED);
+	if (!(entry->closed & side))
+		entry->closed |= side;
 	return 0;
 }
 
@@ -32,15 +24,14 @@ static __noinline int note_closed(const struct flow *reply, struct proxied *entr
 static __always_inline int is_for_proxy(struct __sk_buff *skb, const struct packet *packet, const struct flow *flow)
 {
 	struct proxied *entry = bpf_map_lookup_elem(&proxied_as, flow);
+	int connected;
 
 	if (!entry)
 		return 0;
-	if (is_connected(skb, flow, packet->ipv6)) {
-		note_closed(flow, entry, packet->flags, PEER_CLOSED);
-		return 1;
-	}
-	bpf_map_delete_elem(&proxied_as, flow);
-	return 0;
+	connected = is_connected(skb, flow, packet->ipv6);
+	if (!connected || is_last(entry, packet->flags, PEER_CLOSED))
+		bpf_map_delete_elem(&proxied_as, flow);
+	return connected;
 }
 
 /* Whether the connection is new. */
@@ -50,10 +41,12 @@ static __always_inline int record(const struct packet *sent)
 	struct proxied *had = bpf_map_lookup_elem(&proxied_as, &reply);
 	struct proxied now = {};
 
-	if (had && !(sent->opens && had->closed)) {
-		note_closed(&reply, had, sent->flags, PROXY_CLOSED);
+	if (sent->flags & TCP_RST || (had && !sent->opens && is_last(had, sent->flags, PROXY_CLOSED))) {
+		bpf_map_delete_elem(&proxied_as, &reply);
 		return 0;
 	}
+	if (had && !(sent->opens && had->closed))
+		return 0;
 	now.since_ns = bpf_ktime_get_ns();
 	bpf_map_update_elem(&proxied_as, &reply, &now, BPF_ANY);
 	return 1;

@@ -166,7 +166,8 @@ static __always_inline void remember_another(struct bpf_sock_addr *ctx, const st
 }
 
 /* A peer has the name that was asked for last. */
-static __always_inline void remember(struct bpf_sock_addr *ctx, const struct backend *backend, const struct flow *to)
+static __always_inline void remember(struct bpf_sock_addr *ctx, const struct backend *backend, const struct flow *to,
+				     enum call call)
 {
 	struct name wanted = {
 		.backend = *backend,
@@ -180,11 +181,12 @@ static __always_inline void remember(struct bpf_sock_addr *ctx, const struct bac
 			*name = wanted;
 		return;
 	}
-	if (!name || !(is_zero(&name->backend.address) || is_of(name, &backend->address, backend->port))) {
+	if (!name || (call == SEND && !is_zero(&name->backend.address) &&
+		      !is_of(name, &backend->address, backend->port))) {
 		remember_another(ctx, &wanted);
 		return;
 	}
-	if (is_zero(&name->backend.address)) { /* it may have been another while the socket's one was there */
+	if (!is_of(name, &backend->address, backend->port)) { /* it may have been another one of the socket's */
 		key = peer(ctx, &backend->address, backend->port);
 		bpf_map_delete_elem(&asked, &key);
 	}
@@ -226,7 +228,7 @@ static __always_inline int balance(struct bpf_sock_addr *ctx, enum family family
 
 	if (!choose(to, service, &from, &backend) || !is_usable(&backend, to))
 		return refuse(REFUSED_NO_BACKEND);
-	remember(ctx, &backend, to);
+	remember(ctx, &backend, to, call);
 	rename(ctx, family, &backend.address, backend.port);
 	return proceed(BALANCED);
 }

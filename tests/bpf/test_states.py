@@ -226,17 +226,43 @@ def test_connections_that_are_closed_push_out_none_that_go_on(stand: Stand) -> N
 
 @pytest.mark.parametrize(
     ("flags", "known"),
-    [((SYN, FIN | ACK, RST), 3), ((SYN, RST), 3), ((SYN, FIN | ACK, ACK), 1), ((SYN, RST, SYN), 0), ((SYN, SYN), 0)],
+    [((SYN, FIN | ACK), [1]), ((SYN, FIN | ACK, ACK), [1]), ((SYN, FIN | ACK, SYN), [0]), ((SYN, ACK, RST), [])],
 )
 def test_what_envoy_ends_in_a_clients_name_is_known_to_be_closed(
-    stand: Stand, flags: tuple[int, ...], known: int
+    stand: Stand, flags: tuple[int, ...], known: list[int]
 ) -> None:
-    """By its own side, and whole when it is reset; who opens it again begins anew."""
+    """By its own side, and forgotten when it has reset it; who opens it again begins anew."""
     for each in flags:
         stand.pass_through("to_network", frame(ipv4(POD, REMOTE, TCP, tcp(50_000, 8080, each))), MARK_FROM_PROXY_AS)
 
-    [(_, found)] = stand.map(PROXIED_AS).items()
-    assert known == found.closed
+    assert known == [found.closed for _, found in stand.map(PROXIED_AS).items()]
+
+
+@pytest.mark.parametrize("first", ["Envoy", "its peer"])
+def test_a_connection_that_both_sides_have_closed_is_forgotten_with_the_last_segment(stand: Stand, first: str) -> None:
+    """Which acknowledges the end of the second one, and is steered still."""
+    local = "127.0.0.1"
+    recorded = stand.map(PROXIED_AS)
+    with ExitStack() as stack:
+        listener = stack.enter_context(listening())
+        upstream = stack.enter_context(socket.create_connection(listener.getsockname()[:2]))
+        stack.enter_context(listener.accept()[0])
+        to, own = listener.getsockname()[1], upstream.getsockname()[1]
+        recorded.put(Flow(ip_address(local), ip_address(local), to, own, TCP), Proxied(1))
+
+        def envoy(flags: int) -> int:
+            sent = frame(ipv4(local, local, TCP, tcp(own, to, flags)))
+            stand.pass_through("to_network", sent, MARK_FROM_PROXY_AS)
+            return len(dict(recorded.items()))
+
+        def peer(flags: int) -> int:
+            outcome = stand.run("from_network", frame(ipv4(local, local, TCP, tcp(to, own, flags))))
+            assert (Reason.STEERED_REPLY,) == outcome.reasons
+            return len(dict(recorded.items()))
+
+        one, other = (envoy, peer) if first == "Envoy" else (peer, envoy)
+
+        assert [1, 1, 1, 0] == [one(FIN | ACK), other(ACK), other(FIN | ACK), one(ACK)]
 
 
 def test_a_listener_is_no_connection(stand: Stand) -> None:

@@ -31,7 +31,7 @@ from datapath.kernel.layout import (
     Translation,
     Workload,
 )
-from tests.bpf.frames import SYN, TCP, UDP, extension, frame, ipv4, ipv6, tcp, udp
+from tests.bpf.frames import ACK, SYN, TCP, UDP, extension, frame, ipv4, ipv6, tcp, udp
 from tests.bpf.stand import TC_ACT_UNSPEC, Outcome, Stand
 from tests.bpf.translated import ETHERNET, Seen, sealed, seen
 
@@ -153,6 +153,26 @@ class Node:
         action, _, left = self.stand.pass_through(program, packet)
         assert TC_ACT_UNSPEC == action
         return seen(left)
+
+    def open(
+        self, kind: Kind, client: tuple[str, int], at: tuple[str, int], backend: tuple[str, int]
+    ) -> list[tuple[str, int]]:
+        """Both sides agree upon a connection; who the client is to the backend, by its first segment and its second."""
+        first = self._passed(kind.frame(client, at))
+        answer = kind.frame(backend, first, SYN | ACK, sequence=4000, acknowledged=2)
+        if first != client:
+            _, _, answer = self.stand.pass_through("from_network", answer)
+        answered = self.sent("to_network", answer)
+        assert (client, at) == (
+            (answered.destination, answered.destination_port),
+            (answered.source, answered.source_port),
+        )
+        return [first, self._passed(kind.frame(client, at, ACK, sequence=2, acknowledged=4001))]
+
+    def _passed(self, packet: bytes) -> tuple[str, int]:
+        _, _, came = self.stand.pass_through("from_network", packet)
+        left = self.sent("to_network", came)
+        return left.source, left.source_port
 
     def kept(self, kind: Kind, backend: tuple[str, int], peer: tuple[str, int]) -> Translation:
         """By which a connection is known to live: what answers of its backend, to whom that sees, meet first."""

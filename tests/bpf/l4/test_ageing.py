@@ -22,8 +22,8 @@ def test_programs_and_daemon_mean_the_same_by_over(node: Node, kind: Kind) -> No
     found = {}
     backend = f"{kind.family.remote}{next(numbers) % 10}"
     at = node.service(kind, [backend])
-    for bits, late in product(range(16), (False, True)):
-        life = life_s(bits, kind.protocol)
+    for bits, late in product(range(32), (False, True)):
+        life = life_s(bits, kind.protocol, masqueraded=True)
         seen_s = (time.monotonic_ns() // 10**9 - life + (-MARGIN_S if late else MARGIN_S)) % 2**32
         client = Translation(ip_address(kind.family.neighbour), 1, Reason.RETURNED, bits, seen_s)
         for port in range(NODE_PORTS):
@@ -82,7 +82,7 @@ def test_the_next_segment_of_a_connection_that_was_forgotten_is_refused(node: No
     node.run("from_network", kind.frame(client, at, RST), Reason.PASS_BALANCED)
     entry = node.kept(kind, (V4.pod, BACKEND_PORT), client)
     key = Flow(ip_address(V4.pod), ip_address(client[0]), BACKEND_PORT, client[1], kind.protocol)
-    node.translations.put(key, entry._replace(seen_s=entry.seen_s - 20))
+    node.translations.put(key, entry._replace(seen_s=entry.seen_s - 70))
 
     gone = Ageing(node.connections, node.translations).sweep(time.monotonic)
 

@@ -8,7 +8,7 @@ from struct import pack, unpack_from
 import pytest
 
 from datapath.kernel.layout import Reason
-from tests.bpf.frames import ACK, ICMP, ICMPV6, TCP, checksum, frame, icmp, ipv4, ipv6
+from tests.bpf.frames import ACK, ICMP, ICMPV6, PUSH, TCP, checksum, frame, icmp, ipv4, ipv6
 from tests.bpf.l4.node import BACKEND_PORT, KINDS, V4, V6, Family, Kind, Node, ports
 from tests.bpf.translated import ETHERNET, addresses, seen
 
@@ -54,7 +54,9 @@ def test_an_error_about_what_a_client_has_sent_is_the_client_s(node: Node, kind:
     family = kind.family
     client, backend = (family.client, next(ports)), (getattr(family, where), BACKEND_PORT)
     at, router = node.service(kind, [backend[0]]), "198.51.100.254" if family is V4 else "2001:db8:9::fe"
-    came = node.run("from_network", kind.frame(client, at), Reason.BALANCED)
+    if kind.protocol == TCP:
+        node.open(kind, client, at, backend)
+    _, _, came = node.stand.pass_through("from_network", kind.frame(client, at, ACK, sequence=2, acknowledged=4001))
     header = 20 if family is V4 else 40
 
     if where == "pod":
@@ -72,6 +74,22 @@ def test_an_error_about_what_a_client_has_sent_is_the_client_s(node: Node, kind:
     assert (ip_address(client[0]).packed, ip_address(at[0]).packed) == addresses(inner)
     assert (client[1], at[1]) == unpack_from(">HH", inner, header)
     assert family is V6 or 0 == checksum(got[:header]) == checksum(inner[:header])
+
+
+@pytest.mark.parametrize("quoted", ["whole", "a later fragment"])
+def test_an_error_about_a_direct_connection_is_left_alone(node: Node, quoted: str) -> None:
+    """Somebody has opened one to a service in its client's name, which nobody has answered."""
+    client, pod = (V4.client, next(ports)), (V4.pod, BACKEND_PORT)
+    at = node.service(KINDS[0], [pod[0]])
+    node.run("from_network", KINDS[0].frame(client, at), Reason.BALANCED)
+    if quoted == "a later fragment":
+        node.open(KINDS[0], client, at, pod)
+    about = KINDS[0].frame(client, pod, PUSH | ACK)[ETHERNET : ETHERNET + 28]
+    if quoted == "a later fragment":
+        about = about[:6] + pack(">H", 100) + about[8:]
+    said = error(V4, "198.51.100.254", client[0], about)
+
+    assert said == node.run("to_network", said, Reason.PASS_NO_PORTS)
 
 
 def test_an_error_about_nothing_of_ours_is_left_alone(node: Node) -> None:

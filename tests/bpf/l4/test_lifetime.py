@@ -109,7 +109,7 @@ def test_a_connection_ends_when_both_sides_have_ended_it_or_one_has_reset_it(nod
 @pytest.mark.parametrize("flags", [RST, RST | ACK, FIN | ACK], ids=["RST", "RST ACK", "FIN ACK"])
 @pytest.mark.parametrize(
     ("ahead", "ends"),
-    [(-(2**31), False), (-1, False), (0, True), (2**20 - 1, True), (2**20, False), (2**31 - 1, False)],
+    [(-(2**31), False), (-1, False), (0, True), (2**24 - 1, True), (2**24, False), (2**31 - 1, False)],
 )
 def test_nobody_ends_a_connection_who_does_not_know_its_numbers(
     node: Node, where: str, flags: int, ahead: int, ends: bool
@@ -158,7 +158,42 @@ def test_what_is_opened_again_begins_anew(node: Node, where: str) -> None:
 
     assert OPEN == client(SYN)
     assert OPEN | Progress.CLOSED == client(RST)
+    assert Progress.KNOWN == client(SYN)
+    assert Progress.KNOWN == client(ACK, acknowledged=1)
+
+
+@BOTH
+def test_what_was_never_answered_and_is_opened_again_is_not_known(node: Node, where: str) -> None:
+    """Somebody may only have said so, and reset it."""
+    client, _ = call(node, TCP4, where)
+
+    assert Progress.CLOSED == client(RST)
     assert NOTHING == client(SYN)
+
+
+@BOTH
+def test_who_speaks_in_a_backends_name_accepts_no_connection_again(node: Node, where: str) -> None:
+    """Of one that goes on: what he says then is in no sequence, and ends nothing."""
+    client, backend = call(node, TCP4, where)
+    established(Call(client, backend))
+    backend(SYN | ACK, sequence=77, acknowledged=99)
+    backend(ACK, sequence=4001, acknowledged=1001 + 2**25)
+
+    assert OPEN == backend(RST, sequence=78)
+    assert OPEN == client(RST, sequence=1001 + 2**25)
+
+
+@BOTH
+def test_a_connection_that_both_sides_have_lost_is_opened_again(node: Node, where: str) -> None:
+    """Of which no end was seen: it has the numbers of the new one, and is not half closed."""
+    client, backend = call(node, TCP4, where)
+    established(Call(client, backend))
+    client(FIN | ACK, sequence=1001, acknowledged=4001)
+    client(SYN, sequence=90_000)
+    backend(SYN | ACK, sequence=70_000, acknowledged=90_001)
+
+    assert OPEN == client(ACK, sequence=90_001, acknowledged=70_001)
+    assert OPEN | Progress.CLOSED == client(RST, sequence=90_001)
 
 
 @pytest.mark.parametrize("kind", [TCP4, TCP6], ids=lambda kind: kind.name)
@@ -187,8 +222,8 @@ def test_what_was_pushed_out_of_an_established_connection_is_established(node: N
     kind, client = TCP4, (V4.client, next(ports))
     backend = (getattr(V4, where), BACKEND_PORT)
     at = node.service(kind, [backend[0]])
-    node.run("from_network", kind.frame(client, at), Reason.BALANCED)
+    node.open(kind, client, at, backend)
     node.translations.delete_all([key for key, entry in node.translations.items() if entry.reason == Reason.ANSWERED])
     node.run("from_network", kind.frame(client, at, ACK), Reason.PASS_BALANCED)
 
-    assert OPEN == node.kept(kind, backend, client).progress
+    assert OPEN == node.kept(kind, backend, client).progress & OPEN

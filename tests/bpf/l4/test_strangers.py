@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
+from itertools import islice
 from typing import NamedTuple
 
 import pytest
 
 from datapath.kernel.layout import BALANCED, ONLY, Index, Reason
-from tests.bpf.frames import ACK, PUSH, RST, SYN, TCP, frame, ipv4, tcp
+from tests.bpf.frames import ACK, FIN, PUSH, RST, SYN, TCP, frame, ipv4, tcp
 from tests.bpf.l4.node import BACKEND_PORT, KINDS, V4, Kind, Node, ports
+from tests.bpf.l4.test_errors import error
 from tests.bpf.stand import TC_ACT_SHOT, TC_ACT_UNSPEC
-from tests.bpf.translated import seen
+from tests.bpf.translated import ETHERNET, seen
 
 TCP4, TCP6 = KINDS[0], KINDS[6]
 BOTH = pytest.mark.parametrize("kind", [TCP4, TCP6], ids=lambda kind: kind.name)
@@ -51,19 +53,53 @@ def established(node: Node, kind: Kind) -> Established:
     return Established(client, at, backend, goes_on, answered_by)
 
 
+def liars() -> Iterator[tuple[str, int]]:
+    first = int(ip_address("100.64.0.0"))
+    for number in range(FLOOD):
+        yield str(ip_address(first + number // 50_000)), 1024 + number % 50_000
+
+
 def test_a_flood_of_openings_pushes_out_no_connection(node: Node) -> None:
     """90,000 are opened in others' names, each of them twice, and the backend answers; 20 connections go on."""
     kept = [established(node, TCP4) for _ in range(20)]
     at = node.service(TCP4, [V4.pod])
-    first = int(ip_address("100.64.0.0"))
-    for number in range(FLOOD):
-        source, port = str(ip_address(first + number // 50_000)), 1024 + number % 50_000
+    for source, port in liars():
         opening = frame(ipv4(source, at[0], TCP, tcp(port, at[1])))
         for _ in range(2):
             node.stand.pass_through("from_network", opening)
         node.stand.pass_through("to_network", frame(ipv4(V4.pod, source, TCP, tcp(BACKEND_PORT, port, SYN | ACK))))
 
     assert [Reason.PASS_BALANCED] * 20 == [each.goes_on() for each in kept]
+
+
+def test_a_flood_of_openings_to_another_node_pushes_out_no_connection(node: Node) -> None:
+    """Each is acknowledged without an answer, and opened again when its port was another's meanwhile."""
+    kept = [established(node, TCP4) for _ in range(20)]
+    at = node.service(TCP4, [V4.remote])
+    for sources in batched(liars(), 30_000):
+        for source, port in sources * 2:
+            node.stand.pass_through("from_network", frame(ipv4(source, at[0], TCP, tcp(port, at[1]))))
+            acknowledged = tcp(port, at[1], ACK, acknowledged=1)
+            node.stand.pass_through("from_network", frame(ipv4(source, at[0], TCP, acknowledged)))
+
+    assert [Reason.PASS_BALANCED] * 20 == [each.goes_on() for each in kept]
+
+
+def test_a_flood_of_errors_about_openings_pushes_out_no_connection(node: Node) -> None:
+    """Each says that an answer to a liar was too big."""
+    kept = [established(node, TCP4) for _ in range(20)]
+    at = node.service(TCP4, [V4.pod])
+    for liar in liars():
+        node.stand.pass_through("from_network", TCP4.frame(liar, at))
+        quoted = TCP4.frame(at, liar, ACK)[ETHERNET : ETHERNET + 28]
+        node.stand.pass_through("from_network", error(V4, "198.51.100.254", at[0], quoted))
+
+    assert [Reason.PASS_BALANCED] * 20 == [each.goes_on() for each in kept]
+
+
+def batched(all_of_them: Iterator[tuple[str, int]], length: int) -> Iterator[list[tuple[str, int]]]:
+    while batch := list(islice(all_of_them, length)):
+        yield batch
 
 
 @BOTH
@@ -79,16 +115,41 @@ def test_who_opens_another_one_in_a_clients_name_leads_no_answer_astray(node: No
     assert Reason.PASS_BALANCED is own.goes_on()
 
 
-def test_a_port_is_free_for_another_service_when_its_connection_has_ended(node: Node) -> None:
-    """A client that closes one and opens another one from the same port gets the answers of that."""
+@pytest.mark.parametrize("where", ["pod", "remote"])
+@pytest.mark.parametrize("again", ["the same", "another"])
+def test_a_clients_port_is_free_when_its_connection_has_ended(node: Node, where: str, again: str) -> None:
+    """Who opens one from it gets the answers of that, and all its segments are of one client to the backend."""
+    client, backend = (V4.client, next(ports)), (getattr(V4, where), BACKEND_PORT)
+    one, another = node.service(TCP4, [backend[0]]), node.service(TCP4, [backend[0]])
+    node.open(TCP4, client, one, backend)
+    node.run("from_network", TCP4.frame(client, one, RST, sequence=2), Reason.PASS_BALANCED)
+
+    first, second = node.open(TCP4, client, one if again == "the same" else another, backend)
+
+    assert first == second
+
+
+def test_who_has_got_no_answer_keeps_nobody_from_a_backend(node: Node) -> None:
+    """Somebody opens a connection in a client's name and acknowledges what he has not got: it is the client's still."""
+    client, backend = (V4.client, next(ports)), (V4.remote, BACKEND_PORT)
+    one, another = node.service(TCP4, [V4.remote]), node.service(TCP4, [V4.remote])
+    for flags in (SYN, ACK):
+        node.sent("from_network", TCP4.frame(client, another, flags, acknowledged=1))
+
+    first, second = node.open(TCP4, client, one, backend)
+
+    assert first == second
+
+
+def test_a_backend_that_has_an_older_connection_still_is_heard(node: Node) -> None:
+    """By its answer to an opening in TIME_WAIT a client knows that it is to reset that (RFC 9293, 3.5.1)."""
     own = established(node, TCP4)
-    other = node.service(TCP4, [own.backend[0]])
-    node.run("from_network", TCP4.frame(own.client, own.at, RST, sequence=2), Reason.PASS_BALANCED)
+    ends = TCP4.frame(own.backend, own.client, FIN | ACK, sequence=4001, acknowledged=2)
+    node.run("to_network", ends, Reason.ANSWERED)
+    node.run("from_network", TCP4.frame(own.client, own.at, FIN | ACK, sequence=2), Reason.PASS_BALANCED)
+    node.run("from_network", TCP4.frame(own.client, own.at, SYN), Reason.PASS_BALANCED)
 
-    node.run("from_network", TCP4.frame(own.client, other), Reason.BALANCED)
-    answer = node.run("to_network", TCP4.frame(own.backend, own.client, SYN | ACK), Reason.ANSWERED)
-
-    assert other == seen(answer)[:2]
+    assert own.at == own.answered_by()
 
 
 def test_who_tries_again_may_get_a_backend_that_the_client_has_no_connection_to(node: Node) -> None:
