@@ -41,7 +41,8 @@ class Nothing:
 NOBODY: Any = SimpleNamespace(
     view=SimpleNamespace(sizes={}, attached={}, missing={}, failed_services=0, reattached=0),
     discovery=SimpleNamespace(refused={}),
-    envoy=SimpleNamespace(state=SimpleNamespace(ready=False, starts=0, hung=0)),
+    envoy=SimpleNamespace(state=SimpleNamespace(starts=0, hung=0)),
+    reach=SimpleNamespace(serves=False),
     ageing=SimpleNamespace(states=Counter(), aged=Counter(), translations=0, lone=0),
     errors=0,
     repairs=0,
