@@ -245,7 +245,10 @@ def tidy(wanted: Wanted, kept: Iterable[Instance]) -> None:
     numbers = {str(instance.number) for instance in kept}
     for path in wanted.directory.glob("[0-9]*"):
         if path.suffix in {".json", ".sock"} and path.stem not in numbers:
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("a file of an Envoy that is gone stays", path=str(path), reason=error.strerror)
 
 
 async def end_all(wanted: Wanted, memory: Path) -> list[int]:

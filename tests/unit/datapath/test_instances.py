@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from datapath.instances import (
     Instance,
@@ -22,6 +23,7 @@ from datapath.instances import (
     remember,
     running,
     start_of,
+    tidy,
     with_admin,
 )
 from xds_server.proxy.bootstrap import BootstrapOptions, XdsSocket, bootstrap
@@ -58,6 +60,19 @@ async def test_a_process_with_the_id_of_one_that_has_ended_is_another(
         await ended(before)
 
     assert ([own], True, None) == (found, lives, process.poll())
+
+
+def test_a_file_that_cannot_be_removed_is_told_and_left(tmp_path: Path) -> None:
+    """Those after it go all the same, and what is kept stays."""
+    wanted = Wanted(Path("/bin/true"), "{}", (), tmp_path, tmp_path, drain_s=1)
+    (tmp_path / "7.json").mkdir()
+    for name in ("6.json", "7.sock", "8.json", "9.json"):
+        (tmp_path / name).touch()
+    with capture_logs() as logs:
+        tidy(wanted, [Instance(9, 0, 0, made_of="")])
+
+    assert {"7.json", "9.json"} == {path.name for path in tmp_path.iterdir()}
+    assert [str(tmp_path / "7.json")] == [each["path"] for each in logs]
 
 
 BEFORE = "[2026-01-01 00:00:00.000][41][warning][main] [x.cc:1] of another\nand its second line\n"
