@@ -172,6 +172,13 @@ class Discovery:
             _refuse(answer, {type_url: "it was not asked for"})
             return Answer(answer, frozenset(), {})
         changed, taken, refused = set(), set(), {}
+        # First, so that at the bound one can be exchanged for another.
+        for name in response.removed_resources:
+            self.refused.pop((type_url, name[:LONGEST_NAME]), None)
+            gone = self.held.pop((type_url, name), None)
+            if gone is not None:
+                self._octets -= len(gone.body)
+                changed.add((type_url, name))
         for found in response.resources:
             key = (type_url, found.name)
             try:
@@ -187,12 +194,6 @@ class Discovery:
             taken.add(key)
             if before is None or before.resource != accepted.resource:
                 changed.add(key)
-        for name in response.removed_resources:
-            self.refused.pop((type_url, name[:LONGEST_NAME]), None)
-            gone = self.held.pop((type_url, name), None)
-            if gone is not None:
-                self._octets -= len(gone.body)
-                changed.add((type_url, name))
         if refused:
             _refuse(answer, refused)
         waits = bool(changed) or type_url not in self.heard

@@ -245,6 +245,16 @@ def test_what_is_held_has_a_bound(number: int, size: int) -> None:
     assert (number, {}, {}) == (kept, fits.refused, changed.refused)
 
 
+def test_at_the_bound_one_is_exchanged_for_another() -> None:
+    """What a response removes makes room for what it brings."""
+    one = Held("1", b"", decoded(SERVICE, "s", GOOD.SerializeToString()))
+    discovery = Discovery("n1", Accepted({(SERVICE, f"s{i}"): one for i in range(MOST_HELD)}))
+    answer = discovery.receive(response(("more", GOOD), removed=["s0"]))
+
+    assert {(SERVICE, "more"), (SERVICE, "s0")} == answer.changed
+    assert ({}, MOST_HELD, False) == (answer.refused, len(discovery.held), (SERVICE, "s0") in discovery.held)
+
+
 def test_a_type_is_heard_of_with_its_first_answer() -> None:
     """Before, nothing may be taken out of the kernel."""
     discovery = Discovery("n1")
