@@ -271,7 +271,9 @@ def _envoy_faults(envoy: EnvoyConfig) -> list[Fault]:
 def _metrics_faults(own: str, envoys: str) -> list[Fault]:
     """Two that listen for the same."""
     (host, port), (other, same) = host_port(own) or ("", 0), host_port(envoys) or ("", 0)
-    if not port or port != same or (host != other and not {host, other} & _EVERYWHERE):
+    # A socket at every address of IPv6 has none of IPv4, neither the daemon's nor Envoy's.
+    of_one_family = (":" in host) == (":" in other)
+    if not port or port != same or (host != other and not (of_one_family and {host, other} & _EVERYWHERE)):
         return []
     return [("envoy.metrics", f"{envoys}: `metrics` has this port, {own}: give another one")]
 

@@ -75,6 +75,10 @@ def test_all_nodes_can_have_one_file() -> None:
             SMALLEST + "metrics: 0.0.0.0:9100\nenvoy: {metrics: 127.0.0.1:9100}\n",
             "f: envoy.metrics: 127.0.0.1:9100: `metrics` has this port, 0.0.0.0:9100: give another one",
         ),
+        (
+            SMALLEST + "metrics: '[::1]:9100'\nenvoy: {metrics: '[::]:9100'}\n",
+            "f: envoy.metrics: [::]:9100: `metrics` has this port, [::1]:9100: give another one",
+        ),
         (SMALLEST.replace("/run/xds", "xds"), "f: server: unix:xds.sock: give its path from / on"),
         (SMALLEST + "bpffs: bpf\n", "f: bpffs: bpf: give it from / on"),
         (SMALLEST + "devices: [eth0, a/b]\n", "f: devices[1]: 'a/b': give the name of a link, as `ip link` shows it"),
@@ -94,6 +98,16 @@ def test_a_fault_names_file_field_and_way_out(text: str, words: str) -> None:
         parse(text, "f")
 
     assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("own", "envoys"), [("127.0.0.1:9100", "[::]:9100"), ("[::1]:9100", "0.0.0.0:9100"), ("0.0.0.0:9100", "[::]:9100")]
+)
+def test_metrics_may_have_one_port_at_addresses_of_two_families(own: str, envoys: str) -> None:
+    """A socket at every address of IPv6 has none of IPv4."""
+    found = parse(SMALLEST + f"metrics: '{own}'\nenvoy: {{metrics: '{envoys}'}}\n", "f")
+
+    assert (own, envoys) == (found.metrics, found.envoy.metrics)
 
 
 def test_a_missing_file_of_tls_is_told_by_its_field(tmp_path: Path) -> None:
