@@ -102,7 +102,7 @@ async def survey(
         links=links,
         problems=(
             *problems,
-            *(() if addresses or not devices else _beside(outward, masters, routes, links)),
+            *(() if addresses or not devices else beside(outward, masters, routes, links)),
             *_misnamed(misnamed, links),
             *_homeless(addresses, own),
             *_of_kube_proxy(links.values()),
@@ -179,17 +179,28 @@ def _outward(
     )
 
 
-def _beside(
+def beside(
     outward: Mapping[int, str], masters: Mapping[int, int], routes: Iterable[Any], links: Mapping[int, str]
 ) -> tuple[Problem, ...]:
     """Of `devices` that are beside the default routes: so it may be meant where the node's addresses are named, too."""
     indexes = {index for route in routes for index in _indexes(route)} & links.keys()
-    if not (outward and indexes) or not indexes.isdisjoint(outward.keys() | {masters[index] for index in outward}):
+    if not (outward and indexes) or not indexes.isdisjoint(_with_masters(outward, masters)):
         return ()
     names = ", ".join(links[index] for index in sorted(indexes))
     what = f"no link in `devices` leads off this node: default routes are by {names}"
     way = "name it, leave `devices` out, or, if so it is to be, name the node's addresses there in `addresses`"
     return ((what, f"nothing that comes there is served: {way}"),)
+
+
+def _with_masters(outward: Iterable[int], masters: Mapping[int, int]) -> set[int]:
+    """Those links, and all that they are ports of: a port of a bond may be one of a bridge by that."""
+    found: set[int] = set()
+    ahead = set(outward)
+    while ahead:
+        found |= ahead
+        # Links that change while they are told may seem to be ports of each other, or of one that is not told.
+        ahead = {masters.get(index, 0) for index in ahead} - found
+    return found
 
 
 def _misnamed(pods: Mapping[Address, int], links: Mapping[int, str]) -> tuple[Problem, ...]:
