@@ -237,7 +237,7 @@ async def stop(instance: Instance, wanted: Wanted) -> None:
         kill(instance)
         await ended(instance)
     for path in (wanted.admin(instance.number), wanted.directory / f"{instance.number}.json"):
-        path.unlink(missing_ok=True)
+        _take_away(path)
 
 
 def tidy(wanted: Wanted, kept: Iterable[Instance]) -> None:
@@ -245,10 +245,15 @@ def tidy(wanted: Wanted, kept: Iterable[Instance]) -> None:
     numbers = {str(instance.number) for instance in kept}
     for path in wanted.directory.glob("[0-9]*"):
         if path.suffix in {".json", ".sock"} and path.stem not in numbers:
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                log.warning("a file of an Envoy that is gone stays", path=str(path), reason=error.strerror)
+            _take_away(path)
+
+
+def _take_away(path: Path) -> None:
+    """As on a file system that has become read-only, it may stay: nothing hangs on it."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("a file of an Envoy that is gone stays", path=str(path), reason=error.strerror)
 
 
 async def end_all(wanted: Wanted, memory: Path) -> list[int]:
