@@ -24,35 +24,29 @@ static __always_inline __u8 progress_of(const struct packet *packet)
 	return packet->opens || packet->flow.protocol == IPPROTO_UDP ? 0 : FLOW_REPLIED | FLOW_ESTABLISHED;
 }
 
-static __always_inline int is_to(const struct translation *entry, const struct address *address, __be16 port)
-{
-	return same(&entry->address, address) && entry->port == port;
-}
-
 /* Answers of a backend to a client's port are of one connection. While that goes on they stay its own: whoever opens
  * another one in the client's name, by another service that has the backend, does not lead them astray.
  */
-static __always_inline int goes_on(const struct translation *entry, __u8 protocol)
+static __always_inline int is_anothers(const struct translation *has, const struct address *address, __be16 port,
+				       __u8 protocol)
 {
-	return protocol == IPPROTO_TCP && (entry->progress & FLOW_ESTABLISHED) && !is_closed(entry) &&
-	       !is_over(entry, protocol);
+	return protocol == IPPROTO_TCP && (has->progress & FLOW_ESTABLISHED) && !is_closed(has) &&
+	       !is_over(has, protocol) && (!same(&has->address, address) || has->port != port);
 }
 
-/* In the place of what is there, which an update would count as looked up, as unproven.h has it. */
-static __noinline int write_anew(const struct flow *met, const struct translation *had, const struct address *address,
-				 __be16 port, __u32 reason_and_progress)
+/* What is there may be another's. What is written anew is not looked up, as that would keep it. */
+static __always_inline struct translation *present_as(const struct flow *met, const struct address *address,
+						      __be16 port, enum reason reason, __u8 progress)
 {
 	struct translation wanted = {
-	    .address = *address,
-	    .port = port,
-	    .reason = reason_and_progress >> 8,
-	    .progress = reason_and_progress,
-	    .seen_s = now_s(),
-	};
+	    .address = *address, .port = port, .reason = reason, .progress = progress, .seen_s = now_s()};
+	struct translation *has = bpf_map_lookup_elem(&translations, met);
 
-	if (had && met->protocol == IPPROTO_TCP)
-		bpf_map_delete_elem(&translations, met);
-	return bpf_map_update_elem(&translations, met, &wanted, BPF_ANY);
+	if (has && ((same(&has->address, address) && has->port == port) ||
+		    (reason == ANSWERED && is_anothers(has, address, port, met->protocol))))
+		return has;
+	bpf_map_update_elem(&translations, met, &wanted, BPF_ANY);
+	return NULL;
 }
 
 /* How a packet goes on that was balanced. */
@@ -62,50 +56,39 @@ enum onward {
 	ONWARD_ESTABLISHED,
 };
 
-/* What the client's packets meet on their way to the backend, which is `answered` by them. */
-static __noinline int remember_port(const struct flow *answered, const struct connection *connection)
-{
-	struct flow met = reversed(answered);
-	struct translation *entry = bpf_map_lookup_elem(&translations, &met);
-	__u8 progress = connection->progress & FLOW_ESTABLISHED;
-
-	if (!entry || !is_to(entry, &connection->node, connection->node_port))
-		return write_anew(&met, entry, &connection->node, connection->node_port, MASQUERADED << 8 | progress);
-	if (entry->progress != progress)
-		entry->progress = progress;
-	return progress ? 0 : unreference(&met, entry);
-}
-
 /* What is met on the way out; again for every packet, since what is remembered may have been pushed out. */
 static __noinline enum onward remember_sources(const struct __sk_buff *skb, const struct packet *packet,
-					       struct connection *connection)
+					       const struct connection *connection)
 {
 	const struct backend *backend = &connection->backend;
 	const struct flow *flow = &packet->flow;
+	__u8 progress = progress_of(packet) | (connection->node_port ? FLOW_REPLIED : 0);
 	struct flow met = between(&backend->address, backend->port, &flow->source, flow->source_port, flow->protocol);
-	struct translation *entry = bpf_map_lookup_elem(&translations, &met);
-	int is_own = entry && is_to(entry, &flow->destination, flow->destination_port);
+	struct translation *masqueraded, *answered =
+	    present_as(&met, &flow->destination, flow->destination_port, ANSWERED, progress);
 
-	if (entry && !is_own && goes_on(entry, flow->protocol))
+	if (answered && is_anothers(answered, &flow->destination, flow->destination_port, flow->protocol))
 		return ONWARD_NOT;
-	if (is_own && !connection->node_port)
-		heard_client(skb, packet, entry);
-	if (!connection->node_port)
-		keep_progress(connection, is_own ? entry->progress : progress_of(packet));
-	if (!is_own)
-		write_anew(&met, entry, &flow->destination, flow->destination_port,
-			   ANSWERED << 8 | connection->progress | (connection->node_port ? FLOW_KNOWN : 0));
-	else if (connection->node_port)
-		note(entry, connection->progress | FLOW_KNOWN);
-	if (is_own && !(connection->progress & FLOW_ESTABLISHED))
-		unreference(&met, entry);
-	if (connection->node_port)
-		remember_port(&met, connection);
-	return connection->progress & FLOW_ESTABLISHED ? ONWARD_ESTABLISHED : ONWARD_OPENING;
+	if (answered) {
+		heard_client(skb, packet, answered);
+		progress = answered->progress;
+		if (!(progress & FLOW_ESTABLISHED))
+			unreference(&met, answered);
+	}
+	progress &= FLOW_ESTABLISHED;
+	if (connection->node_port) {
+		met = reversed(&met);
+		masqueraded = present_as(&met, &connection->node, connection->node_port, MASQUERADED, progress);
+		if (masqueraded && masqueraded->progress != progress)
+			masqueraded->progress = progress;
+		if (masqueraded && !progress)
+			unreference(&met, masqueraded);
+	}
+	return progress ? ONWARD_ESTABLISHED : ONWARD_OPENING;
 }
 
 static __always_inline struct verdict to_backend(struct __sk_buff *skb, const struct packet *packet,
-						 struct connection *connection, enum reason reason)
+						 const struct connection *connection, enum reason reason)
 {
 	struct backend backend = connection->backend;
 
@@ -197,8 +180,6 @@ static __always_inline struct verdict l4_balance(struct __sk_buff *skb, const st
 	desk->service = *service;
 	if (had && is_kept(skb, packet, &desk->service, had))
 		return to_backend(skb, packet, had, PASS_BALANCED);
-	if (had && packet->flow.protocol == IPPROTO_TCP) /* or the new one counts as looked up */
-		bpf_map_delete_elem(&connections, &packet->flow);
 	reason = connect(skb, packet, desk);
 	switch (reason) {
 	case REFUSED_NO_BACKEND:
@@ -248,9 +229,9 @@ static __always_inline int l4_arriving(struct __sk_buff *skb, const struct packe
 	return 1;
 }
 
-static __always_inline int is_known(const struct translation *entry, __u8 protocol)
+static __always_inline int is_replied(const struct translation *entry, __u8 protocol)
 {
-	return protocol != IPPROTO_TCP || (entry->progress & (FLOW_REPLIED | FLOW_KNOWN));
+	return protocol != IPPROTO_TCP || (entry->progress & FLOW_REPLIED);
 }
 
 /* Whether it is of the connection that has the entry. Before the backend has answered that, somebody may only have said
@@ -259,7 +240,7 @@ static __always_inline int is_known(const struct translation *entry, __u8 protoc
 static __always_inline int is_answered(const struct __sk_buff *skb, const struct packet *packet,
 				       struct translation *entry)
 {
-	if (!is_known(entry, packet->flow.protocol) && !answers_opening(skb, packet))
+	if (!is_replied(entry, packet->flow.protocol) && !answers_opening(skb, packet))
 		return 0;
 	heard_backend(skb, packet, entry);
 	return 1;
@@ -287,20 +268,15 @@ static __noinline int l4_error_returned(struct __sk_buff *skb, const struct pack
 {
 	struct flow answer = reversed(about);
 	const struct translation *client;
-	struct address address;
-	__be16 port;
 
 	if (bpf_ntohs(about->source_port) < NODE_PORT_FIRST)
 		return 0;
 	client = bpf_map_lookup_elem(&translations, &answer);
 	if (!client || client->reason != RETURNED)
 		return 0;
-	address = client->address;
-	port = client->port;
-	if (!(client->progress & FLOW_ESTABLISHED))
-		unreference(&answer, client);
-	if (put_quoted_address(skb, packet, SOURCE, &about->source, &address) ||
-	    put_quoted_port(skb, packet, SOURCE, about->source_port, port) || put_receiver(skb, packet, &address))
+	if (put_quoted_address(skb, packet, SOURCE, &about->source, &client->address) ||
+	    put_quoted_port(skb, packet, SOURCE, about->source_port, client->port) ||
+	    put_receiver(skb, packet, &client->address))
 		return -1;
 	return 1;
 }
@@ -310,17 +286,11 @@ static __noinline int l4_error_answered(struct __sk_buff *skb, const struct pack
 {
 	struct flow answer = reversed(about);
 	const struct translation *service = bpf_map_lookup_elem(&translations, &answer);
-	struct address address;
-	__be16 port;
 
-	if (!service || service->reason != ANSWERED || !is_known(service, about->protocol))
+	if (!service || service->reason != ANSWERED || !is_replied(service, about->protocol))
 		return 0;
-	address = service->address;
-	port = service->port;
-	if (!(service->progress & FLOW_ESTABLISHED))
-		unreference(&answer, service);
-	if (put_quoted_address(skb, packet, DESTINATION, &about->destination, &address) ||
-	    put_quoted_port(skb, packet, DESTINATION, about->destination_port, port))
+	if (put_quoted_address(skb, packet, DESTINATION, &about->destination, &service->address) ||
+	    put_quoted_port(skb, packet, DESTINATION, about->destination_port, service->port))
 		return -1;
 	return 1;
 }
@@ -330,19 +300,17 @@ static __noinline int l4_error(struct __sk_buff *skb, const struct packet *packe
 {
 	struct flow asked = reversed(about);
 	const struct connection *of = bpf_map_lookup_elem(&connections, &asked);
-	int failed;
 
 	if (!of)
 		return l4_error_returned(skb, packet, about);
-	failed = put_quoted_address(skb, packet, SOURCE, &about->source, &of->backend.address) ||
-		 put_quoted_port(skb, packet, SOURCE, about->source_port, of->backend.port) ||
-		 put_receiver(skb, packet, &of->backend.address);
-	if (!failed && of->node_port)
-		failed = put_quoted_address(skb, packet, DESTINATION, &about->destination, &of->node) ||
-			 put_quoted_port(skb, packet, DESTINATION, about->destination_port, of->node_port);
-	if (!(of->progress & FLOW_ESTABLISHED))
-		unreference_connection(&asked, of);
-	return failed ? -1 : 1;
+	if (put_quoted_address(skb, packet, SOURCE, &about->source, &of->backend.address) ||
+	    put_quoted_port(skb, packet, SOURCE, about->source_port, of->backend.port) ||
+	    put_receiver(skb, packet, &of->backend.address))
+		return -1;
+	if (of->node_port && (put_quoted_address(skb, packet, DESTINATION, &about->destination, &of->node) ||
+			      put_quoted_port(skb, packet, DESTINATION, about->destination_port, of->node_port)))
+		return -1;
+	return 1;
 }
 
 /* Whether a packet is of a flow that `l4_balance` has seen, in either direction: then it is dealt with here. */

@@ -50,15 +50,10 @@ static __always_inline void note_balanced(void)
 		*last_s = now;
 }
 
-static __always_inline int is_closed(const struct translation *entry)
-{
-	return (entry->progress & FLOW_CLOSED) == FLOW_CLOSED;
-}
-
 static __always_inline __u32 life_s(const struct translation *entry, __u8 protocol)
 {
-	if (is_closed(entry))
-		return entry->reason == RETURNED ? FREED_S : CLOSED_S;
+	if ((entry->progress & FLOW_CLOSED) == FLOW_CLOSED)
+		return FREED_S;
 	if (!(entry->progress & FLOW_ESTABLISHED))
 		return OPENING_S;
 	if (protocol == IPPROTO_UDP)
@@ -69,6 +64,11 @@ static __always_inline __u32 life_s(const struct translation *entry, __u8 protoc
 static __always_inline int is_over(const struct translation *entry, __u8 protocol)
 {
 	return since_s(entry->seen_s) >= life_s(entry, protocol);
+}
+
+static __always_inline int is_closed(const struct translation *entry)
+{
+	return (entry->progress & FLOW_CLOSED) == FLOW_CLOSED;
 }
 
 /* What a segment says: of TCP, and of zero where it has none. */
@@ -90,8 +90,7 @@ static __always_inline struct numbers numbers_of(const struct __sk_buff *skb, co
 /* What comes late says nothing new, and what is far ahead nobody can have got yet. */
 static __always_inline void await(__u32 *awaited, const struct packet *packet, __u32 acknowledged)
 {
-	if (packet->flags & TCP_ACK && acknowledged != *awaited &&
-	    (!*awaited || acknowledged - *awaited < WINDOW))
+	if (packet->flags & TCP_ACK && (!*awaited || acknowledged - *awaited < WINDOW))
 		*awaited = acknowledged;
 }
 
@@ -123,11 +122,11 @@ static __always_inline int is_acknowledged(const struct packet *packet, const st
 {
 	if (packet->flow.protocol == IPPROTO_UDP)
 		return 1;
-	return packet->flags & TCP_ACK && acknowledged - entry->of_backend < FIRST_WINDOW;
+	return entry->of_backend && packet->flags & TCP_ACK && acknowledged - entry->of_backend < FIRST_WINDOW;
 }
 
-/* A packet of the client. What opens a connection again that was closed opens a new one; the backend may still answer
- * for the old one (RFC 9293, 3.5.1).
+/* A packet of the client. What opens a connection again that was closed opens a new one; the backend, which has answered
+ * before, may answer for the old one still (RFC 9293, 3.5.1).
  */
 static __noinline int heard_client(const struct __sk_buff *skb, const struct packet *packet, struct translation *entry)
 {
@@ -135,11 +134,9 @@ static __noinline int heard_client(const struct __sk_buff *skb, const struct pac
 	__u8 progress = entry->progress;
 
 	if (packet->opens && is_closed(entry)) {
-		progress = progress & (FLOW_REPLIED | FLOW_KNOWN) ? FLOW_KNOWN : 0;
+		progress &= FLOW_REPLIED;
 		entry->of_backend = entry->of_client = 0;
 	}
-	if (packet->opens)
-		entry->opened = said.sequence + 1;
 	if ((progress & (FLOW_REPLIED | FLOW_ESTABLISHED)) == FLOW_REPLIED &&
 	    is_acknowledged(packet, entry, said.acknowledged))
 		progress |= FLOW_ESTABLISHED;
@@ -162,12 +159,7 @@ static __noinline int answers_opening(const struct __sk_buff *skb, const struct 
 	}
 }
 
-static __always_inline int is_accepted(const struct packet *packet)
-{
-	return (packet->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
-}
-
-/* A packet of the backend. One that is established is opened again only by who has got its client's SYN. */
+/* A packet of the backend. */
 static __noinline int heard_backend(const struct __sk_buff *skb, const struct packet *packet, struct translation *entry)
 {
 	struct numbers said = numbers_of(skb, packet);
@@ -175,8 +167,9 @@ static __noinline int heard_backend(const struct __sk_buff *skb, const struct pa
 
 	if (packet->flow.protocol == IPPROTO_UDP) {
 		progress |= FLOW_REPLIED;
-	} else if (is_accepted(packet) && (!(progress & FLOW_ESTABLISHED) || said.acknowledged == entry->opened)) {
-		progress = (progress & ~FLOW_CLOSED) | FLOW_REPLIED;
+	} else if (!(progress & FLOW_ESTABLISHED) &&
+		   (packet->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
+		progress |= FLOW_REPLIED;
 		entry->of_backend = said.sequence + 1;
 		entry->of_client = said.acknowledged;
 	}

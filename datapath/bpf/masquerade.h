@@ -34,16 +34,9 @@ static __always_inline struct flow returning(const struct flow *flow, const stru
 		       flow->protocol);
 }
 
-/* Other CPUs look at it too: it is written where it changes. */
-static __always_inline void keep_progress(struct connection *connection, __u8 progress)
-{
-	if (connection->progress != progress)
-		connection->progress = progress;
-}
-
 /* The port at the node is this connection's still, and stays it. */
 static __always_inline int prolong(const struct __sk_buff *skb, const struct packet *packet,
-				   struct connection *connection)
+				   const struct connection *connection)
 {
 	struct flow answer = returning(&packet->flow, connection);
 	struct translation *client = bpf_map_lookup_elem(&translations, &answer);
@@ -51,7 +44,6 @@ static __always_inline int prolong(const struct __sk_buff *skb, const struct pac
 	if (!client || !same(&client->address, &packet->flow.source) || client->port != packet->flow.source_port)
 		return 0;
 	heard_client(skb, packet, client);
-	keep_progress(connection, client->progress);
 	if (!(client->progress & FLOW_ESTABLISHED))
 		unreference(&answer, client);
 	return 1;

@@ -71,8 +71,7 @@ struct connection {
 	__u32 slot;
 	struct address node; /* and port: who it is to the backend; zero where that is the client */
 	__be16 node_port;
-	__u8 progress; /* as its translation had it, when the client was heard last */
-	__u8 pad;
+	__u8 pad[2];
 };
 
 /* How far the two sides of a connection have come. */
@@ -81,7 +80,6 @@ enum flow_progress {
 	FLOW_ESTABLISHED = 2, /* and the client that: who only claims to be the client does not know how */
 	FLOW_CLIENT_CLOSED = 4,
 	FLOW_BACKEND_CLOSED = 8,
-	FLOW_KNOWN = 16, /* what the backend says is of it, before it has answered: the port is its own, or was just now */
 };
 
 /* For how long a connection is kept of which nothing is heard: in seconds, by its progress. */
@@ -89,8 +87,8 @@ enum flow_progress {
 #define DATAGRAMS_S 180
 #define SILENT_S 7440 /* RFC 5382: no less than two hours and four minutes */
 #define HALF_CLOSED_S 120
-#define CLOSED_S 60 /* as long as TIME_WAIT, whose answers are the connection's still */
-#define FREED_S 10  /* of one that has a port of the node, which others need */
+#define FREED_S 10 /* ended by both: others need the port */
+#define CLOSED_S 60 /* the same without one, by the daemon: as long as TIME_WAIT, whose answers are of it still */
 
 /* translations: LRU_HASH by flow, as it is met: RETURNED has the destination, MASQUERADED and ANSWERED the source.
  *
@@ -104,7 +102,6 @@ struct translation {
 	__u32 seen_s;
 	__u32 of_backend; /* the number of TCP that is awaited of it next: what the client has acknowledged */
 	__u32 of_client;  /* and the other way around; zero where it is not known */
-	__u32 opened;	  /* what accepts the client's last SYN acknowledges */
 };
 
 /* balanced: ARRAY[1]. When a packet of any flow of those was seen last, in seconds of CLOCK_MONOTONIC; zero for never. */

@@ -242,7 +242,6 @@ class Connection(NamedTuple):
     slot: int
     node: Address | None
     node_port: int
-    progress: int = 0
 
 
 class Progress(IntFlag):
@@ -253,7 +252,6 @@ class Progress(IntFlag):
     CLIENT_CLOSED = 4
     BACKEND_CLOSED = 8
     CLOSED = 12
-    KNOWN = 16
 
 
 class Translation(NamedTuple):
@@ -266,7 +264,6 @@ class Translation(NamedTuple):
     seen_s: int
     of_backend: int = 0
     of_client: int = 0
-    opened: int = 0
 
 
 class Pace(NamedTuple):
@@ -354,8 +351,8 @@ STRUCTS: Final[dict[str, str]] = {
     "client": "address:address cookie:u64 kind:u32 service:u32",
     "held": "seen_ns:u64 generation:u32 slot:u32 address:address port:port backend_pad:2x pad:4x",
     "connection": "address:address port:port backend_pad:2x service:u32 generation:u32 slot:u32"
-    " node:address node_port:port progress:u8 pad:1x",
-    "translation": "address:address port:port reason:u8 progress:u8 seen_s:u32 of_backend:u32 of_client:u32 opened:u32",
+    " node:address node_port:port pad:2x",
+    "translation": "address:address port:port reason:u8 progress:u8 seen_s:u32 of_backend:u32 of_client:u32",
 }
 """C structure -> its fields and their kinds, in order. An event's flow is spread out."""
 

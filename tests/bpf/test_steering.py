@@ -243,9 +243,10 @@ def test_a_port_that_envoy_has_left_is_the_clients_again(node: Lab, family: Fami
         with node.upstream(ADDRESSES[POD][family], backend, port=46000) as upstream:
             server, _, _ = accepted(listener)
             # With a reset neither side remembers the connection; what the programs have recorded is still there.
-            upstream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        with server, pytest.raises(ConnectionResetError):
-            server.recv(1)
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            server.close()
+            with pytest.raises(ConnectionResetError):
+                upstream.recv(1)
         recorded = {(str(flow.destination), flow.destination_port) for flow, _ in node.stand.map(PROXIED_AS).items()}
         assert (ADDRESSES[POD][family], 46000) in recorded
         with node.connect(POD, backend, port=46000) as client:

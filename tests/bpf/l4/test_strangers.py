@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
-from itertools import islice
 from typing import NamedTuple
 
 import pytest
@@ -13,9 +12,8 @@ import pytest
 from datapath.kernel.layout import BALANCED, ONLY, Index, Reason
 from tests.bpf.frames import ACK, FIN, PUSH, RST, SYN, TCP, frame, ipv4, tcp
 from tests.bpf.l4.node import BACKEND_PORT, KINDS, V4, Kind, Node, ports
-from tests.bpf.l4.test_errors import error
 from tests.bpf.stand import TC_ACT_SHOT, TC_ACT_UNSPEC
-from tests.bpf.translated import ETHERNET, seen
+from tests.bpf.translated import seen
 
 TCP4, TCP6 = KINDS[0], KINDS[6]
 BOTH = pytest.mark.parametrize("kind", [TCP4, TCP6], ids=lambda kind: kind.name)
@@ -70,36 +68,6 @@ def test_a_flood_of_openings_pushes_out_no_connection(node: Node) -> None:
         node.stand.pass_through("to_network", frame(ipv4(V4.pod, source, TCP, tcp(BACKEND_PORT, port, SYN | ACK))))
 
     assert [Reason.PASS_BALANCED] * 20 == [each.goes_on() for each in kept]
-
-
-def test_a_flood_of_openings_to_another_node_pushes_out_no_connection(node: Node) -> None:
-    """Each is acknowledged without an answer, and opened again when its port was another's meanwhile."""
-    kept = [established(node, TCP4) for _ in range(20)]
-    at = node.service(TCP4, [V4.remote])
-    for sources in batched(liars(), 30_000):
-        for source, port in sources * 2:
-            node.stand.pass_through("from_network", frame(ipv4(source, at[0], TCP, tcp(port, at[1]))))
-            acknowledged = tcp(port, at[1], ACK, acknowledged=1)
-            node.stand.pass_through("from_network", frame(ipv4(source, at[0], TCP, acknowledged)))
-
-    assert [Reason.PASS_BALANCED] * 20 == [each.goes_on() for each in kept]
-
-
-def test_a_flood_of_errors_about_openings_pushes_out_no_connection(node: Node) -> None:
-    """Each says that an answer to a liar was too big."""
-    kept = [established(node, TCP4) for _ in range(20)]
-    at = node.service(TCP4, [V4.pod])
-    for liar in liars():
-        node.stand.pass_through("from_network", TCP4.frame(liar, at))
-        quoted = TCP4.frame(at, liar, ACK)[ETHERNET : ETHERNET + 28]
-        node.stand.pass_through("from_network", error(V4, "198.51.100.254", at[0], quoted))
-
-    assert [Reason.PASS_BALANCED] * 20 == [each.goes_on() for each in kept]
-
-
-def batched(all_of_them: Iterator[tuple[str, int]], length: int) -> Iterator[list[tuple[str, int]]]:
-    while batch := list(islice(all_of_them, length)):
-        yield batch
 
 
 @BOTH
