@@ -95,6 +95,16 @@ def expected(case: Case, family: int, source: tuple[str, int], seen: tuple[str, 
     return seen[0] == ADDRESSES[NODE][family] and seen[1] >= NODE_PORT_FIRST
 
 
+def carry(sender: socket.socket, receiver: socket.socket) -> None:
+    """Many packets, all of which arrive."""
+    writing = threading.Thread(target=sender.sendall, args=(bytes(MUCH),))
+    writing.start()
+    received = 0
+    while received < MUCH:
+        received += len(receiver.recv(65536))
+    writing.join()
+
+
 @pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_connection_carries_what_both_sides_say(node: Lab, case: Case, family: int) -> None:
@@ -107,12 +117,7 @@ def test_a_connection_carries_what_both_sides_say(node: Lab, case: Case, family:
         server, peer = listener.accept()
         with server:
             for sender, receiver in ((client, server), (server, client)):
-                writing = threading.Thread(target=sender.sendall, args=(bytes(MUCH),))
-                writing.start()
-                received = 0
-                while received < MUCH:
-                    received += len(receiver.recv(65536))
-                writing.join()
+                carry(sender, receiver)
 
         assert expected(case, family, client.getsockname()[:2], peer[:2])
 
@@ -177,12 +182,7 @@ def test_a_smaller_link_on_the_way_to_a_client_is_found(node: Lab, to: str, fami
         server, peer = listener.accept()
         before = node.count(Reason.BALANCED_ERROR, where)
         with server:
-            writing = threading.Thread(target=server.sendall, args=(bytes(MUCH),))
-            writing.start()
-            received = 0
-            while received < MUCH:
-                received += len(client.recv(65536))
-            writing.join()
+            carry(server, client)
 
         assert expected(case, family, client.getsockname()[:2], peer[:2])
         assert node.count(Reason.BALANCED_ERROR, where) > before
@@ -202,12 +202,7 @@ def test_a_smaller_link_on_the_way_to_a_backend_is_found(node: Lab, to: str, fam
         before = node.count(Reason.BALANCED_ERROR, where)
         with server:
             server.settimeout(PATIENCE_S)
-            writing = threading.Thread(target=client.sendall, args=(bytes(MUCH),))
-            writing.start()
-            received = 0
-            while received < MUCH:
-                received += len(server.recv(65536))
-            writing.join()
+            carry(client, server)
 
         assert node.count(Reason.BALANCED_ERROR, where) > before
 
